@@ -1,0 +1,18 @@
+"""How a part declares what its settings may be.
+
+Every part of an experiment is a dataclass whose fields are the keys of its YAML file. The YAML file holds the default,
+the field its type and, through the helpers here, its range.
+"""
+
+from dataclasses import field
+from typing import Any
+
+
+def number(*, least: float | None = None, most: float | None = None, above: float | None = None) -> Any:
+    """A number that must be ``>= least``, ``<= most`` and ``> above``, where given."""
+    return field(metadata={"least": least, "most": most, "above": above})
+
+
+def choice(*allowed: str) -> Any:
+    """A string that must be one of ``allowed``."""
+    return field(metadata={"allowed": allowed})
