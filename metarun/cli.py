@@ -1,0 +1,238 @@
+"""The command ``metarun``: compose, check, run; one clear line for every mistake, and an exit code that says whose.
+
+0: done. 1: our bug, its traceback in the run's log. 2: a mistake of the user's. 130: stopped by the user.
+"""
+
+import logging
+import os
+import shutil
+import sys
+import traceback
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from metarun import __version__
+from metarun.config.check import check
+from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, one_line, parse, plain, run_folder
+from metarun.config.saved import holds_a_run, quoted, with_saved_run
+from metarun.config.settings import Settings
+from metarun.errors import Interrupted, UserError
+from metarun.tracking.status import NAME as STATUS
+from metarun.tracking.status import write_status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "--version" in arguments:
+        print(f"metarun {__version__}")
+        return 0
+    try:
+        with _hydra_that_raises():
+            _run(arguments)
+    except UserError as error:
+        return _say(str(error), 2)
+    except (Interrupted, KeyboardInterrupt) as error:
+        return _say(str(error) or "stopped", 130)
+    except _OurBug as error:
+        return _say(str(error), 1)
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has had enough; Python would complain again on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        traceback.print_exc()
+        return _say(f"this is a bug: {_named(error)}", 1)
+    return 0
+
+
+class _OurBug(Exception):
+    """An error whose traceback is already in a log."""
+
+
+def _say(line: str, code: int) -> int:
+    print(f"metarun: {one_line(line)}", file=sys.stderr)
+    return code
+
+
+def _named(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _hydra_that_raises() -> Iterator[None]:
+    """Keep Hydra from printing errors and leaving by itself."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _run(arguments: list[str]) -> None:
+    version.setbase("1.3")
+    parser = _parser()
+    flags = parser.parse_intermixed_args(arguments)
+    if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
+        raise UserError(f"--config-dir {flags.config_dir}: no such folder")
+    if flags.help or flags.hydra_help or flags.shell_completion or flags.info:
+        _start(flags, parser, lambda config: None)
+        return
+    if flags.multirun and flags.cfg:
+        raise UserError("--cfg shows one run's settings; leave out -m")
+    if flags.resolve and not flags.cfg:
+        raise UserError("--resolve goes with --cfg job")
+    flags.overrides = with_saved_run(flags.overrides, parse(flags.overrides), sweep=flags.multirun)
+    config = compose(flags.overrides, flags.config_dir, sweep=flags.multirun)
+    if flags.cfg:
+        _start(flags, parser, lambda config: None)
+        return
+    settings = check(plain(config, config.hydra.runtime.choices))
+    if flags.multirun or config.hydra.mode == RunMode.MULTIRUN:
+        _run_sweep(flags, parser)
+    else:
+        _run_once(flags, parser, run_folder(config), resumed=settings.resume is not None)
+
+
+def _parser() -> ArgumentParser:
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message} (metarun --hydra-help lists the flags)")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser
+
+
+def _start(flags: Namespace, parser: ArgumentParser, task: object) -> None:
+    """Hand over to Hydra, which calls ``task(config)`` for every job."""
+    try:
+        _run_hydra(
+            args=flags,
+            args_parser=parser,
+            task_function=task,  # type: ignore[arg-type]
+            config_path=CONFIG_PATH,
+            config_name=CONFIG_NAME,
+        )
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise explained(error) from error
+
+
+def _experiment(config: DictConfig) -> tuple[Settings, Path]:
+    hydra = HydraConfig.get()
+    return check(plain(config, hydra.runtime.choices)), Path(hydra.runtime.output_dir)
+
+
+def _run_once(flags: Namespace, parser: ArgumentParser, folder: Path, *, resumed: bool) -> None:
+    if not resumed and holds_a_run(folder):
+        raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or resume={folder}")
+    traces = _Traces(folder)
+    failures: list[BaseException] = []
+
+    def task(config: DictConfig) -> None:
+        # Kept for later: Hydra would print more about an exception than one line.
+        try:
+            from metarun.experiment import run
+
+            run(*_experiment(config))
+        except (Exception, KeyboardInterrupt) as error:
+            failures.append(error)
+
+    flags.overrides.append(f"hydra.run.dir={quoted(str(folder))}")
+    try:
+        _start(flags, parser, task)
+    except OSError as error:
+        traces.remove()
+        raise UserError(f"hydra.run.dir={folder}: cannot be written: {error.strerror or error}") from error
+    if failures:
+        _end(failures[0], folder, traces, begun=resumed or (folder / STATUS).exists())
+
+
+def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) -> NoReturn:
+    """Leave a failed run's folder as it should be found, and raise what the user is to be told."""
+    if isinstance(error, Interrupted):
+        raise error
+    if isinstance(error, UserError | KeyboardInterrupt):
+        if not begun:
+            traces.remove()
+        elif isinstance(error, KeyboardInterrupt):
+            write_status(folder, "interrupted", reason="stopped at once")
+        else:
+            _log(error)
+            write_status(folder, "failed", reason=one_line(str(error)))
+        raise error
+    _log(error)
+    write_status(folder, "failed", reason=_named(error))
+    raise _OurBug(f"this is a bug: {_named(error)} (traceback in {folder / 'metarun.log'})") from error
+
+
+def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
+    def task(config: DictConfig) -> float | None:
+        from metarun.experiment import run
+
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if holds_a_run(folder):
+            raise UserError(f"{folder} holds a run already")
+        try:
+            return run(*_experiment(config))
+        except Interrupted as error:
+            # An ordinary exception would end this job alone, and the next would begin.
+            raise KeyboardInterrupt(str(error)) from error
+        except Exception as error:
+            _log(error)
+            reason = one_line(str(error)) if isinstance(error, UserError) else _named(error)
+            write_status(folder, "failed", reason=reason)
+            print(f"metarun: job {folder} failed: {reason}", file=sys.stderr)
+            raise
+
+    try:
+        _start(flags, parser, task)
+    except UserError as error:
+        raise UserError(f"not every job of the sweep was done; the first failure: {error}") from error
+    except Exception as error:
+        raise _OurBug(
+            f"not every job of the sweep was done; the first failure is a bug: {_named(error)} (traceback in its log)"
+        ) from error
+
+
+def _log(error: BaseException) -> None:
+    """Write an error to the run's log, and not to the terminal, with its traceback unless it is the user's."""
+    told = None if isinstance(error, UserError) else (type(error), error, error.__traceback__)
+    record = logging.LogRecord("metarun", logging.ERROR, __file__, 0, one_line(str(error)), None, told)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
+class _Traces:
+    """What was at a folder's place before this process, to remove what came since."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        self.content = set(folder.iterdir()) if folder.is_dir() else set()
+
+    def remove(self) -> None:
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+        if self.folder.is_dir():
+            for path in set(self.folder.iterdir()) - self.content:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for place in self.missing:
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()

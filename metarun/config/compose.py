@@ -1,0 +1,214 @@
+"""Hydra's composition, with each of its complaints as one line for the user."""
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+from yaml.error import MarkedYAMLError
+
+from metarun.config.check import full_names
+from metarun.config.names import unknown_key, unknown_option, unknown_root
+from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS
+from metarun.errors import UserError
+
+CONFIG_PATH = "pkg://metarun.conf"
+CONFIG_NAME = "config"
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """The overrides of a command line, parsed. Raises `UserError` for the first that is none."""
+    parsed = []
+    for text in overrides:
+        if "=" not in text and not text.startswith("~"):
+            raise UserError(f"{text}: no value given; write {text}=VALUE")
+        try:
+            parsed += OverridesParser.create().parse_overrides([text])
+        except OverrideParseException as error:
+            reason = str(error.message).splitlines()[0]
+            raise UserError(f"{text}: not a setting of the form key=value ({reason})") from error
+    return parsed
+
+
+def compose(overrides: Sequence[str], config_dir: str | None = None, *, sweep: bool = False) -> DictConfig:
+    """The configuration that Hydra composes, its own settings under ``hydra`` included.
+
+    With ``sweep``, several values for a key are allowed and the first of each is taken.
+
+    Raises `UserError` for whatever Hydra refuses.
+    """
+    parsed = parse(overrides)
+    search_path = create_automatic_config_search_path(None, None, CONFIG_PATH)
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise UserError(f"--config-dir {config_dir}: no such folder")
+        search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
+    hydra = Hydra.create_main_hydra2(task_name="metarun", config_search_path=search_path)
+    try:
+        _check_names(parsed, hydra.config_loader, sweep=sweep)
+        single = [text for override in parsed for text in _first_value(override)]
+        try:
+            return _load(hydra.config_loader, single)
+        except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
+            _explain_unknown_keys(parsed, hydra.config_loader)
+            raise explained(error) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def plain(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, Any]:
+    """A composed configuration, without Hydra's own part, resolved into builtin types, the ``choices`` added.
+
+    Raises `UserError` for a value that is missing or an interpolation that fails.
+    """
+    task = config.copy()
+    with read_write(task), open_dict(task):
+        task.pop("hydra", None)
+    try:
+        values = OmegaConf.to_container(task, resolve=True, throw_on_missing=True, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise explained(error) from error
+    assert isinstance(values, dict)
+    named = {name: choice for name, choice in choices.items() if not name.startswith("hydra/")}
+    return {str(name): value for name, value in values.items()} | {"choices": named}
+
+
+def run_folder(config: DictConfig) -> Path:
+    """Where a single run of this configuration goes: an absolute path that fixes the time in its name."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        return Path(str(OmegaConf.select(config, "hydra.run.dir", throw_on_missing=True))).absolute()
+    except OmegaConfBaseException as error:
+        raise explained(error) from error
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def explained(error: BaseException) -> UserError:
+    """An error of Hydra, OmegaConf or YAML as one line."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, MarkedYAMLError) and cause.problem_mark is not None:
+            mark = cause.problem_mark
+            return UserError(f"{mark.name}, line {mark.line + 1}: not valid YAML: {cause.problem}")
+    for cause in chain:
+        if isinstance(cause, MissingMandatoryValue):
+            return UserError(f"{cause.full_key}: no value given")
+        if isinstance(cause, OmegaConfBaseException):
+            reason = str(cause.msg or cause).splitlines()[0]
+            return UserError(f"{cause.full_key}: {reason}" if cause.full_key else reason)
+    return UserError(one_line(str(error) or type(error).__name__))
+
+
+def one_line(text: str) -> str:
+    """A message of several lines as one, without Hydra's links to its manual."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip() and "hydra.cc" not in line)
+
+
+def _load(loader: ConfigLoader, overrides: list[str]) -> DictConfig:
+    return loader.load_configuration(config_name=CONFIG_NAME, overrides=overrides, run_mode=RunMode.RUN)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_value(override: Override) -> list[str]:
+    """The override with the first of its values; nothing for intervals, whose values only a sweeper knows."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        return []
+    return [f"{override.get_key_element()}={value}" for value in itertools.islice(override.sweep_string_iterator(), 1)]
+
+
+def _typed(override: Override) -> str:
+    return str(override.input_line).partition("=")[2]
+
+
+def _check_names(parsed: Sequence[Override], loader: ConfigLoader, *, sweep: bool) -> None:
+    """Refuse unknown groups, options and root keys, in words better than Hydra's."""
+    groups = [*GROUPS, *(name for name in loader.list_groups("") if name not in (*GROUPS, "hydra"))]
+    for override in parsed:
+        name = override.key_or_group
+        if override.is_hydra_override() or override.is_delete() or override.package is not None:
+            continue
+        if override.is_sweep_override() and not sweep:
+            value = _typed(override)
+            raise UserError(
+                f"{override.input_line}: several values are run one after the other by metarun -m; "
+                f"for one value that is a list, write {name}=[{value}]"
+            )
+        if name in groups:
+            _check_options(override, loader.get_group_options(name), optional=name not in PARTS)
+        elif re.split(r"[./]", name)[0] not in (*groups, *ROOT_KEYS):
+            raise unknown_root(re.split(r"[./]", name)[0], groups, ROOT_KEYS, _default_names(loader))
+
+
+def _check_options(override: Override, options: list[str], *, optional: bool) -> None:
+    values: list[Any]
+    if override.is_discrete_sweep():
+        values = [None if text == "null" else text for text in override.sweep_string_iterator()]
+    elif override.is_sweep_override():
+        return
+    else:
+        value = override.value()
+        values = value if isinstance(value, list) else [value]
+    for item in values:
+        if item is None and optional:
+            continue
+        if not isinstance(item, str) or item not in options:
+            raise unknown_option(override.key_or_group, "null" if item is None else str(item), options)
+
+
+def _default_names(loader: ConfigLoader) -> list[str]:
+    with contextlib.suppress(HydraException, OmegaConfBaseException, YAMLError, ValueError):
+        return full_names(_tree(_load(loader, [])))
+    return []
+
+
+def _tree(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain nested dicts, unresolved, without Hydra's part."""
+    values = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items() if name != "hydra"}
+
+
+def _explain_unknown_keys(parsed: Sequence[Override], loader: ConfigLoader) -> None:
+    """Raise the error for the first override whose key does not exist among the options chosen, if there is one."""
+    groups = [override for override in parsed if "." not in override.key_or_group and not override.is_delete()]
+    try:
+        config = _load(loader, [text for override in groups for text in _first_value(override)])
+        tree = _tree(config)
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise explained(error) from error
+    choices = config.hydra.runtime.choices
+    for override in parsed:
+        if override.is_hydra_override() or override.is_add() or override.is_force_add():
+            continue
+        parent, node = "", tree
+        for key in override.key_or_group.split("."):
+            if not isinstance(node, dict) or key not in node:
+                known = [name for name in node if not name.startswith("_")] if isinstance(node, dict) else []
+                if not parent:
+                    break
+                raise unknown_key(parent, choices.get(parent), key, _typed(override), known, full_names(tree))
+            parent, node = f"{parent}.{key}" if parent else key, node[key]

@@ -1,0 +1,59 @@
+"""Wording shared by all messages about keys: what was typed, what is near it, what there is."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from metarun.errors import UserError
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'right'?"`` where something known resembles ``name``, else the empty string."""
+    found = get_close_matches(name, list(known), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def shown(value: Any) -> str:
+    """A value as a person would type it on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(shown(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{shown(item)}" for key, item in value.items()) + "}"
+    return "''" if value == "" else str(value)
+
+
+def unknown_root(typed: str, groups: Sequence[str], keys: Sequence[str], everywhere: Iterable[str] = ()) -> UserError:
+    """The error for a first name that is neither a group nor a key of the root.
+
+    ``everywhere`` holds full names such as ``dataset.shots``, for those who left out the group.
+    """
+    hint = nearest(typed, [*groups, *keys])
+    if not hint:
+        by_ending = {full.rpartition(".")[2]: full for full in everywhere}
+        found = get_close_matches(typed, by_ending, n=1)
+        hint = f"; did you mean '{by_ending[found[0]]}'?" if found else ""
+    return UserError(f"no config group or key '{typed}'{hint} (groups: {listed(groups)}; keys: {listed(keys)})")
+
+
+def unknown_key(
+    parent: str, option: str | None, key: str, value: Any, known: Sequence[str], everywhere: Iterable[str] = ()
+) -> UserError:
+    """The error for a key that a group (or a mapping in it) does not have."""
+    near = [name for name in everywhere if name.rpartition(".")[2] == key and name != f"{parent}.{key}"]
+    near = near or [f"{parent}.{name}" for name in get_close_matches(key, known, n=1)]
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    where = f"{parent}={option}" if option else parent
+    return UserError(f"{parent}.{key}={shown(value)}: no key '{key}' in {where}{hint} (keys: {listed(known)})")
+
+
+def unknown_option(group: str, option: str, options: Sequence[str]) -> UserError:
+    """The error for a group's option that does not exist."""
+    return UserError(f"{group}={option}: no such {group}{nearest(option, options)} (options: {listed(options)})")

@@ -1,0 +1,173 @@
+"""A saved run as the base of a new command: its configuration, put in front of what the user typed."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+
+from metarun.config.settings import PARTS
+from metarun.errors import UserError
+
+CONFIG = "config.yaml"
+RESULT = "result.json"
+CHECKPOINTS = "checkpoints"
+
+
+def holds_a_run(folder: Path) -> bool:
+    """Whether a folder has files of a run in it, begun or ended."""
+    return any((folder / name).exists() for name in (CONFIG, RESULT, CHECKPOINTS, "status.json"))
+
+
+def checkpoint_file(path: str) -> Path:
+    """The ``.pt`` file that ``checkpoint=path`` means: of a run's folder the best, or the last where none is best.
+
+    Raises `UserError` where there is none.
+    """
+    place = Path(path)
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        raise UserError(f"checkpoint={path}: no such file or folder")
+    for name in ("best.pt", "last.pt"):
+        if (place / CHECKPOINTS / name).is_file():
+            return place / CHECKPOINTS / name
+    raise UserError(f"checkpoint={path}: not a run's folder: it has no {CHECKPOINTS}/best.pt or last.pt")
+
+
+def with_saved_run(overrides: Sequence[str], parsed: Sequence[Override], *, sweep: bool) -> list[str]:
+    """The overrides with the configuration of the run named by ``resume`` or ``checkpoint`` in front of them, if any.
+
+    Raises `UserError` where no run is there or its configuration is broken, and for overrides that would be ignored.
+    """
+    given = {override.key_or_group: override for override in parsed}
+    for key in ("resume", "checkpoint"):
+        if key not in given:
+            continue
+        if given[key].is_sweep_override() or (sweep and key == "resume"):
+            raise UserError(f"{given[key].input_line}: takes one run, not several, and resume no -m")
+        path = given[key].value()
+        if path is None:
+            continue
+        if not isinstance(path, str):
+            raise UserError(f"{given[key].input_line}: a path is expected")
+        if key == "resume":
+            return _resumed(path, overrides, parsed)
+        return _tested(path, overrides, parsed)
+    return list(overrides)
+
+
+def quoted(text: str) -> str:
+    """A text as a value of Hydra's override grammar, whatever it holds."""
+    return QuotedString(text=text.replace("${", "\\${"), quote=Quote.single).with_quotes()
+
+
+def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override]) -> list[str]:
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"resume={path}: no such folder")
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"resume={path}: not a run's folder: it has no {CONFIG}")
+    if not (folder / CHECKPOINTS / "last.pt").is_file():
+        raise UserError(f"resume={path}: the run had saved no state yet; start it anew")
+    others = [name for name in map(_name, parsed) if not _goes_with_resume(name)]
+    if others:
+        raise UserError(
+            f"resume={path}: a resumed run keeps its settings; only engine.steps may be given (not {', '.join(others)})"
+        )
+    return [
+        *_as_overrides(_read(folder / CONFIG), (), str(folder / CONFIG)),
+        *overrides,
+        f"hydra.run.dir={quoted(path)}",
+    ]
+
+
+def _goes_with_resume(name: str) -> bool:
+    return name in ("resume", "engine.steps") or (name.startswith("hydra") and name != "hydra.run.dir")
+
+
+def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override]) -> list[str]:
+    names = [_name(override) for override in parsed]
+    for name in ("experiment", "debug"):
+        if name in names:
+            raise UserError(
+                f"{name} does not go with checkpoint={path}, whose run has its own settings; give single keys"
+            )
+    file = checkpoint_file(path)
+    beside = (Path(path) if Path(path).is_dir() else file.parent.parent) / CONFIG
+    if beside.is_file():
+        return [*_as_overrides(_read(beside), names, str(beside)), *overrides]
+    return [*_as_overrides(_inside(file), names, str(file)), *overrides]
+
+
+def _name(override: Override) -> str:
+    return override.key_or_group
+
+
+def _read(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _inside(file: Path) -> Any:
+    """The configuration that a checkpoint carries."""
+    import torch  # here, because most commands end, or fail, without it
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a file that is none of its own
+        raise UserError(f"checkpoint={file}: not a checkpoint of metarun, or a broken one") from error
+    return state.get("config") if isinstance(state, dict) else None
+
+
+def _as_overrides(config: Any, replaced: Collection[str], source: str) -> list[str]:
+    """A saved configuration as overrides; a group in ``replaced`` is left out, for the user chose it anew.
+
+    Classes (``_target_``) are never taken from a saved file: the option chosen names its own.
+    """
+    if not isinstance(config, dict) or not isinstance(config.get("choices"), dict):
+        raise UserError(f"{source}: not the configuration of a metarun run")
+    texts = []
+    for group in PARTS:
+        option, node = config["choices"].get(group), config.get(group)
+        if not isinstance(option, str) or not re.fullmatch(r"[\w./-]+", option) or not isinstance(node, dict):
+            raise UserError(f"{source}: not the configuration of a metarun run: it has no {group}")
+        if group not in replaced:
+            texts += [f"{group}={option}", *_leaves(group, node, source)]
+    return [*texts, f"seed={_value(config.get('seed'), source)}"]
+
+
+def _leaves(prefix: str, node: Mapping[Any, Any], source: str) -> list[str]:
+    texts = []
+    for key, value in node.items():
+        if key == "_target_":
+            continue
+        full = f"{prefix}.{_key(key, source)}"
+        texts += _leaves(full, value, source) if isinstance(value, dict) else [f"{full}={_value(value, source)}"]
+    return texts
+
+
+def _key(key: Any, source: str) -> str:
+    if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_][\w-]*", key):
+        raise UserError(f"{source}: not the configuration of a metarun run: '{key}' is no key")
+    return key
+
+
+def _value(value: Any, source: str) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, list):
+        return "[" + ",".join(_value(item, source) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_key(key, source)}:{_value(item, source)}" for key, item in value.items()) + "}"
+    raise UserError(f"{source}: not the configuration of a metarun run: {value!r} is no plain value")

@@ -1,0 +1,49 @@
+"""A whole run's settings, checked and typed."""
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from metarun.config.fields import choice, number
+
+if TYPE_CHECKING:
+    from metarun.datasets.base import DatasetConfig
+    from metarun.engine.device import DeviceSettings
+    from metarun.engine.settings import EngineSettings
+
+PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "device", "engine")
+"""The config groups of which every run has exactly one option, in the order in which they are told."""
+
+GROUPS = (*PARTS, "experiment", "debug")
+"""All groups of this package; the last two only set keys of the others."""
+
+
+@dataclass(kw_only=True)
+class Root:
+    """The keys that belong to no group."""
+
+    seed: int = number(least=0, most=2**63 - 1)
+    mode: str = choice("train", "test")
+    checkpoint: str | None
+    resume: str | None
+
+
+ROOT_KEYS = tuple(key.name for key in fields(Root))
+
+
+@dataclass(kw_only=True)
+class Settings(Root):
+    """What `metarun.config.check.check` makes of a composed configuration: one instance per group, and the root's keys.
+
+    The parts are the dataclasses that the options' YAML files name.
+    """
+
+    dataset: "DatasetConfig"
+    model: Any
+    embedding: Any
+    hypernet: Any
+    algorithm: Any
+    device: "DeviceSettings"
+    engine: "EngineSettings"
+    plain: dict[str, Any] = field(repr=False)
+    """The resolved configuration in builtin types only, with the options chosen under ``choices``: what
+    ``config.yaml`` and checkpoints hold."""

@@ -1,0 +1,102 @@
+"""A saved configuration comes back through Hydra as it was."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metarun.config.compose import parse
+from metarun.config.saved import checkpoint_file, quoted, with_saved_run
+from metarun.config.settings import PARTS
+from metarun.errors import UserError
+
+
+def configuration() -> dict[str, Any]:
+    sections: dict[str, Any] = {name: {"_target_": "os.system", "size": 3, "inner": {"rate": 1e-05}} for name in PARTS}
+    return {**sections, "seed": 7, "mode": "train", "choices": dict.fromkeys(PARTS, "some")}
+
+
+def save(folder: Path, config: Any) -> Path:
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "last.pt").touch()
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+def expanded(*overrides: str) -> list[str]:
+    return with_saved_run(overrides, parse(overrides), sweep=False)
+
+
+@given(st.text())
+def test_any_text_survives_hydras_grammar(text: str) -> None:
+    parsed = OverridesParser.create().parse_override(f"dataset.root={quoted(text)}")
+    assert parsed.value() == text.replace("${", "\\${")
+
+
+def test_options_and_values_come_first_and_classes_never(tmp_path: Path) -> None:
+    run = save(tmp_path / "run", configuration())
+    texts = expanded("mode=test", f"checkpoint={run}", "dataset.size=4")
+    assert texts[-3:] == ["mode=test", f"checkpoint={run}", "dataset.size=4"]
+    assert texts[:3] == ["dataset=some", "dataset.size=3", "dataset.inner.rate=1e-05"]
+    assert "seed=7" in texts
+    assert not any("_target_" in text or "os.system" in text for text in texts)
+
+
+def test_a_group_chosen_anew_takes_nothing_saved(tmp_path: Path) -> None:
+    run = save(tmp_path / "run", configuration())
+    texts = expanded("mode=test", f"checkpoint={run}", "dataset=other")
+    assert [text for text in texts if text.startswith("dataset")] == ["dataset=other"]
+    assert "model.size=3" in texts
+
+
+def test_resume_goes_into_the_runs_own_folder(tmp_path: Path) -> None:
+    run = save(tmp_path / "run", configuration())
+    assert expanded(f"resume={run}", "engine.steps=9")[-3:] == [
+        f"resume={run}",
+        "engine.steps=9",
+        f"hydra.run.dir='{run}'",
+    ]
+
+
+def test_without_a_saved_run_nothing_changes() -> None:
+    assert expanded("dataset.shots=5", "checkpoint=null") == ["dataset.shots=5", "checkpoint=null"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        ("a: [", "config.yaml: cannot be read: "),
+        ("just text", "config.yaml: not the configuration of a metarun run"),
+        (yaml.safe_dump({"choices": {"dataset": "a"}}), "not the configuration of a metarun run: it has no dataset"),
+        (yaml.safe_dump({**configuration(), "dataset": {"a=b,c": 1}}), "'a=b,c' is no key"),
+        (yaml.safe_dump({**configuration(), "choices": dict.fromkeys(PARTS, "a,b")}), "it has no dataset"),
+        ("!!python/object/apply:os.system ['true']", "cannot be read: could not determine a constructor"),
+    ],
+)
+def test_a_broken_saved_configuration_is_refused(tmp_path: Path, broken: str, expected: str) -> None:
+    run = save(tmp_path / "run", None)
+    (run / "config.yaml").write_text(broken, encoding="utf-8")
+    with pytest.raises(UserError, match=expected.replace("[", "\\[")):
+        expanded(f"resume={run}")
+
+
+def test_checkpoint_file_prefers_the_best(tmp_path: Path) -> None:
+    run = save(tmp_path / "run", configuration())
+    last, best = run / "checkpoints" / "last.pt", run / "checkpoints" / "best.pt"
+    assert checkpoint_file(str(run)) == last
+    best.touch()
+    assert checkpoint_file(str(run)) == best
+    assert checkpoint_file(str(last)) == last
+    with pytest.raises(UserError, match="not a run's folder"):
+        checkpoint_file(str(tmp_path))
+
+
+def test_a_lone_checkpoint_brings_its_configuration(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"config": configuration()}, tmp_path / "alone.pt")
+    assert "dataset.size=3" in expanded("mode=test", f"checkpoint={tmp_path / 'alone.pt'}")

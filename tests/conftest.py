@@ -1,0 +1,58 @@
+"""Fixtures for all tests."""
+
+import logging
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metarun import cli
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Hydra sets up the root logger for a run; leave it to the next test as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def experiment(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Replace what a command runs, once it is composed and checked: ``experiment(function(settings, folder))``."""
+
+    def replace(run: Callable[..., Any]) -> None:
+        module = types.ModuleType("metarun.experiment")
+        module.run = run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "metarun.experiment", module)
+
+    return replace
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run ``metarun`` in this process and an empty folder: ``command(*arguments)`` gives (exit code, stdout, stderr)."""
+    home = tmp_path / "here"
+    home.mkdir()
+    monkeypatch.chdir(home)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        try:
+            code = cli.main(arguments)
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
