@@ -41,7 +41,7 @@ def experiment(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]]
 def command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Run ``metarun`` in this process and an empty folder: ``command(*arguments)`` gives (exit code, stdout, stderr)."""
+    """Run ``metarun`` in this process and an empty folder: ``command(*arguments)`` is (exit code, stdout, stderr)."""
     home = tmp_path / "here"
     home.mkdir()
     monkeypatch.chdir(home)

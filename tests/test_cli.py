@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from metarun import __version__
 from metarun.config.settings import GROUPS, Settings
 from metarun.errors import Interrupted, UserError
 from metarun.tracking.status import write_status
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+"""For metarun as a program of its own, installed or not."""
 
 Command = Callable[..., tuple[int, str, str]]
 Experiment = Callable[[Callable[..., Any]], None]
@@ -141,7 +145,7 @@ def test_a_users_option_is_checked_like_ours(command: Command, ran: list[Any], t
     own.write_text("# @package _global_\ndefaults:\n  - override /algorithm: reptile\ndataset: {shots: 5}\n")
     assert command(*flags)[0] == 0
     assert ran[0][0].plain["choices"]["algorithm"] == "reptile"
-    assert ran[0][0].dataset.shots == 5  # type: ignore[attr-defined]
+    assert ran[0][0].dataset.shots == 5
     own.write_text("# @package _global_\ndataset: {shotz: 5}\n")
     assert "dataset.shotz=5: no key 'shotz' in dataset=glyphs; did you mean 'dataset.shots'?" in command(*flags)[2]
     own.write_text("dataset: {shots: 5}\n")
@@ -381,18 +385,26 @@ def test_help_and_mistakes_need_no_torch(tmp_path: Path) -> None:
     program = (
         "import sys; from metarun.cli import main; code = main(['algoritm=anil']); sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_as_a_program(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "metarun", "sed=1"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "metarun", "sed=1"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("metarun: no config group or key 'sed'; did you mean 'seed'?")
     assert done.stderr.count("\n") == 1
     # Like `metarun --help | head -1`: whoever listens leaves early.
     piped = subprocess.Popen(
-        [sys.executable, "-m", "metarun", "--help"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "metarun", "--help"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert piped.stdout
     assert piped.stderr
