@@ -1,0 +1,115 @@
+"""The inner loop of the MAML family: a few gradient steps on the support set."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.func import grad
+
+from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
+from metarun.algorithms.inner_optimiser import InnerOptimiser
+from metarun.algorithms.minibatches import minibatches
+from metarun.config.fields import number
+from metarun.errors import UserError
+from metarun.kinds import TaskKind
+from metarun.models.base import Parameters, TaskModel
+from metarun.tasks import Examples
+
+
+@dataclass(kw_only=True)
+class GradientBased(Algorithm):
+    """Adapts θ by ``inner_steps`` steps of ``inner_optimiser`` on the mean loss of the support set.
+
+    Each step sees a minibatch of ``minibatch`` examples, or the whole support set where that is null.
+    """
+
+    inner_steps: int = number(least=0)
+    inner_optimiser: InnerOptimiser
+    minibatch: int | None = number(least=1)
+
+    @property
+    def second_order(self) -> bool:
+        """Whether the outer gradient flows through the inner gradients."""
+        return False
+
+    def steps(self, testing: bool) -> int:
+        return self.inner_steps
+
+    def examples(self, testing: bool) -> int | None:
+        """How many examples an inner step sees; ``None``: all."""
+        return self.minibatch
+
+    def adapts(self, name: str) -> bool:
+        """Whether the inner loop moves that parameter."""
+        return True
+
+    @abstractmethod
+    def rate(self, own: Parameters, name: str) -> float | Tensor:
+        """Inner step size of that parameter: a number, or a tensor like it."""
+
+    def draws(self, tasks: Tensor, support: int, testing: bool) -> Draws:
+        size = self.examples(testing)
+        return {} if size is None else {"minibatches": minibatches(tasks, support, self.steps(testing), size)}
+
+    def step(
+        self, model: TaskModel, own: Parameters, state: Adapted, support: Examples, number: int, draws: Draws
+    ) -> Adapted:
+        if "minibatches" in draws:
+            picked = draws["minibatches"][number]
+            support = Examples(support.x[picked], support.y[picked])
+        # First order means that the inner gradient is a constant to the outer loop: taken at a detached point.
+        theta = state.theta if self.second_order else {n: t.detach() for n, t in state.theta.items()}
+        moving = {n: t for n, t in theta.items() if self.adapts(n)}
+        fixed = {n: t for n, t in theta.items() if not self.adapts(n)}
+        gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
+        direction, optimiser = self.inner_optimiser.direction(gradient, state.optimiser, number + 1)
+        moved = {n: state.theta[n] - self.rate(own, n) * step for n, step in direction.items()}
+        return Adapted({**state.theta, **moved}, state.start, optimiser, running)
+
+
+@dataclass(kw_only=True)
+class ConstantRate:
+    """One step size for all parameters and steps."""
+
+    inner_lr: float = number(above=0)
+
+    def rate(self, own: Parameters, name: str) -> float:
+        return self.inner_lr
+
+
+@dataclass(kw_only=True)
+class LearnedStart(GradientBased, Learned):
+    """An inner loop whose start an outer loop learns.
+
+    ``test_steps`` and ``test_minibatch`` hold at validation and test; where they are null, the training values do.
+    """
+
+    test_steps: int | None = number(least=0)
+    test_minibatch: int | None = number(least=1)
+
+    def steps(self, testing: bool) -> int:
+        return self.test_steps if testing and self.test_steps is not None else self.inner_steps
+
+    def examples(self, testing: bool) -> int | None:
+        return self.test_minibatch if testing and self.test_minibatch is not None else self.minibatch
+
+    def check(self, kind: TaskKind, training_kind: TaskKind) -> None:
+        if kind.outputs != training_kind.outputs:
+            raise UserError(
+                f"dataset.train_ways={training_kind.outputs}: this algorithm's model has one output per class, so "
+                f"training needs as many ways as testing ({kind.outputs}); drop train_ways, or use algorithm=protonet"
+            )
+
+
+@dataclass(kw_only=True)
+class Unrolled(LearnedStart):
+    """The outer loop differentiates the query loss through the inner loop.
+
+    With ``order=1`` it takes the inner gradients as constants, so that the meta-gradient is ∇L_Q at θ'.
+    """
+
+    order: int = number(least=1, most=2)
+
+    @property
+    def second_order(self) -> bool:
+        return self.order == 2

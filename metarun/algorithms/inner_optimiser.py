@@ -1,0 +1,53 @@
+"""Optimisers of the inner loop, as pure and differentiable functions.
+
+Their state is born with the task and dies with it: nothing is shared between tasks or kept after evaluation.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarun.config.fields import choice, number
+from metarun.models.base import Parameters
+
+EPSILON = 1e-8
+
+OptimiserState = dict[str, Parameters]
+
+
+@dataclass(kw_only=True)
+class InnerOptimiser:
+    """name: ``sgd``, with ``momentum``; or ``adam`` (Kingma & Ba 2015), whose β₁ is ``momentum`` and β₂ ``beta2``."""
+
+    name: str = choice("sgd", "adam")
+    momentum: float = number(least=0, most=1)
+    beta2: float = number(least=0, most=1)
+
+    def direction(self, gradient: Parameters, state: OptimiserState, step: int) -> tuple[Parameters, OptimiserState]:
+        """What to subtract, times the step size, and the next state; the first ``step`` is 1, from state ``{}``."""
+        if self.name == "sgd":
+            return self._sgd(gradient, state)
+        return self._adam(gradient, state, step)
+
+    def _sgd(self, gradient: Parameters, state: OptimiserState) -> tuple[Parameters, OptimiserState]:
+        if not self.momentum:
+            return gradient, state
+        if state:
+            gradient = {name: self.momentum * state["velocity"][name] + g for name, g in gradient.items()}
+        return gradient, {"velocity": gradient}
+
+    def _adam(self, gradient: Parameters, state: OptimiserState, step: int) -> tuple[Parameters, OptimiserState]:
+        zeros = {name: torch.zeros_like(g) for name, g in gradient.items()}
+        past = state or {"mean": zeros, "square": zeros}
+        mean = {n: self.momentum * past["mean"][n] + (1 - self.momentum) * g for n, g in gradient.items()}
+        square = {n: self.beta2 * past["square"][n] + (1 - self.beta2) * g * g for n, g in gradient.items()}
+        scale = {n: _root(square[n] / (1 - self.beta2**step)) + EPSILON for n in gradient}
+        direction = {n: mean[n] / (1 - self.momentum**step) / scale[n] for n in gradient}
+        return direction, {"mean": mean, "square": square}
+
+
+def _root(x: Tensor) -> Tensor:
+    """Square root whose derivative at 0 is 0, not infinity: a parameter with no gradient must not make NaN."""
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)

@@ -1,0 +1,96 @@
+"""A run's state on disk: all that is needed to go on as if nothing had happened."""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metarun.errors import UserError
+from metarun.learner import MetaParameters
+
+FORMAT = 1
+
+
+@dataclass
+class Best:
+    """The best validated φ so far: the meta-update after which it stood, and its meta-val summary."""
+
+    step: int
+    metrics: dict[str, dict[str, float | int]]
+
+
+@dataclass
+class State:
+    """Everything that changes during meta-training.
+
+    step: meta-updates done. decisions: choices that change rounding, made once for a run. seconds: spent in
+    meta-training so far; measured_steps and measured_seconds: those of them that count for the speed.
+    """
+
+    step: int
+    phi: MetaParameters
+    optimiser: dict[str, Any]
+    best: Best | None
+    decisions: dict[str, Any]
+    seconds: float = 0.0
+    measured_steps: int = 0
+    measured_seconds: float = 0.0
+
+    def speed(self, meta_batch_size: int) -> float | None:
+        """Tasks per second in the steady state; ``None`` before there is one."""
+        return self.measured_steps * meta_batch_size / self.measured_seconds if self.measured_steps else None
+
+
+def save(path: Path, state: State, config: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all; ``config`` is the run's, in builtin types."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    content = {
+        "format": FORMAT,
+        "config": config,
+        "state": {**vars(state), "best": asdict(state.best) if state.best else None},
+    }
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, like: MetaParameters, device: torch.device) -> State:
+    """The state in a checkpoint, for a learner whose φ has the names and shapes of ``like``.
+
+    Raises `UserError` for a file that is none, is broken, or belongs to another learner.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a file that is none of its own
+        raise UserError(f"{path}: not a checkpoint of metarun, or a broken one") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path}: not a checkpoint of this version of metarun (format {FORMAT})")
+    try:
+        best = content["state"].pop("best")
+        state = State(best=Best(**best) if best else None, **content["state"])
+        _refuse_others(path, state.phi, like)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: a broken checkpoint ({error})") from error
+    return state
+
+
+def _refuse_others(path: Path, phi: MetaParameters, like: MetaParameters) -> None:
+    for group in like:
+        if phi[group].keys() != like[group].keys():
+            name = min(phi[group].keys() ^ like[group].keys())
+            raise UserError(f"{path}: saved with other parts than these settings make: {group} differs in '{name}'")
+        for name, tensor in like[group].items():
+            if phi[group][name].shape != tensor.shape:
+                raise UserError(
+                    f"{path}: '{name}' of {group} has shape {tuple(phi[group][name].shape)} there, and these settings "
+                    f"make {tuple(tensor.shape)}"
+                )
+            phi[group][name] = phi[group][name].to(tensor.dtype)

@@ -1,0 +1,42 @@
+"""Where and how a run computes, decided once at its start."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from metarun.config.fields import choice, number
+from metarun.errors import UserError
+
+
+@dataclass(kw_only=True)
+class DeviceSettings:
+    """The keys of ``conf/device/*.yaml``; ``name`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+
+    name: str
+    precision: str = choice("float32", "float64")
+    compile: str = choice("auto", "true", "false")
+    threads: int | None = number(least=1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+
+    def resolve(self) -> torch.device:
+        """The device to run on. Raises `UserError` when it is not to be had."""
+        if self.name == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        kind, _, number_ = self.name.partition(":")
+        if kind not in ("cpu", "cuda") or (number_ and not (kind == "cuda" and number_.isdecimal())):
+            raise UserError(f"device.name={self.name}: choose auto, cpu, cuda or cuda:N")
+        if kind == "cpu":
+            return torch.device("cpu")
+        if not torch.cuda.is_available():
+            raise UserError(f"device.name={self.name}: PyTorch sees no CUDA device here; use device=cpu or device=auto")
+        if number_ and int(number_) >= torch.cuda.device_count():
+            raise UserError(f"device.name={self.name}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0")
+        return torch.device(self.name)
+
+    def thread_count(self) -> int:
+        """Threads for arithmetic on the CPU; part of a run's identity, because sums depend on it."""
+        return self.threads or min(torch.get_num_threads(), os.cpu_count() or 1)

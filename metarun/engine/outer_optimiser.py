@@ -1,0 +1,43 @@
+"""The optimiser of φ: PyTorch's own, over φ's tensors in place."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarun.algorithms.outer_loop import OuterLoop
+from metarun.learner import MetaParameters
+
+
+class OuterOptimiser:
+    """Moves φ by its gradient, after optional clipping, with the step size that the schedule gives."""
+
+    def __init__(self, outer: OuterLoop, phi: MetaParameters, clip: float | None) -> None:
+        self._clip = clip
+        self._tensors = [tensor for group in phi.values() for tensor in group.values()]
+        self._optimiser: torch.optim.Optimizer
+        if outer.optimiser == "adam":
+            self._optimiser = torch.optim.Adam(self._tensors, outer.lr, betas=(outer.momentum, 0.999), fused=True)
+        else:
+            self._optimiser = torch.optim.SGD(self._tensors, outer.lr, momentum=outer.momentum)
+
+    def step(self, gradient: MetaParameters, lr: float) -> Tensor:
+        """One meta-update, unless the gradient is not finite; returns the gradient's norm before clipping."""
+        gradients = [tensor for group in gradient.values() for tensor in group.values()]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not norm.isfinite():
+            return norm
+        if self._clip is not None and norm > self._clip:
+            gradients = [tensor * (self._clip / norm) for tensor in gradients]
+        for tensor, its_gradient in zip(self._tensors, gradients, strict=True):
+            tensor.grad = its_gradient
+        for settings in self._optimiser.param_groups:
+            settings["lr"] = lr
+        self._optimiser.step()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._optimiser.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._optimiser.load_state_dict(state)

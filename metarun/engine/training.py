@@ -1,0 +1,120 @@
+"""The meta-training loop: sample, meta-step, log, validate, save."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metarun.algorithms.base import Learned
+from metarun.datasets.base import Dataset
+from metarun.engine import checkpoint
+from metarun.engine.checkpoint import Best, State
+from metarun.engine.compilation import compiled_if_equal, pays
+from metarun.engine.evaluation import evaluate
+from metarun.engine.meta_gradient import MetaGradient
+from metarun.engine.outer_optimiser import OuterOptimiser
+from metarun.engine.settings import EngineSettings
+from metarun.engine.stopping import StopRequest
+from metarun.errors import Interrupted, UserError
+from metarun.learner import Learner
+from metarun.tracking.log import TrainingLog
+
+WARM_UP = 3
+"""Meta-updates at a process's start that don't count for the speed: they compile and warm caches."""
+
+
+@dataclass
+class Training:
+    """One run's meta-training. ``state`` is where it stands; ``run`` takes it to the end."""
+
+    learner: Learner
+    dataset: Dataset
+    settings: EngineSettings
+    config: dict[str, Any]
+    folder: Path
+    log: TrainingLog
+    state: State
+
+    def run(self, stop: StopRequest) -> State:
+        """Train to ``engine.steps``; an algorithm with no outer loop is validated and saved as it is.
+
+        Raises `Interrupted` when asked to stop, and `UserError` when the meta-gradient is not finite.
+        """
+        if isinstance(self.learner.algorithm, Learned):
+            self._train(self.learner.algorithm, stop)
+        elif self.state.best is None:
+            self._validate()
+            self._save()
+        return self.state
+
+    def _train(self, algorithm: Learned, stop: StopRequest) -> None:
+        state, settings = self.state, self.settings
+        optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
+        if state.optimiser:
+            optimiser.load_state_dict(state.optimiser)
+        meta_gradient = self._meta_gradient()
+        warm = state.step + WARM_UP
+        while state.step < settings.steps:
+            started = time.perf_counter()
+            batch = self.dataset.sample("train", state.step, settings.meta_batch_size)
+            gradient, metrics = meta_gradient(state.phi, batch)
+            lr = algorithm.outer.lr_at(state.step, settings.steps)
+            norm = optimiser.step(gradient, lr)
+            if not norm.isfinite():
+                self._save(optimiser)
+                raise UserError(
+                    f"the meta-gradient at step {state.step + 1} is not finite; φ before it is saved. Lower the inner "
+                    "or outer step size (algorithm.inner_lr, algorithm.outer.lr), or set engine.gradient_clip=10"
+                )
+            state.step += 1
+            if state.step > warm:
+                state.measured_steps += 1
+                state.measured_seconds += time.perf_counter() - started
+            self.log.step(state.step, metrics, lr, norm, state.speed(settings.meta_batch_size))
+            last = state.step == settings.steps
+            if last or state.step % settings.val_every == 0:
+                self._validate()
+            state.seconds += time.perf_counter() - started
+            if last or stop.asked or state.step % settings.checkpoint_every == 0:
+                self._save(optimiser)
+            if stop.asked and not last:
+                raise Interrupted(
+                    f"stopped at step {state.step:,} of {settings.steps:,}; go on with: metarun resume={self.folder}"
+                )
+
+    def _meta_gradient(self) -> MetaGradient:
+        eager = MetaGradient(self.learner, self.settings.task_chunk, compiled=False)
+        batch = self.dataset.sample("train", 0, self.settings.meta_batch_size)
+        decisions = self.state.decisions
+        if decisions.get("compile") is None:
+            decisions["compile"] = pays(self.learner, batch, self.settings.steps)
+        if not decisions["compile"]:
+            return eager
+        return compiled_if_equal(self.learner, eager, self.state.phi, batch)
+
+    def _validate(self) -> None:
+        """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first."""
+        state, kind = self.state, self.dataset.kind("val")
+        episodes = evaluate(
+            self.learner, state.phi, self.dataset, "val", self.settings.val_episodes, self.settings.task_chunk
+        )
+        value = episodes.mean(kind.metric)
+        sign = 1 if kind.higher_is_better else -1
+        better = state.best is None or sign * value > sign * state.best.metrics[kind.metric]["mean"]
+        if better:
+            state.best = Best(state.step, episodes.summary())
+            checkpoint.save(best_file(self.folder), state, self.config)
+        self.log.validated(state.step, episodes, kind.metric, better)
+
+    def _save(self, optimiser: OuterOptimiser | None = None) -> None:
+        if optimiser is not None:
+            self.state.optimiser = optimiser.state_dict()
+        checkpoint.save(last_file(self.folder), self.state, self.config)
+
+
+def best_file(folder: Path) -> Path:
+    return folder / "checkpoints" / "best.pt"
+
+
+def last_file(folder: Path) -> Path:
+    return folder / "checkpoints" / "last.pt"

@@ -1,0 +1,76 @@
+"""Task models: networks called with explicit parameters θ, so that every task can have its own."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metarun.kinds import TaskKind
+from metarun.models.normalisation import Context
+from metarun.tasks import Examples
+
+Parameters = dict[str, Tensor]
+"""Named tensors: θ, or one group of the meta-parameters φ."""
+
+HEAD = "head."
+"""Names of the last layer's parameters begin so, in every network."""
+
+
+class ModelConfig(Protocol):
+    """The keys of a ``conf/model/*.yaml`` file."""
+
+    normalisation: str
+
+    def build(self, input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
+        """A network whose ``forward(x, context)`` maps ``[n, *input_shape]`` to ``[n, outputs]``.
+
+        With ``outputs=None`` it has no head and returns features ``[n, features]``. Raises `UserError` when the input
+        does not fit.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """A network and the kind of task it is used for, as pure functions of θ.
+
+    transductive: the queries of a task are normalised by one another, as the first MAML code did; else each query's
+        prediction depends on the support set and itself alone.
+    normalisation: the network's kind, see `metarun.models.normalisation`.
+    """
+
+    network: nn.Module
+    kind: TaskKind
+    normalisation: str
+    transductive: bool
+
+    def support_loss(
+        self, moving: Parameters, fixed: Parameters, running: Parameters, support: Examples
+    ) -> tuple[Tensor, Parameters]:
+        """Mean loss on support examples, and the running statistics after seeing them.
+
+        θ comes in two parts, the first being the one that a caller differentiates by.
+        """
+        context = Context(running=dict(running))
+        prediction = functional_call(self.network, {**fixed, **moving}, (support.x, context))
+        return self.kind.loss(prediction, support.y), context.running
+
+    def predict(self, theta: Parameters, running: Parameters, support: Examples, x: Tensor) -> Tensor:
+        """Predictions ``[q, outputs]`` for queries ``x`` ``[q, ...]``."""
+        if self.transductive or self.normalisation in ("group", "none"):
+            return functional_call(self.network, theta, (x, Context(running=dict(running))))
+        return self.outputs(theta, running, support, x)[1]
+
+    def outputs(self, theta: Parameters, running: Parameters, support: Examples, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's outputs for support and queries, in one pass: ``[s, outputs]``, ``[q, outputs]``."""
+        s = len(support.x)
+        context = Context(None if self.transductive else s, dict(running))
+        out = functional_call(self.network, theta, (torch.cat((support.x, x)), context))
+        return out[:s], out[s:]
+
+
+def count(parameters: Parameters) -> int:
+    """Number of scalars."""
+    return sum(tensor.numel() for tensor in parameters.values())

@@ -1,0 +1,64 @@
+"""The convolutional network of the few-shot literature: blocks of 3x3 convolution, normalisation, ReLU."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metarun.config.fields import choice, number
+from metarun.errors import UserError
+from metarun.models.normalisation import KINDS, Context, normalisation
+
+
+@dataclass(kw_only=True)
+class Conv4:
+    """Vinyals et al. 2016, with max-pooling; Finn et al. 2017 use strides and a mean over space for Omniglot."""
+
+    channels: int = number(least=1)
+    layers: int = number(least=1)
+    downsample: str = choice("stride", "pool")
+    readout: str = choice("flatten", "mean")
+    normalisation: str = choice(*KINDS)
+
+    def build(self, input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
+        if len(input_shape) != 3:
+            raise UserError(
+                f"model=conv4 needs images, and this dataset's inputs have shape {input_shape}; use model=mlp"
+            )
+        if self.downsample == "pool" and min(input_shape[1:]) < 2**self.layers:
+            raise UserError(
+                f"model.layers={self.layers}: {input_shape[1]}x{input_shape[2]} images can be halved "
+                f"{min(input_shape[1:]).bit_length() - 1} times; use as many layers or model.downsample=stride"
+            )
+        return Conv4Network(self, input_shape, outputs)
+
+
+class Conv4Network(nn.Module):
+    def __init__(self, config: Conv4, input_shape: tuple[int, ...], outputs: int | None) -> None:
+        super().__init__()
+        self.pool = config.downsample == "pool"
+        self.mean = config.readout == "mean"
+        # A bias before a layer that subtracts the mean does nothing.
+        bias = config.normalisation in ("group", "none")
+        sizes = [input_shape[0]] + [config.channels] * config.layers
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride=1 if self.pool else 2, padding=1, bias=bias) for a, b in pairwise(sizes)
+        )
+        self.norms = nn.ModuleList(
+            normalisation(config.normalisation, config.channels, f"norm{i}") for i in range(config.layers)
+        )
+        self.head: nn.Module = nn.Identity()
+        if outputs is not None:
+            with torch.no_grad():
+                features = self(torch.zeros(2, *input_shape), Context()).shape[1]
+            self.head = nn.Linear(features, outputs)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(layer(x), context).relu()
+            if self.pool:
+                x = F.max_pool2d(x, 2)
+        x = x.mean((2, 3)) if self.mean else x.flatten(1)
+        return self.head(x)

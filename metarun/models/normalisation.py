@@ -1,0 +1,104 @@
+"""Normalisation layers as pure functions: what they may look at comes in, what they remember goes out.
+
+An ordinary BatchNorm hides two choices that decide what a few-shot figure means: whether the queries are normalised by
+one another (transductive), and what its running statistics remember of other tasks. Here both are arguments.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+EPSILON = 1e-5
+MOMENTUM = 0.1
+GROUPS = 8
+
+KINDS = ("batch", "running", "group", "none")
+
+
+@dataclass
+class Context:
+    """What the normalisation layers of one forward pass see.
+
+    support: how many of the leading rows are support examples, whose statistics normalise all rows; ``None``: all rows
+        are normalised by the statistics of all.
+    running: per layer, the task's own running mean and variance ``[2, channels]``; the layers replace the entries.
+    """
+
+    support: int | None = None
+    running: dict[str, Tensor] = field(default_factory=dict)
+
+
+class BatchStatistics(nn.Module):
+    """Normalise by the current batch (Ioffe & Szegedy 2015), never by anything remembered."""
+
+    def __init__(self, channels: int, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.scaled(x, *statistics(x[: context.support]))
+
+    def scaled(self, x: Tensor, variance: Tensor, mean: Tensor) -> Tensor:
+        """``(x - mean) / std * weight + bias`` over axis 1, as one multiplication and one addition per element."""
+        scale = self.weight * torch.rsqrt(variance + EPSILON)
+        shift = self.bias - mean * scale
+        spread = [-1] + [1] * (x.dim() - 2)
+        return x * scale.view(spread) + shift.view(spread)
+
+
+class RunningStatistics(BatchStatistics):
+    """Per-task running statistics: support rows are normalised by their own batch, query rows by a moving average.
+
+    The average starts at the task's first support batch and belongs to the task, so nothing passes between tasks and
+    no query sees another query.
+    """
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        variance, mean = statistics(x[: context.support])
+        current = torch.stack((variance, mean))
+        past = context.running.get(self.name)
+        average = current if past is None else past + MOMENTUM * (current - past)
+        context.running[self.name] = average
+        rows = self.scaled(x[: context.support], variance, mean)
+        if context.support is None:
+            return rows
+        return torch.cat((rows, self.scaled(x[context.support :], average[0], average[1])))
+
+
+class GroupStatistics(nn.Module):
+    """Group normalisation (Wu & He 2018): each example by itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(min(GROUPS, channels), channels)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.norm(x)
+
+
+class NoNormalisation(nn.Module):
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return x
+
+
+def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance (biased) and mean ``[channels]`` of ``x`` ``[n, channels, ...]``."""
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    return torch.var_mean(x, dim=axes, correction=0)
+
+
+def normalisation(kind: str, channels: int, name: str) -> nn.Module:
+    """The layer of that kind; ``name`` is unique in its network."""
+    match kind:
+        case "batch":
+            return BatchStatistics(channels, name)
+        case "running":
+            return RunningStatistics(channels, name)
+        case "group":
+            return GroupStatistics(channels)
+        case "none":
+            return NoNormalisation()
+    raise ValueError(f"no normalisation {kind!r}; there are {', '.join(KINDS)}")

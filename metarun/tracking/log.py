@@ -1,0 +1,66 @@
+"""What is told while a run trains: a bar on a terminal, plain lines elsewhere, curves in TensorBoard."""
+
+import logging
+import sys
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from metarun.engine.evaluation import Episodes
+from metarun.tracking.board import Board
+
+log = logging.getLogger(__name__)
+
+
+class TrainingLog:
+    """A context: within, lines of the log stand above the progress bar.
+
+    metric: the metric shown. every: meta-updates between logged means of the meta-training metrics.
+    """
+
+    def __init__(self, board: Board, metric: str, steps: int, begun: int, every: int) -> None:
+        self._board, self._metric, self._steps, self._every = board, metric, steps, every
+        self._window: list[dict[str, Tensor]] = []
+        self._latest: dict[str, float] = {}
+        self._bar = tqdm(desc="meta-train", total=steps, initial=begun, disable=None, unit="step", leave=False)
+        self._redirect = logging_redirect_tqdm() if sys.stderr.isatty() else None
+
+    def step(self, step: int, metrics: dict[str, Tensor], lr: float, norm: Tensor, speed: float | None) -> None:
+        """After meta-update ``step``: its mean metrics over tasks, outer step size, gradient norm, tasks per second."""
+        self._bar.update()
+        self._window.append(metrics)
+        if step % self._every and step != self._steps:
+            return
+        means = {name: sum(float(metrics[name]) for metrics in self._window) / len(self._window) for name in metrics}
+        self._window.clear()
+        self._latest |= {name: means[name] for name in {"loss", self._metric} & means.keys()}
+        self._board.scalars("meta-train", means, step)
+        self._board.scalars("outer-loop", {"lr": lr, "gradient_norm": float(norm)}, step)
+        if speed is not None:
+            self._board.scalars("speed", {"tasks_per_second": speed}, step)
+            self._latest["tasks/s"] = speed
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in self._latest.items()}, refresh=False)
+
+    def validated(self, step: int, episodes: Episodes, metric: str, best: bool) -> None:
+        """After a validation at meta-update ``step``."""
+        self._board.scalars("meta-val", {name: episodes.mean(name) for name in episodes.curves}, step)
+        summary = episodes.summary()[metric]
+        self._latest["val"] = summary["mean"]
+        trained = f"meta-train {self._latest[metric]:.4f}  " if metric in self._latest else ""
+        speed = f"  {self._latest['tasks/s']:,.0f} tasks/s" if "tasks/s" in self._latest else ""
+        log.info(
+            f"step {step:>{len(f'{self._steps:,}')},} of {self._steps:,}  {metric}  {trained}"
+            f"meta-val {summary['mean']:.4f} ± {summary['ci95']:.4f}{' (best)' if best else '       '}{speed}"
+        )
+
+    def __enter__(self) -> "TrainingLog":
+        if self._redirect is not None:
+            self._redirect.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.close()
+        if self._redirect is not None:
+            self._redirect.__exit__(*error)

@@ -1,0 +1,59 @@
+"""What a run leaves for people and for other programs: numbers that name their protocol."""
+
+import csv
+import io
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metarun import __version__
+from metarun.engine.evaluation import Episodes
+from metarun.kinds import TaskKind
+from metarun.tracking.files import write_json, write_text
+
+
+def result(
+    kind: TaskKind, test: Episodes, train: Episodes, validation: dict[str, Any], protocol: dict[str, Any], training: Any
+) -> dict[str, Any]:
+    """The content of ``result.json``.
+
+    test, train: episodes of the same shape on meta-test and on meta-train classes. validation: the best checkpoint's
+    meta-val summary. training: facts of the meta-training.
+    """
+    return {
+        "metric": kind.metric,
+        "meta_test": test.summary(),
+        "meta_val": validation,
+        "meta_train": train.summary(),
+        "gap": {name: train.mean(name) - test.mean(name) for name in test.curves},
+        "adaptation": test.adaptation(),
+        "protocol": protocol,
+        "train": training,
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what the numbers may depend on."""
+    packages = {name: version(name) for name in ("numpy", "hydra-core", "omegaconf")}
+    return {"metarun": __version__, "python": platform.python_version(), "torch": torch.__version__, **packages}
+
+
+def write_result(folder: Path, content: dict[str, Any]) -> None:
+    write_json(folder / "result.json", content)
+
+
+def write_episodes(folder: Path, episodes: Episodes) -> None:
+    """``episodes.csv``: a row for each meta-test episode, every metric before and after adaptation."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    names = list(episodes.curves)
+    writer.writerow(["episode", *names, *(f"{name}_before" for name in names)])
+    for number in range(episodes.count):
+        after = [episodes.curves[name][number, -1].item() for name in names]
+        before = [episodes.curves[name][number, 0].item() for name in names]
+        writer.writerow([number, *after, *before])
+    write_text(folder / "episodes.csv", text.getvalue())
