@@ -51,9 +51,8 @@ def choose(of: Tensor, population: int | Tensor, count: int) -> Tensor:
     Floyd 1987) picks the set in ``count`` steps, whatever the population; a random order makes it a random sequence.
     """
     draws = uniform(of, 2 * count)
-    limits = population - count + 1 + torch.arange(count, device=of.device)
-    if isinstance(population, Tensor):
-        limits = (population - count + 1).unsqueeze(-1) + torch.arange(count, device=of.device)
+    populations = population.unsqueeze(-1) if isinstance(population, Tensor) else population
+    limits = populations - count + 1 + torch.arange(count, device=of.device)
     picks = (draws[..., :count] * limits).long()
     for step in range(1, count):
         taken = (picks[..., :step] == picks[..., step, None]).any(-1)
