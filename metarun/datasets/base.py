@@ -1,13 +1,28 @@
-"""What every dataset offers: tasks, drawn purely from (seed, split, number)."""
+"""What every dataset offers: tasks, drawn purely from (seed, stream, number).
+
+Classes (or, for synthetic tasks, seeds) fall into three splits: `metarun.tasks.SPLITS`. Tasks come in four streams:
+one for each split, in which ``train`` tasks have the shape of meta-training, and ``train_eval``: meta-train classes
+in episodes of the test's shape, so that the gap between seen and unseen classes can be measured like with like.
+"""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from metarun.config.fields import number
 from metarun.kinds import TaskKind
-from metarun.tasks import TaskBatch
+from metarun.tasks import SPLITS, TaskBatch
+
+STREAMS = (*SPLITS, "train_eval")
+"""The names that `Dataset.sample` takes. Streams share no random numbers."""
+
+
+def split_of(stream: str) -> str:
+    """The split whose classes a stream draws from. Raises `ValueError` for a name that is no stream."""
+    if stream not in STREAMS:
+        raise ValueError(f"no stream {stream!r}; the streams are {', '.join(STREAMS)}")
+    return "train" if stream == "train_eval" else stream
 
 
 class Dataset(Protocol):
@@ -17,12 +32,15 @@ class Dataset(Protocol):
     input_shape: tuple[int, ...]
     """Shape of one input x."""
 
-    def kind(self, split: str) -> TaskKind:
-        """The kind of the split's tasks (training may have more ways than testing)."""
+    def kind(self, stream: str) -> TaskKind:
+        """The kind of the stream's tasks (training may have more ways than testing)."""
         ...
 
-    def sample(self, split: str, index: int, tasks: int) -> TaskBatch:
-        """Tasks number ``index * tasks`` to ``(index + 1) * tasks - 1`` of a split: the same at every call."""
+    def sample(self, stream: str, index: int, tasks: int) -> TaskBatch:
+        """Tasks number ``index * tasks`` to ``(index + 1) * tasks - 1`` of a stream: the same at every call.
+
+        What a task holds depends on the seed, the stream and its number alone, not on how tasks are batched.
+        """
         ...
 
     def summary(self) -> str:
@@ -42,6 +60,14 @@ class DatasetConfig(Protocol):
         ...
 
 
+class EpisodeSizes(NamedTuple):
+    """Classes of a task, and the examples of each class in its support and its query set."""
+
+    ways: int
+    shots: int
+    queries: int
+
+
 @dataclass
 class EpisodeShape:
     """Keys shared by all few-shot datasets; ``train_*`` are for meta-training only and default to the others."""
@@ -52,3 +78,11 @@ class EpisodeShape:
     train_ways: int | None = number(least=2)
     train_shots: int | None = number(least=1)
     train_queries: int | None = number(least=1)
+
+    def sizes(self, stream: str) -> EpisodeSizes:
+        """The sizes of a stream's tasks."""
+        if stream != "train":
+            return EpisodeSizes(self.ways, self.shots, self.queries)
+        return EpisodeSizes(
+            self.train_ways or self.ways, self.train_shots or self.shots, self.train_queries or self.queries
+        )

@@ -1,0 +1,29 @@
+"""The YAML files and the dataclasses hold the same keys, and defaults that load."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from metarun.datasets.glyphs import GlyphsConfig
+from metarun.datasets.image_folder import ImageFolderConfig
+from metarun.datasets.omniglot import OmniglotConfig
+from metarun.datasets.sinusoid import SinusoidConfig
+
+FOLDER = Path(__file__).resolve().parents[2] / "conf" / "dataset"
+CONFIGS = {
+    "glyphs": GlyphsConfig,
+    "image_folder": ImageFolderConfig,
+    "omniglot": OmniglotConfig,
+    "sinusoid": SinusoidConfig,
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_keys_are_fields(name: str) -> None:
+    text = (FOLDER / f"{name}.yaml").read_text()
+    values = yaml.safe_load(text)
+    config = CONFIGS[name]
+    assert values.pop("_target_") == f"{config.__module__}.{config.__qualname__}"
+    assert set(values) == {field.name for field in dataclasses.fields(config)}

@@ -1,0 +1,149 @@
+"""Episodes: pure, disjoint, shuffled, and refused where a split cannot fill them."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from speaking import said, speaking_bank, speaking_episodes
+
+from metarun.datasets.base import STREAMS, EpisodeShape
+from metarun.datasets.episodes import Episodes
+from metarun.errors import UserError
+from metarun.tasks import Task
+
+SHAPE = EpisodeShape(3, 2, 4, None, None, None)
+
+
+def flat(task: Task) -> list[torch.Tensor]:
+    return [*task.support, *task.query, task.number]
+
+
+@given(st.integers(0, 2**40), st.sampled_from(STREAMS), st.integers(0, 2**30))
+def test_a_task_depends_on_seed_stream_and_number_alone(seed: int, stream: str, index: int) -> None:
+    four = speaking_episodes(SHAPE, seed).sample(stream, index, 4)
+    other = speaking_episodes(SHAPE, seed)
+    other.sample("train", 5, 3)
+    for row in range(4):
+        one = other.sample(stream, 4 * index + row, 1)
+        assert all(torch.equal(many[row], single[0]) for many, single in zip(flat(four), flat(one), strict=True))
+
+
+@given(st.integers(2, 6), st.integers(1, 4), st.integers(1, 5), st.integers(0, 1000), st.sampled_from(STREAMS))
+def test_support_and_query_share_classes_and_no_item(
+    ways: int, shots: int, queries: int, index: int, stream: str
+) -> None:
+    batch = speaking_episodes(EpisodeShape(ways, shots, queries, None, None, None)).sample(stream, index, 5)
+    assert batch.support.x.shape == (5, ways * shots, 1, 2, 2)
+    assert batch.query.x.shape == (5, ways * queries, 1, 2, 2)
+    for task in range(5):
+        support, query = said(batch.support.x[task]), said(batch.query.x[task])
+        items = [tuple(row) for row in torch.cat([support, query]).tolist()]
+        assert len(set(items)) == ways * (shots + queries)
+        class_of = dict(zip(batch.support.y[task].tolist(), support[:, 1].tolist(), strict=True))
+        assert sorted(class_of) == list(range(ways))
+        assert len(set(class_of.values())) == ways
+        assert [class_of[label] for label in batch.support.y[task].tolist()] == support[:, 1].tolist()
+        assert [class_of[label] for label in batch.query.y[task].tolist()] == query[:, 1].tolist()
+    assert batch.support.y.dtype == torch.int64
+
+
+def test_streams_draw_from_their_own_split() -> None:
+    episodes = speaking_episodes(SHAPE)
+    for stream, split in {"train": 0, "train_eval": 0, "val": 1, "test": 2}.items():
+        batch = episodes.sample(stream, 0, 50)
+        assert set(said(batch.support.x)[..., 0].flatten().tolist()) == {split}
+        assert set(said(batch.query.x)[..., 0].flatten().tolist()) == {split}
+
+
+def test_a_class_in_two_splits_is_refused() -> None:
+    banks = {name: speaking_bank(split, [9] * 5) for split, name in enumerate(("train", "val", "test"))}
+    leaking = banks["test"].select([0, 1, 2, 3])
+    leaking = dataclasses.replace(leaking, names=(*leaking.names[:3], banks["train"].names[4]))
+    settings = {"seed": 0, "device": torch.device("cpu"), "dtype": torch.float32}
+    words = {"noun": "classes", "remark": "", "facts": {}}
+    Episodes("fine", banks, SHAPE, **settings, **words)
+    with pytest.raises(ValueError, match="class '0-4' is in meta-train and in meta-test"):
+        Episodes("leaking", {**banks, "test": leaking}, SHAPE, **settings, **words)
+
+
+def test_the_label_of_a_class_varies() -> None:
+    batch = speaking_episodes(SHAPE).sample("train", 0, 200)
+    classes = said(batch.support.x)[..., 1]
+    labels = set(zip(classes.flatten().tolist(), batch.support.y.flatten().tolist(), strict=True))
+    assert labels == {(number, label) for number in range(8) for label in range(3)}
+
+
+def test_episodes_do_not_repeat() -> None:
+    batch = speaking_episodes(SHAPE).sample("train", 0, 300)
+    assert len({tuple(said(x)[:, 1:].flatten().tolist()) for x in batch.support.x}) > 290
+    # The first image that an episode takes of a class is any of its images.
+    first = said(batch.support.x)[:, :3, 1:].flatten(0, 1)
+    assert set(first[first[:, 0] == 0][:, 1].tolist()) == set(range(9))
+
+
+def test_classes_and_items_are_taken_equally_often() -> None:
+    episodes = speaking_episodes(SHAPE)
+    classes, items = episodes.choices("test", torch.arange(7000))
+    expected = 7000 * 3 / 7
+    assert float(((torch.bincount(classes.flatten()) - expected).abs() / expected).max()) < 0.07
+    count = int(episodes.bank("test").count[2])
+    taken = torch.bincount(items[classes == 2].flatten(), minlength=count)
+    expected = 3000 * 6 / count
+    assert float(((taken - expected).abs() / expected).max()) < 0.12
+
+
+def test_streams_share_no_random_numbers() -> None:
+    episodes = speaking_episodes(SHAPE)
+    same_split = [episodes.choices(stream, torch.arange(100))[0] for stream in ("train", "train_eval")]
+    assert int((same_split[0] == same_split[1]).all(1).sum()) < 5
+    assert not torch.equal(same_split[0], speaking_episodes(SHAPE, seed=1).choices("train", torch.arange(100))[0])
+
+
+def test_training_may_have_a_shape_of_its_own() -> None:
+    episodes = speaking_episodes(EpisodeShape(3, 2, 4, 5, 1, 2))
+    assert episodes.sample("train", 0, 2).support.x.shape == (2, 5, 1, 2, 2)
+    assert episodes.sample("train_eval", 0, 2).support.x.shape == (2, 6, 1, 2, 2)
+    assert (episodes.kind("train").ways, episodes.kind("train_eval").ways, episodes.kind("test").ways) == (5, 3, 3)
+    assert episodes.protocol() == {
+        **{"dataset": "speaking", "ways": 3, "shots": 2, "queries": 4},
+        **{"train_ways": 5, "train_shots": 1, "train_queries": 2},
+        **{"classes": {"train": 8, "val": 6, "test": 7}, "split": "made up"},
+    }
+    assert episodes.summary() == (
+        "speaking · 3-way 2-shot · 4 queries (trained 5-way 1-shot · 2 queries)"
+        "      8 meta-train / 6 meta-val / 7 meta-test classes, made up"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_images_are_floats_from_0_to_1(dtype: torch.dtype) -> None:
+    batch = speaking_episodes(SHAPE, dtype=dtype).sample("train", 0, 4)
+    assert batch.support.x.dtype == batch.query.x.dtype == dtype
+    assert float(batch.support.x.max()) == 1
+    assert float(batch.support.x.min()) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((7, 1, 1, None, None, None), r"dataset.ways=7: meta-val has 6 classes; choose 2 to 6"),
+        ((3, 1, 1, 9, None, None), r"dataset.train_ways=9: meta-train has 8 classes; choose 2 to 8"),
+        (
+            (3, 5, 6, None, None, None),
+            r"dataset.shots=5 and dataset.queries=6 need 11 images of a class, but class '0-0' of meta-train has 9; "
+            r"choose shots \+ queries up to 9",
+        ),
+        ((3, 1, 1, None, 10, None), r"dataset.train_shots=10 and dataset.queries=1 need 11 images .* '0-0' .* up to 9"),
+    ],
+)
+def test_episodes_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message) as refusal:
+        speaking_episodes(EpisodeShape(*shape))
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_stream_is_refused() -> None:
+    with pytest.raises(ValueError, match="no stream 'meta-test'"):
+        speaking_episodes(SHAPE).sample("meta-test", 0, 1)

@@ -1,0 +1,50 @@
+"""Losses and metrics of the kinds of task, against figures worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from metarun.kinds import Classification, Regression
+
+
+def logits(*guesses: int) -> torch.Tensor:
+    return 10.0 * torch.nn.functional.one_hot(torch.tensor(guesses), 3).double()
+
+
+def test_classification_metrics_by_hand() -> None:
+    kind = Classification(3)
+    metrics = kind.metrics(logits(0, 0, 1, 1, 2, 0), torch.tensor([0, 0, 0, 1, 2, 2]))
+    assert float(metrics["accuracy"]) == pytest.approx(4 / 6)
+    assert float(metrics["precision"]) == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert float(metrics["recall"]) == pytest.approx((2 / 3 + 1 + 1 / 2) / 3)
+    assert float(metrics["f1"]) == pytest.approx((2 / 3 + 2 / 3 + 2 / 3) / 3)
+    assert float(metrics["loss"]) == pytest.approx(
+        (2 * (10 + math.log1p(2 * math.exp(-10))) + 4 * math.log1p(2 * math.exp(-10))) / 6
+    )
+
+
+def test_a_class_without_a_case_counts_zero() -> None:
+    metrics = Classification(3).metrics(logits(0, 0), torch.tensor([0, 0]))
+    assert float(metrics["f1"]) == pytest.approx(1 / 3)
+    assert float(metrics["accuracy"]) == 1
+
+
+def test_classification_under_vmap_equals_one_by_one() -> None:
+    kind = Classification(3)
+    prediction, y = torch.randn(4, 6, 3, dtype=torch.float64), torch.randint(3, (4, 6))
+    together = torch.func.vmap(kind.metrics)(prediction, y)
+    for task in range(4):
+        for name, value in kind.metrics(prediction[task], y[task]).items():
+            torch.testing.assert_close(together[name][task], value)
+
+
+def test_regression_metrics_by_hand() -> None:
+    metrics = Regression().metrics(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [5.0]]))
+    assert float(metrics["mse"]) == 2.5
+    assert float(metrics["mae"]) == 1.5
+
+
+def test_labels_as_features() -> None:
+    assert Classification(3).features(torch.tensor([2]), torch.float64).tolist() == [[0, 0, 1]]
+    assert Regression().features(torch.tensor([[2.0]]), torch.float64).dtype == torch.float64
