@@ -27,9 +27,13 @@ def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple
             hypernet=hypernet,
             algorithm=settings.algorithm,
         )
+        modules = (network, embedding, hypernet)
+        for module in modules:
+            module.to(dtype)
+        # What an algorithm sets to a number must be that number in the run's precision.
         phi = learner.initial()
-    for module in (network, embedding, hypernet):
-        module.to(device, dtype)
+    for module in modules:
+        module.to(device)
     return learner, {
         group: {name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}
         for group, tensors in phi.items()

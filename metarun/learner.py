@@ -55,9 +55,9 @@ class Learner:
         """What the outer loop differentiates, and the metrics of the adapted model on the queries."""
         assert isinstance(self.algorithm, Learned)
         model = replace(self.model, kind=self.training_kind)
-        objective, prediction = self.algorithm.objective(
-            model, phi["algorithm"], self.start(phi, task.support), task, draws
-        )
+        # Training labels may be more than this model's kind knows.
+        start = replace(self, model=model).start(phi, task.support)
+        objective, prediction = self.algorithm.objective(model, phi["algorithm"], start, task, draws)
         return objective, self.training_kind.metrics(prediction.detach(), task.query.y)
 
     def curve(self, phi: MetaParameters, task: Task, draws: Draws) -> dict[str, Tensor]:
