@@ -1,0 +1,247 @@
+"""What every ``conf/algorithm/*.yaml`` must be, whatever its method: a new file there is covered by itself."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from builders import ALGORITHMS, CONV, HYPERNET, MLP, Blobs, algorithm, build, moved, task_of, waves
+from torch import Tensor
+from torch.func import functional_call
+
+from metarun.algorithms.base import Draws, Learned
+from metarun.datasets.base import Dataset
+from metarun.engine.compilation import TOLERANCE, compiled_if_equal
+from metarun.engine.evaluation import evaluate
+from metarun.engine.meta_gradient import MetaGradient
+from metarun.engine.outer_optimiser import OuterOptimiser
+from metarun.kinds import TaskKind
+from metarun.learner import Learner, MetaParameters
+from metarun.models.normalisation import Context
+from metarun.tasks import Examples, Task
+
+SHORT = {"inner_steps": 2, "test_steps": 3, "inner_lr": 0.05}
+WHOLE = {"minibatch": None, "test_minibatch": None}
+
+PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {
+    "classification": (Blobs(), CONV),
+    "regression": (waves(), MLP),
+}
+
+
+def able(name: str, problem: str) -> bool:
+    return isinstance(PROBLEMS[problem][0].kind("test"), algorithm(name).kinds)
+
+
+def cases(*, learned: bool = False) -> list[Any]:
+    return [
+        pytest.param(name, problem, id=f"{name}-{problem}")
+        for name in ALGORITHMS
+        for problem in PROBLEMS
+        if able(name, problem) and (not learned or isinstance(algorithm(name), Learned))
+    ]
+
+
+def made(name: str, problem: str, *overrides: str, **changes: Any) -> tuple[Learner, MetaParameters, Dataset]:
+    """A learner with φ away from its start, so that nothing is zero by chance of the initialisation."""
+    dataset, model = PROBLEMS[problem]
+    learner, phi = build(dataset, f"algorithm={name}", *model, *overrides, **{**SHORT, **changes})
+    phi = moved(phi, 0.02)
+    return learner, phi, dataset
+
+
+def drawn(learner: Learner, task: Task, testing: bool) -> Draws:
+    draws = learner.algorithm.draws(task.number[None], len(task.support.y), testing)
+    return {name: value[0] for name, value in draws.items()}
+
+
+def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | None = None) -> Tensor:
+    """Query predictions after ``steps`` inner steps, as at meta-test; ``None``: all of them."""
+    state, draws = learner.algorithm.begin(learner.start(phi, task.support)), drawn(learner, task, testing=True)
+    for number in range(learner.algorithm.steps(testing=True) if steps is None else steps):
+        state = learner.algorithm.step(learner.model, phi["algorithm"], state, task.support, number, draws)
+    return learner.algorithm.predict(learner.model, phi["algorithm"], state, task.support, task.query.x)
+
+
+@pytest.mark.parametrize(("name", "problem"), cases(learned=True))
+@pytest.mark.parametrize("hypernet", [(), HYPERNET], ids=["plain", "hypernet"])
+def test_batched_equals_a_loop_over_tasks(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
+    learner, phi, dataset = made(name, problem, *hypernet)
+    batch = dataset.sample("train", 0, 7)
+    leaves = {group: {n: t.clone().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
+    flat = {(group, n): tensor for group, tensors in leaves.items() for n, tensor in tensors.items()}
+    expected = {place: torch.zeros_like(tensor) for place, tensor in flat.items()}
+    losses: list[dict[str, Tensor]] = []
+    for number in range(7):
+        task = task_of(batch, number)
+        objective, metrics = learner.objective(leaves, task, drawn(learner, task, testing=False))
+        for place, part in zip(
+            flat, torch.autograd.grad(objective, list(flat.values()), allow_unused=True), strict=True
+        ):
+            expected[place] += 0 if part is None else part / 7
+        losses.append(metrics)
+    assert sum(float(part.abs().sum()) for part in expected.values()) > 0
+    for chunk in (None, 3):
+        gradient, metrics = MetaGradient(learner, chunk, compiled=False)(phi, batch)
+        for (group, n), wanted in expected.items():
+            torch.testing.assert_close(gradient[group][n], wanted, rtol=1e-9, atol=1e-9)
+        for metric, value in metrics.items():
+            mean = torch.stack([each[metric] for each in losses]).mean()
+            torch.testing.assert_close(value, mean.detach(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", ["maml", "meta_sgd"])
+@pytest.mark.parametrize("hypernet", [(), HYPERNET], ids=["plain", "hypernet"])
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_batched_equals_a_loop_without_function_transforms(
+    name: str, order: int, hypernet: tuple[str, ...], problem: str
+) -> None:
+    """The inner loop written out with `torch.autograd`: nothing of `torch.func`, and no code of the algorithms."""
+    learner, phi, dataset = made(name, problem, *hypernet, order=order)
+    batch = dataset.sample("train", 0, 4)
+    leaves = {group: {n: t.clone().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
+    flat = [tensor for tensors in leaves.values() for tensor in tensors.values()]
+    network, loss = learner.model.network, learner.model.kind.loss
+    total = torch.zeros((), dtype=torch.float64)
+    for number in range(4):
+        support, query, _ = task_of(batch, number)
+        theta = dict(learner.start(leaves, support))
+        for _ in range(2):
+            value = loss(functional_call(network, theta, (support.x, Context())), support.y)
+            # The graph is kept for the tasks and steps to come; at first order it is not differentiated.
+            gradient = torch.autograd.grad(value, list(theta.values()), create_graph=order == 2, retain_graph=True)
+            theta = {
+                n: t - (leaves["algorithm"][n] if name == "meta_sgd" else 0.05) * g
+                for (n, t), g in zip(theta.items(), gradient, strict=True)
+            }
+        rows = len(support.x)
+        seen = Context(rows if learner.model.normalisation == "batch" else None)
+        out = functional_call(network, theta, (torch.cat((support.x, query.x)), seen))
+        total = total + loss(out[rows:], query.y) / 4
+    wanted = iter(torch.autograd.grad(total, flat, allow_unused=True))
+    gradients, _ = MetaGradient(learner, 3, compiled=False)(phi, batch)
+    for group, tensors in leaves.items():
+        for n in tensors:
+            torch.testing.assert_close(gradients[group][n], next(wanted), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "problem"), cases(learned=True))
+def test_compiled_equals_eager(name: str, problem: str) -> None:
+    learner, phi, dataset = made(name, problem)
+    batch = dataset.sample("train", 0, 4)
+    eager = MetaGradient(learner, None, compiled=False)
+    compiled = compiled_if_equal(learner, eager, phi, batch)
+    assert compiled is not eager
+    wanted, _ = eager(phi, batch)
+    gradient, _ = compiled(phi, batch)
+    for group, tensors in wanted.items():
+        for n, tensor in tensors.items():
+            torch.testing.assert_close(
+                gradient[group][n], tensor, rtol=TOLERANCE[torch.float64], atol=TOLERANCE[torch.float64]
+            )
+
+
+@pytest.mark.parametrize(("name", "problem"), cases())
+@pytest.mark.parametrize("hypernet", [(), HYPERNET], ids=["plain", "hypernet"])
+def test_a_support_set_given_twice_adapts_alike(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
+    """Losses are means; a sum somewhere would rescale the step size."""
+    learner, phi, dataset = made(name, problem, *hypernet, **WHOLE)
+    task = task_of(dataset.sample("test", 0, 1), 0)
+    twice = task._replace(support=Examples(*(torch.cat((part, part)) for part in task.support)))
+    torch.testing.assert_close(predicted(learner, phi, task), predicted(learner, phi, twice), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if able(name, "classification")])
+@pytest.mark.parametrize("normalisation", ["batch", "running", "group", "none"])
+def test_inductive_predictions_do_not_depend_on_other_queries(name: str, normalisation: str) -> None:
+    learner, phi, dataset = made(name, "classification", f"model.normalisation={normalisation}")
+    task = task_of(dataset.sample("test", 0, 1), 0)
+    other = others_changed(task)
+    one, another = (predicted(learner, phi, each)[0] for each in (task, other))
+    torch.testing.assert_close(one, another, rtol=0, atol=1e-12)
+    alone = task._replace(query=Examples(task.query.x[:1], task.query.y[:1]))
+    torch.testing.assert_close(predicted(learner, phi, alone)[0], one, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if able(name, "classification")])
+def test_transductive_predictions_depend_on_other_queries(name: str) -> None:
+    """Or the test above could not fail."""
+    learner, phi, dataset = made(name, "classification", "engine.transductive=true")
+    task = task_of(dataset.sample("test", 0, 1), 0)
+    one, another = (predicted(learner, phi, each)[0] for each in (task, others_changed(task)))
+    assert (one - another).abs().max() > 1e-3
+
+
+def others_changed(task: Task) -> Task:
+    x = task.query.x.clone()
+    x[1:] = 3 * x[1:].flip(0) + 1
+    return task._replace(query=Examples(x, task.query.y))
+
+
+@pytest.mark.parametrize(("name", "problem"), cases())
+def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, problem: str) -> None:
+    learner, phi, dataset = made(name, problem)
+    task = task_of(dataset.sample("test", 0, 1), 0)
+    curve = learner.curve(phi, task, drawn(learner, task, testing=True))
+    steps = learner.algorithm.steps(testing=True)
+    kind: TaskKind = learner.model.kind
+    for point in range(steps + 1):
+        expected = kind.metrics(predicted(learner, phi, task, steps=point), task.query.y)
+        for metric, values in curve.items():
+            assert values.shape == (steps + 1,)
+            torch.testing.assert_close(values[point], expected[metric], rtol=1e-12, atol=1e-12)
+    if learner.algorithm.needs_head:
+        rows = len(task.support.x)
+        both = torch.cat((task.support.x, task.query.x))
+        unadapted = functional_call(learner.model.network, phi["theta"], (both, Context(support=rows)))[rows:]
+        for metric, value in kind.metrics(unadapted, task.query.y).items():
+            torch.testing.assert_close(curve[metric][0], value, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "problem"), cases())
+def test_evaluation_leaves_everything_as_it_was(name: str, problem: str) -> None:
+    learner, phi, dataset = made(name, problem, "model.normalisation=running")
+    modules = (learner.model.network, learner.embedding, learner.hypernet)
+    before = [{n: t.clone() for n, t in module.state_dict().items()} for module in modules]
+    copy = {group: {n: t.clone() for n, t in tensors.items()} for group, tensors in phi.items()}
+    first, second = (evaluate(learner, phi, dataset, "test", 5, chunk=2).curves for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    torch.testing.assert_close(phi, copy, rtol=0, atol=0)
+    torch.testing.assert_close([dict(module.state_dict()) for module in modules], before, rtol=0, atol=0)
+
+
+STEP_SIZES: dict[str, dict[str, Any]] = {
+    "classification": {"inner_lr": 0.4, "inner_lr_range": [0.1, 0.3]},
+    "regression": {"inner_lr": 0.01, "inner_lr_range": [0.005, 0.02]},
+}
+TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("reptile", "classification"): {"inner_lr": 0.02, "inner_steps": 4, "test_steps": 10, "test_minibatch": None},
+    ("reptile", "regression"): {"inner_lr": 0.01, "test_steps": 10},
+}
+"""Where a method needs other settings than MAML-like ones to learn a small problem within seconds."""
+
+
+@pytest.mark.parametrize(("name", "problem"), cases(learned=True))
+def test_it_learns(name: str, problem: str) -> None:
+    """To where neither chance nor adaptation from its untrained start comes."""
+    dataset: Dataset = Blobs(ways=4, shots=5, queries=3, noise=2) if problem == "classification" else waves(10, 10)
+    model = ("model=conv4", "model.channels=8", "model.layers=2") if problem == "classification" else ("model=mlp",)
+    changes = STEP_SIZES[problem] | {"test_steps": None} | TUNED.get((name, problem), {})
+    learner, phi = build(dataset, f"algorithm={name}", *model, **changes)
+    assert isinstance(learner.algorithm, Learned)
+    metric = learner.model.kind.metric
+    before = evaluate(learner, phi, dataset, "test", 100).mean(metric)
+    outer = replace(learner.algorithm.outer, optimiser="adam", lr=0.01, momentum=0.9)
+    optimiser = OuterOptimiser(outer, phi, clip=10.0)
+    meta_gradient = MetaGradient(learner, None, compiled=False)
+    for step in range(80 if problem == "classification" else 300):
+        gradient, _ = meta_gradient(phi, dataset.sample("train", step, 8))
+        optimiser.step(gradient, outer.lr)
+    after = evaluate(learner, phi, dataset, "test", 100).mean(metric)
+    if problem == "classification":
+        assert after > 0.8, "chance is 0.25"
+        assert 1 - after < 0.7 * (1 - before)
+    else:
+        assert after < 0.5 * before

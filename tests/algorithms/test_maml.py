@@ -1,0 +1,91 @@
+"""MAML against closed forms: on linear regression the inner loop and the meta-gradient can be written down."""
+
+import pytest
+import torch
+from builders import Blobs, algorithm, build, linear, moved, regressions, task_of, waves
+from torch import Tensor
+
+from metarun.engine.meta_gradient import MetaGradient
+from metarun.learner import Learner, MetaParameters
+from metarun.tasks import Examples, TaskBatch
+
+
+def closed_form(theta: Tensor, batch: TaskBatch, lr: float, steps: int, order: int) -> Tensor:
+    """Mean over tasks of dL_Q(θ')/dθ for L(θ) = |Xθ − y|²/n, whose inner step is θ' = θ − α·2/n·Xᵀ(Xθ − y)."""
+    gradients = []
+    for number in range(len(batch.number)):
+        (x, y), (xq, yq), _ = task_of(batch, number)
+        curvature, offset = 2 / len(x) * x.T @ x, 2 / len(x) * x.T @ y
+        shrink = torch.eye(len(theta), dtype=theta.dtype) - lr * curvature
+        adapted = theta
+        for _ in range(steps):
+            adapted = shrink @ adapted + lr * offset
+        through = torch.linalg.matrix_power(shrink, steps) if order == 2 else torch.eye(len(theta), dtype=theta.dtype)
+        gradients.append(through.T @ (2 / len(xq) * xq.T @ (xq @ adapted - yq)))
+    return torch.stack(gradients).mean(0)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_the_meta_gradient_is_the_closed_form(order: int, steps: int, chunk: int | None) -> None:
+    learner, phi = linear(algorithm("maml", inner_lr=0.1, inner_steps=steps, order=order))
+    batch = regressions()
+    gradient, _ = MetaGradient(learner, chunk, compiled=False)(phi, batch)
+    expected = closed_form(phi["theta"]["head.weight"].T, batch, 0.1, steps, order)
+    torch.testing.assert_close(gradient["theta"]["head.weight"].T, expected, rtol=0, atol=1e-9)
+
+
+def test_the_orders_differ() -> None:
+    """Or the test above could not tell them apart."""
+    theta = torch.ones(4, 1, dtype=torch.float64)
+    first, second = (closed_form(theta, regressions(), 0.1, 1, order) for order in (1, 2))
+    assert (first - second).norm() > 0.1 * second.norm()
+
+
+def test_the_first_order_gradient_is_that_of_the_query_loss_where_the_inner_loop_ends() -> None:
+    learner, phi = build(Blobs(), "algorithm=maml", "model.channels=4", "model.layers=2", order=1, inner_steps=3)
+    batch = Blobs().sample("train", 0, 1)
+    gradient, _ = MetaGradient(learner, None, compiled=False)(phi, batch)
+    task = task_of(batch, 0)
+    state = learner.algorithm.adapt(learner.model, {}, phi["theta"], task.support, {})
+    adapted = {name: tensor.detach().requires_grad_() for name, tensor in state.theta.items()}
+    prediction = learner.model.predict(adapted, state.running, task.support, task.query.x)
+    expected = torch.autograd.grad(learner.model.kind.loss(prediction, task.query.y), list(adapted.values()))
+    for name, wanted in zip(adapted, expected, strict=True):
+        torch.testing.assert_close(gradient["theta"][name], wanted, rtol=1e-9, atol=1e-12)
+    assert all(tensor.norm() > 0 for tensor in gradient["theta"].values())
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_the_meta_gradient_is_the_slope_of_the_objective(optimiser: str) -> None:
+    """Second order, by central differences along random directions."""
+    learner, phi = build(
+        waves(), "model=mlp", "model.hidden=[8,8]", f"algorithm.inner_optimiser.name={optimiser}",
+        "algorithm.inner_optimiser.momentum=0.5", inner_steps=3, inner_lr=0.03,
+    )  # fmt: skip
+    batch, phi = waves().sample("train", 0, 2), moved(phi)
+    gradient, _ = MetaGradient(learner, None, compiled=False)(phi, batch)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        along = {name: torch.randn_like(tensor) for name, tensor in phi["theta"].items()}
+        slope = sum((gradient["theta"][name] * along[name]).sum() for name in along)
+        high, low = (mean_objective(learner, shifted(phi, along, by), batch) for by in (1e-6, -1e-6))
+        torch.testing.assert_close((high - low) / 2e-6, slope, rtol=1e-5, atol=1e-7)
+
+
+def mean_objective(learner: Learner, phi: MetaParameters, batch: TaskBatch) -> Tensor:
+    tasks = [task_of(batch, number) for number in range(len(batch.number))]
+    return torch.stack([learner.objective(phi, task, {})[0] for task in tasks]).mean()
+
+
+def shifted(phi: MetaParameters, along: dict[str, Tensor], by: float) -> MetaParameters:
+    return {**phi, "theta": {name: tensor + by * along[name] for name, tensor in phi["theta"].items()}}
+
+
+def test_a_support_set_given_twice_adapts_alike() -> None:
+    learner, phi = linear(algorithm("maml", inner_lr=0.1, inner_steps=3))
+    support = task_of(regressions(), 0).support
+    twice = Examples(support.x.repeat(2, 1), support.y.repeat(2, 1))
+    once_, twice_ = (learner.algorithm.adapt(learner.model, {}, phi["theta"], s, {}).theta for s in (support, twice))
+    torch.testing.assert_close(once_, twice_, rtol=0, atol=1e-12)

@@ -1,0 +1,116 @@
+"""Reptile against loops written with PyTorch's own optimisers."""
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from builders import MLP, algorithm, build, linear, regressions, task_of, waves
+
+from metarun.algorithms.base import Learned
+from metarun.algorithms.inner_optimiser import InnerOptimiser
+from metarun.algorithms.outer_loop import OuterLoop
+from metarun.engine.meta_gradient import MetaGradient
+from metarun.engine.outer_optimiser import OuterOptimiser
+from metarun.learner import Learner, MetaParameters
+from metarun.models.base import Parameters
+from metarun.models.normalisation import Context
+from metarun.tasks import TaskBatch
+
+EPSILON = 0.3
+OUTER = OuterLoop(optimiser="sgd", lr=EPSILON, momentum=0.0, schedule="constant", halve_every=1)
+SGD = InnerOptimiser(name="sgd", momentum=0.0, beta2=0.999)
+
+
+def after_one_meta_update(learner: Learner, phi: MetaParameters, batch: TaskBatch) -> Parameters:
+    assert isinstance(learner.algorithm, Learned)
+    gradient, _ = MetaGradient(learner, 2, compiled=False)(phi, batch)
+    now = {group: {name: tensor.clone() for name, tensor in tensors.items()} for group, tensors in phi.items()}
+    OuterOptimiser(OUTER, now, clip=None).step(gradient, EPSILON)
+    return now["theta"]
+
+
+def plain_loop(
+    learner: Learner, theta: Parameters, batch: TaskBatch, optimiser: type[torch.optim.Optimizer], **keys: Any
+) -> list[Parameters]:
+    """Where the inner loops of all tasks end, each with a network and an optimiser of its own."""
+    draws = learner.algorithm.draws(batch.number, batch.support.y.shape[1], testing=False)
+    ends = []
+    for number in range(len(batch.number)):
+        network = deepcopy(learner.model.network)
+        network.load_state_dict(theta)
+        stepper = optimiser(network.parameters(), **keys)
+        x, y = task_of(batch, number).support
+        for step in range(learner.algorithm.steps(testing=False)):
+            picked = draws["minibatches"][number, step] if draws else slice(None)
+            stepper.zero_grad()
+            F.mse_loss(network(x[picked], Context()), y[picked]).backward()
+            stepper.step()
+        ends.append({name: tensor.detach() for name, tensor in network.named_parameters()})
+    return ends
+
+
+def interpolated(theta: Parameters, ends: list[Parameters]) -> Parameters:
+    """θ⁰ + ε·mean(θ' − θ⁰)."""
+    mean = {name: torch.stack([end[name] - theta[name] for end in ends]).mean(0) for name in theta}
+    return {name: theta[name] + EPSILON * mean[name] for name in theta}
+
+
+def test_a_meta_update_is_the_interpolation_with_torchs_adam_on_minibatches() -> None:
+    dataset = waves(shots=7)
+    learner, phi = build(dataset, *MLP, "algorithm=reptile", inner_lr=0.02, inner_steps=6, minibatch=3)
+    batch = dataset.sample("train", 0, 5)
+    ends = plain_loop(learner, phi["theta"], batch, torch.optim.Adam, lr=0.02, betas=(0.0, 0.999))
+    after = after_one_meta_update(learner, phi, batch)
+    torch.testing.assert_close(after, interpolated(phi["theta"], ends), rtol=0, atol=1e-9)
+
+
+def test_a_meta_update_is_the_interpolation_with_sgd() -> None:
+    learner, phi = linear(algorithm("reptile", inner_lr=0.05, inner_steps=4, inner_optimiser=SGD, minibatch=None))
+    batch = regressions()
+    ends = plain_loop(learner, phi["theta"], batch, torch.optim.SGD, lr=0.05)
+    after = after_one_meta_update(learner, phi, batch)
+    torch.testing.assert_close(after, interpolated(phi["theta"], ends), rtol=0, atol=1e-12)
+
+
+def test_one_inner_step_is_sgd_on_the_mean_loss_of_all_tasks() -> None:
+    learner, phi = linear(algorithm("reptile", inner_lr=0.05, inner_steps=1, inner_optimiser=SGD, minibatch=None))
+    batch = regressions()
+    w = phi["theta"]["head.weight"].clone().requires_grad_()
+    F.mse_loss(batch.support.x @ w.T, batch.support.y).backward()
+    assert w.grad is not None
+    after = after_one_meta_update(learner, phi, batch)["head.weight"]
+    torch.testing.assert_close(after, (w - EPSILON * 0.05 * w.grad).detach(), rtol=0, atol=1e-12)
+
+
+def test_the_queries_play_no_part() -> None:
+    learner, phi = linear(algorithm("reptile", minibatch=None))
+    batch = regressions()
+    other = batch._replace(query=batch.query._replace(y=batch.query.y + 1))
+    torch.testing.assert_close(
+        after_one_meta_update(learner, phi, batch), after_one_meta_update(learner, phi, other), rtol=0, atol=0
+    )
+
+
+def test_the_inner_optimisers_state_is_born_and_dies_with_the_task() -> None:
+    dataset = waves()
+    learner, phi = build(dataset, *MLP, "algorithm=reptile", inner_steps=3, minibatch=None)
+    task = task_of(dataset.sample("train", 0, 3), 1)
+    assert learner.algorithm.begin(phi["theta"]).optimiser == {}
+    first, second = (learner.algorithm.adapt(learner.model, {}, phi["theta"], task.support, {}) for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    # One task's end doesn't depend on which tasks are computed before or beside it.
+    batch = dataset.sample("train", 0, 3)
+    ends = [after_one_meta_update(learner, phi, task_batch(batch, number)) for number in range(3)]
+    mean = {name: torch.stack([end[name] for end in ends]).mean(0) for name in ends[0]}
+    torch.testing.assert_close(after_one_meta_update(learner, phi, batch), mean, rtol=0, atol=1e-12)
+
+
+def task_batch(batch: TaskBatch, number: int) -> TaskBatch:
+    one = slice(number, number + 1)
+    support, query = (rows_of(part, one) for part in (batch.support, batch.query))
+    return TaskBatch(support, query, batch.number[one])
+
+
+def rows_of(part: Any, rows: slice) -> Any:
+    return type(part)(part.x[rows], part.y[rows])

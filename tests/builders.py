@@ -1,0 +1,148 @@
+"""Small learners and tasks for tests, made through the door that a run's parts come through: composed and checked."""
+
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metarun import composition
+from metarun.algorithms.base import Algorithm
+from metarun.config.check import check
+from metarun.config.compose import compose, plain
+from metarun.config.settings import Settings
+from metarun.counters import choose, key, keys, uniform
+from metarun.datasets.base import Dataset, split_of
+from metarun.datasets.sinusoid import Sinusoid
+from metarun.embeddings.none import Nothing
+from metarun.hypernets.none import Shared
+from metarun.kinds import Classification, Regression
+from metarun.learner import Learner, MetaParameters
+from metarun.models.base import TaskModel
+from metarun.models.normalisation import Context
+from metarun.tasks import Examples, Task, TaskBatch
+
+CPU = torch.device("cpu")
+ALGORITHMS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / "algorithm").glob("*.yaml"))
+CONV = ("model=conv4", "model.channels=4", "model.layers=2")
+MLP = ("model=mlp", "model.hidden=[8,8]")
+HYPERNET = ("hypernet=full", "hypernet.hidden=[8]", "embedding=support", "embedding.size=4", "embedding.hidden=8")
+
+
+@cache
+def settings(*overrides: str) -> Settings:
+    """The settings of the command line ``metarun *overrides``."""
+    config = compose(overrides)
+    return check(plain(config, config.hydra.runtime.choices))
+
+
+def algorithm(name: str, **changes: Any) -> Algorithm:
+    """The algorithm with its default settings, but for ``changes``."""
+    made: Algorithm = replace(settings(f"algorithm={name}").algorithm, **changes)
+    return made
+
+
+def with_keys(of: Algorithm, **changes: Any) -> Algorithm:
+    """The algorithm with those of the ``changes`` that it has a key for."""
+    names = {field.name for field in fields(of)}
+    return replace(of, **{name: value for name, value in changes.items() if name in names})
+
+
+def build(dataset: Dataset, *overrides: str, **changes: Any) -> tuple[Learner, MetaParameters]:
+    """A float64 learner for a dataset and its first φ; ``changes`` are keys of the algorithm, where it has them."""
+    chosen = settings("device.precision=float64", *overrides)
+    return composition.compose(replace(chosen, algorithm=with_keys(chosen.algorithm, **changes)), dataset, CPU)
+
+
+def moved(phi: MetaParameters, by: float = 0.05) -> MetaParameters:
+    """φ at some other place: at its start, layers that begin at zero hide what lies behind them."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        group: {
+            name: tensor + by * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+            for name, tensor in tensors.items()
+        }
+        for group, tensors in phi.items()
+    }
+
+
+def task_of(batch: TaskBatch, number: int) -> Task:
+    """One task of a batch."""
+    support, query = (Examples(part.x[number], part.y[number]) for part in (batch.support, batch.query))
+    return Task(support, query, batch.number[number])
+
+
+def waves(shots: int = 5, queries: int = 6, dtype: torch.dtype = torch.float64) -> Sinusoid:
+    """Sine waves."""
+    config = settings("dataset=sinusoid").dataset
+    return Sinusoid(replace(config, shots=shots, queries=queries), 0, CPU, dtype)
+
+
+class Blobs:
+    """Classification of small images: a class is a random pattern, an example the pattern under noise."""
+
+    name = "blobs"
+    input_shape = (1, 12, 12)
+    classes = 40
+
+    def __init__(self, ways: int = 3, shots: int = 2, queries: int = 2, noise: float = 1.0) -> None:
+        self.ways, self.shots, self.queries, self.noise = ways, shots, queries, noise
+
+    def kind(self, stream: str) -> Classification:
+        return Classification(self.ways)
+
+    def sample(self, stream: str, index: int, tasks: int) -> TaskBatch:
+        numbers = index * tasks + torch.arange(tasks)
+        of = keys(key(0, "blobs", stream), numbers)
+        each = self.shots + self.queries
+        coarse = uniform(keys(key(0, "patterns", split_of(stream)), torch.arange(self.classes)), 16).view(-1, 4, 4)
+        patterns = coarse.repeat_interleave(3, 1).repeat_interleave(3, 2) - 0.5
+        noise = uniform(keys(of, torch.tensor(1)), self.ways * each * 144) - 0.5
+        shape = (tasks, self.ways, each, *self.input_shape)
+        x = patterns[choose(of, self.classes, self.ways)].view(tasks, self.ways, 1, *self.input_shape)
+        x = x + self.noise * noise.view(shape)
+        y = torch.arange(self.ways).view(1, -1, 1).expand(tasks, -1, each)
+        support, query = (slice(self.shots), slice(self.shots, None))
+        return TaskBatch(
+            Examples(x[:, :, support].flatten(1, 2), y[..., support].flatten(1)),
+            Examples(x[:, :, query].flatten(1, 2), y[..., query].flatten(1)),
+            numbers,
+        )
+
+    def summary(self) -> str:
+        return self.name
+
+    def protocol(self) -> dict[str, Any]:
+        return {"dataset": self.name}
+
+
+class Linear(nn.Module):
+    """ŷ = w·x, whose inner loop and meta-gradient have a closed form."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(inputs, 1, bias=False, dtype=torch.float64)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return self.head(x)
+
+
+def linear(algorithm: Algorithm, inputs: int = 4) -> tuple[Learner, MetaParameters]:
+    """A learner of linear regression, and its first φ."""
+    torch.manual_seed(0)
+    model = TaskModel(Linear(inputs), Regression(), "none", transductive=False)
+    made = Learner(model, Regression(), Nothing(), Shared(), algorithm)
+    return made, made.initial()
+
+
+def regressions(tasks: int = 3, inputs: int = 4, support: int = 6, query: int = 5) -> TaskBatch:
+    """Random linear regressions."""
+    generator = torch.Generator().manual_seed(1)
+
+    def examples(n: int) -> Examples:
+        x = torch.randn(tasks, n, inputs, generator=generator, dtype=torch.float64)
+        return Examples(x, torch.randn(tasks, n, 1, generator=generator, dtype=torch.float64))
+
+    return TaskBatch(examples(support), examples(query), torch.arange(tasks))

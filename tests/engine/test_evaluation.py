@@ -1,0 +1,66 @@
+"""Fixed episodes and their interval."""
+
+import pytest
+import torch
+from builders import CONV, Blobs, build, task_of
+
+from metarun.engine.evaluation import Episodes, evaluate, half_width, student_quantile
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"),
+    [(7, 2.364624), (10, 2.228139), (30, 2.042272), (100, 1.983972), (199, 1.971957), (999, 1.962341)],
+)
+def test_students_quantile(freedom: int, expected: float) -> None:
+    """Against printed tables of the two-sided 95 % quantile."""
+    assert student_quantile(freedom) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_interval_is_over_episodes() -> None:
+    values = torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0, 0.0, 0.5, 0.5, 0.7, 0.3, 0.5], dtype=torch.float64)
+    deviation = (sum((v - 0.5) ** 2 for v in values.tolist()) / 10) ** 0.5
+    assert half_width(values) == pytest.approx(2.228139 * deviation / 11**0.5, rel=1e-3)
+
+
+def test_the_interval_covers_the_mean_19_times_in_20() -> None:
+    torch.manual_seed(0)
+    samples = torch.randn(4000, 12, dtype=torch.float64)
+    covered = sum(abs(row.mean().item()) <= half_width(row) for row in samples) / len(samples)
+    assert 0.94 < covered < 0.96
+
+
+def test_episodes_do_not_depend_on_how_many_run_at_once() -> None:
+    learner, phi = build(Blobs(), *CONV, "algorithm=reptile", inner_lr=0.01, test_steps=3)
+    whole = evaluate(learner, phi, Blobs(), "test", 7)
+    for chunk in (1, 3, 7, 20):
+        curves = evaluate(learner, phi, Blobs(), "test", 7, chunk).curves
+        torch.testing.assert_close(curves, whole.curves, rtol=0, atol=1e-9)
+    assert whole.count == 7
+    assert whole.curves["accuracy"].shape == (7, 4)
+
+
+def test_an_episode_is_its_tasks_curve() -> None:
+    learner, phi = build(Blobs(), *CONV, inner_steps=2, test_steps=None)
+    episodes = evaluate(learner, phi, Blobs(), "test", 5)
+    tasks = Blobs().sample("test", 0, 5)
+    for number in range(5):
+        for metric, values in learner.curve(phi, task_of(tasks, number), {}).items():
+            torch.testing.assert_close(episodes.curves[metric][number], values, rtol=0, atol=1e-9)
+
+
+def test_progress_counts_to_the_number_of_episodes() -> None:
+    learner, phi = build(Blobs(), *CONV)
+    told: list[int] = []
+    evaluate(learner, phi, Blobs(), "val", 7, 3, told.append)
+    assert told == [3, 6, 7]
+
+
+def test_summary_and_adaptation() -> None:
+    torch.manual_seed(0)
+    curve = torch.rand(50, 3, dtype=torch.float64)
+    episodes = Episodes({"mse": curve})
+    summary = episodes.summary()["mse"]
+    assert summary == {"mean": curve[:, 2].mean().item(), "ci95": half_width(curve[:, 2]), "episodes": 50}
+    adaptation = episodes.adaptation()["mse"]
+    assert adaptation["mean"] == curve.mean(0).tolist()
+    assert adaptation["ci95"][-1] == summary["ci95"]

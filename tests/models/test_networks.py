@@ -1,0 +1,90 @@
+"""Task networks: shapes, names and what they refuse."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from builders import settings
+from torch import nn
+
+from metarun.errors import UserError
+from metarun.models.base import HEAD
+from metarun.models.normalisation import KINDS, BatchStatistics, Context
+
+
+def config(name: str, **changes: Any) -> Any:
+    return replace(settings(f"model={name}").model, **changes)
+
+
+@pytest.mark.parametrize("normalisation", KINDS)
+@pytest.mark.parametrize(("name", "shape"), [("conv4", (1, 28, 28)), ("conv4", (3, 33, 20)), ("mlp", (1, 6, 5))])
+def test_shapes(name: str, shape: tuple[int, ...], normalisation: str) -> None:
+    x = torch.randn(5, *shape)
+    for readout in ("flatten", "mean") if name == "conv4" else (None,):
+        changes = {"readout": readout, "channels": 6} if readout else {}
+        made = config(name, normalisation=normalisation, **changes)
+        assert made.build(shape, 7)(x, Context(3)).shape == (5, 7)
+        features = made.build(shape, None)(x, Context(3))
+        assert features.shape[0] == 5
+        assert features.dim() == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "features"),
+    [
+        ({"downsample": "stride"}, 64 * 2 * 2),
+        ({"downsample": "pool"}, 64),
+        ({"downsample": "stride", "readout": "mean"}, 64),
+        ({"downsample": "pool", "layers": 3}, 64 * 3 * 3),
+    ],
+)
+def test_conv4_halves_the_image_in_every_block(changes: dict[str, Any], features: int) -> None:
+    """Omniglot's 28 pixels: 14, 7, 4 and 2 by strides; 14, 7, 3 and 1 by pooling."""
+    network = config("conv4", **changes).build((1, 28, 28), 5)
+    assert network.head.in_features == features
+
+
+def test_conv4_has_the_size_that_the_literature_gives() -> None:
+    """Finn et al.'s Omniglot network for 5 ways: 64 filters, the mean over space, 5 outputs."""
+    network = config("conv4", readout="mean").build((1, 28, 28), 5)
+    weights = 9 * 64 + 3 * (9 * 64 * 64) + 4 * 2 * 64 + 5 * 65
+    assert sum(parameter.numel() for parameter in network.parameters()) == weights
+
+
+def test_a_bias_before_a_layer_that_subtracts_the_mean_is_left_out() -> None:
+    for kind in KINDS:
+        names = dict(config("conv4", normalisation=kind).build((1, 28, 28), 5).named_parameters())
+        assert ("layers.0.bias" in names) == (kind in ("group", "none"))
+
+
+@pytest.mark.parametrize(("name", "shape"), [("conv4", (1, 28, 28)), ("mlp", (4,))])
+def test_the_last_layers_parameters_are_the_head(name: str, shape: tuple[int, ...]) -> None:
+    made = config(name, normalisation="batch")
+    with_head = [n for n, _ in made.build(shape, 5).named_parameters()]
+    assert [n for n in with_head if n.startswith(HEAD)] == ["head.weight", "head.bias"] == with_head[-2:]
+    without = [n for n, _ in made.build(shape, None).named_parameters()]
+    assert without == with_head[:-2]
+
+
+@pytest.mark.parametrize(("name", "shape"), [("conv4", (1, 28, 28)), ("mlp", (4,))])
+def test_layers_that_remember_have_names_of_their_own(name: str, shape: tuple[int, ...]) -> None:
+    network: nn.Module = config(name, normalisation="running").build(shape, 5)
+    layers = [module for module in network.modules() if isinstance(module, BatchStatistics)]
+    context = Context()
+    network(torch.randn(3, *shape), context)
+    assert len(context.running) == len(layers) == len({layer.name for layer in layers})
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "shape", "message"),
+    [
+        ("conv4", {}, (1,), r"model=conv4 needs images, .* shape \(1,\); use model=mlp"),
+        ("conv4", {"downsample": "pool", "layers": 5}, (1, 28, 28), r"model\.layers=5: 28x28 .* halved 4 times"),
+        ("mlp", {"hidden": []}, (1,), r"model\.hidden=\[\]: give at least one layer"),
+        ("mlp", {"hidden": [4, 0]}, (1,), r"model\.hidden=\[4, 0\]: give at least one layer"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, changes: dict[str, Any], shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config(name, **changes).build(shape, 5)

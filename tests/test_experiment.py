@@ -1,0 +1,366 @@
+"""Whole runs, tiny, through the command line: what they leave, and that a stopped one is the same run."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from builders import ALGORITHMS, algorithm
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from metarun.algorithms.base import Learned
+from metarun.kinds import Regression
+from metarun.tracking.log import TrainingLog
+
+Command = Callable[..., tuple[int, str, str]]
+
+ENGINE = (
+    "engine.steps=6", "engine.meta_batch_size=3", "engine.val_every=2", "engine.val_episodes=5",
+    "engine.test_episodes=7", "engine.checkpoint_every=3", "engine.log_every=2",
+    "device.name=cpu", "device.threads=1", "device.compile=false",
+)  # fmt: skip
+WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner_lr=0.01", *ENGINE)
+GLYPHS = (
+    "dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=3",
+    "model.normalisation=running", *ENGINE,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One cache for the letters, and not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def options(name: str) -> tuple[str, ...]:
+    """A tiny run of that algorithm: regression where it can, else letters."""
+    if isinstance(Regression(), algorithm(name).kinds):
+        rates = [override for override in WAVES if not override.startswith("algorithm.")]
+        return (f"algorithm={name}", *rates)
+    return (f"algorithm={name}", *GLYPHS)
+
+
+def ran(command: Command, folder: str, *overrides: str) -> Path:
+    code, _, err = command(*overrides, f"hydra.run.dir={folder}")
+    assert code == 0, err
+    return Path(folder)
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    """``result.json`` without what time decides."""
+    result = json.loads((folder / "result.json").read_text())
+    return {**result, "train": {k: v for k, v in result["train"].items() if k in ("steps", "best_step")}}
+
+
+def phi(folder: Path, name: str = "last.pt") -> Any:
+    return torch.load(folder / "checkpoints" / name, weights_only=True)["state"]["phi"]
+
+
+def status(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "status.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("overrides", [WAVES, GLYPHS], ids=["waves", "glyphs"])
+def test_a_run_leaves_its_files(command: Command, overrides: tuple[str, ...]) -> None:
+    folder = ran(command, "run", *overrides)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    events = {name for name in names if name.startswith("events.out.tfevents")}
+    files = {"config.yaml", "result.json", "status.json", "episodes.csv", "metarun.log"}
+    assert names - events == files | {"checkpoints/last.pt", "checkpoints/best.pt"}
+    assert len(events) == 1
+    assert status(folder)["status"] == "done"
+
+
+@pytest.mark.parametrize("overrides", [WAVES, GLYPHS], ids=["waves", "glyphs"])
+def test_the_result_names_its_numbers_and_their_protocol(command: Command, overrides: tuple[str, ...]) -> None:
+    folder = ran(command, "run", *overrides)
+    result = json.loads((folder / "result.json").read_text())
+    metrics = {"mse", "mae"} if overrides is WAVES else {"accuracy", "precision", "recall", "f1", "loss"}
+    for part, episodes in (("meta_test", 7), ("meta_val", 5), ("meta_train", 7)):
+        assert result[part].keys() == metrics
+        for value in result[part].values():
+            assert value.keys() == {"mean", "ci95", "episodes"}
+            assert isinstance(value["mean"], float)
+            assert isinstance(value["ci95"], float)
+            assert value["ci95"] >= 0
+            assert value["episodes"] == episodes
+    for name in metrics:
+        gap = result["meta_train"][name]["mean"] - result["meta_test"][name]["mean"]
+        assert result["gap"][name] == pytest.approx(gap, abs=1e-12)
+        curve = result["adaptation"][name]
+        assert len(curve["mean"]) == len(curve["ci95"]) == result["protocol"]["inner_steps"] + 1
+        assert curve["mean"][-1] == pytest.approx(result["meta_test"][name]["mean"], rel=1e-12)
+    assert result["protocol"]["transductive"] is False
+    assert result["protocol"]["test_episodes"] == 7
+    assert result["train"]["steps"] == 6
+    assert result["train"]["best_step"] in (2, 4, 6)
+    assert result["train"]["seconds"] > 0
+    assert result["train"]["tasks_per_second"] > 0
+    assert result["versions"]["torch"] == torch.__version__
+
+
+def test_episodes_are_those_of_the_result(command: Command) -> None:
+    folder = ran(command, "run", *WAVES)
+    result = json.loads((folder / "result.json").read_text())
+    with (folder / "episodes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["episode"]) for row in rows] == list(range(7))
+    for name in ("mse", "mae"):
+        after = [float(row[name]) for row in rows]
+        before = [float(row[f"{name}_before"]) for row in rows]
+        assert sum(after) / 7 == pytest.approx(result["meta_test"][name]["mean"], rel=1e-12)
+        assert sum(before) / 7 == pytest.approx(result["adaptation"][name]["mean"][0], rel=1e-12)
+
+
+def scalars(folder: Path) -> dict[str, dict[int, float]]:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: {event.step: event.value for event in events.Scalars(tag)} for tag in events.Tags()["scalars"]}
+
+
+def test_tensorboard_holds_the_same_numbers(command: Command) -> None:
+    folder = ran(command, "run", *WAVES)
+    result = json.loads((folder / "result.json").read_text())
+    told = scalars(folder)
+    best = result["train"]["best_step"]
+    for name in ("mse", "mae"):
+        assert told[f"meta-train/{name}"].keys() == {2, 4, 6}
+        assert told[f"meta-val/{name}"].keys() == {2, 4, 6}
+        assert told[f"meta-val/{name}"][best] == pytest.approx(result["meta_val"][name]["mean"], rel=1e-6)
+        assert told[f"meta-test/{name}"] == {best: pytest.approx(result["meta_test"][name]["mean"], rel=1e-6)}
+    assert min(told["meta-val/mse"].values()) == told["meta-val/mse"][best]
+    assert told["outer-loop/lr"] == {step: pytest.approx(0.001) for step in (2, 4, 6)}
+    assert all(value > 0 for value in told["speed/tasks_per_second"].values())
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert events.Tags()["images"] == ["meta-test/adaptation of mse"]
+
+
+def test_the_split_that_selects_is_not_the_one_that_is_reported(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The meta-test split is looked at once, after training."""
+    from metarun.datasets.sinusoid import Sinusoid
+
+    seen: list[str] = []
+    sample = Sinusoid.sample
+
+    def noted(self: Sinusoid, stream: str, index: int, tasks: int) -> Any:
+        seen.append(stream)
+        return sample(self, stream, index, tasks)
+
+    monkeypatch.setattr(Sinusoid, "sample", noted)
+    ran(command, "run", *WAVES)
+    order = [stream for number, stream in enumerate(seen) if number == 0 or stream != seen[number - 1]]
+    assert order == ["train", "val"] * 3 + ["test", "train_eval"]
+
+
+def stopping(monkeypatch: pytest.MonkeyPatch, at: int, how: Callable[[], Any]) -> None:
+    """Do ``how`` once, when meta-update ``at`` has been done and nothing of it is saved yet."""
+    step, waiting = TrainingLog.step, [at]
+
+    def stop(self: TrainingLog, number: int, *rest: Any) -> None:
+        step(self, number, *rest)
+        if [number] == waiting:
+            waiting.clear()
+            how()
+
+    monkeypatch.setattr(TrainingLog, "step", stop)
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+class Crash(RuntimeError):
+    """A run's end that nothing was prepared for."""
+
+
+def crash() -> None:
+    raise Crash
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if isinstance(algorithm(name), Learned)])
+def test_a_stopped_and_a_crashed_run_go_on_bit_for_bit(
+    name: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ran(command, "whole", *options(name))
+    stopping(monkeypatch, 2, interrupt)
+    code, _, err = command(*options(name), "hydra.run.dir=parts")
+    assert code == 130, err
+    parts = Path("parts")
+    assert err.splitlines()[-1].endswith(f"stopped at step 2 of 6; go on with: metarun resume={parts.absolute()}")
+    assert status(parts)["status"] == "interrupted"
+    assert torch.load(parts / "checkpoints" / "last.pt", weights_only=True)["state"]["step"] == 2
+
+    stopping(monkeypatch, 5, crash)  # meta-updates 4 and 5 are lost
+    code, _, err = command("resume=parts")
+    assert (code, status(parts)["status"]) == (1, "failed"), err
+    assert torch.load(parts / "checkpoints" / "last.pt", weights_only=True)["state"]["step"] == 3
+
+    code, _, err = command("resume=parts")
+    assert code == 0, err
+    assert numbers(parts) == numbers(whole)
+    for file in ("last.pt", "best.pt"):
+        torch.testing.assert_close(phi(parts, file), phi(whole, file), rtol=0, atol=0)
+    assert (parts / "episodes.csv").read_text() == (whole / "episodes.csv").read_text()
+    assert status(parts)["status"] == "done"
+
+
+def test_a_run_with_a_hypernetwork_goes_on_bit_for_bit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    hypernet = ("hypernet=full", "hypernet.hidden=[8]", "embedding=support", "embedding.size=4", "embedding.hidden=8")
+    whole = ran(command, "whole", *WAVES, *hypernet)
+    stopping(monkeypatch, 4, interrupt)
+    assert command(*WAVES, *hypernet, "hydra.run.dir=parts")[0] == 130
+    assert command("resume=parts")[0] == 0
+    assert numbers(Path("parts")) == numbers(whole)
+    torch.testing.assert_close(phi(Path("parts")), phi(whole), rtol=0, atol=0)
+
+
+def test_tensorboard_after_a_resume_is_that_of_one_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ran(command, "whole", *WAVES)
+    stopping(monkeypatch, 5, crash)
+    assert command(*WAVES, "hydra.run.dir=parts")[0] == 1
+    assert command("resume=parts")[0] == 0
+    one, other = scalars(whole), scalars(Path("parts"))
+    for tag in one:
+        if tag.startswith(("meta-val", "meta-test")):
+            assert other[tag] == one[tag], tag
+
+
+def test_stopping_in_the_meta_test_keeps_the_training(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ran(command, "whole", *WAVES)
+    stopping(monkeypatch, 6, interrupt)
+    code, _, err = command(*WAVES, "hydra.run.dir=parts")
+    assert code == 130
+    assert "stopped during the meta-test; test again with: metarun resume=" in err
+    assert not Path("parts/result.json").exists()
+    assert command("resume=parts")[0] == 0
+    assert numbers(Path("parts")) == numbers(whole)
+
+
+def test_a_finished_run_resumed_says_the_same_again(command: Command) -> None:
+    folder = ran(command, "run", *WAVES)
+    before = numbers(folder)
+    assert command("resume=run")[0] == 0
+    assert numbers(folder) == before
+
+
+@pytest.mark.parametrize("overrides", [WAVES, GLYPHS], ids=["waves", "glyphs"])
+def test_testing_a_run_gives_its_result_again(command: Command, overrides: tuple[str, ...]) -> None:
+    trained = ran(command, "trained", *overrides)
+    tested = ran(command, "tested", "mode=test", "checkpoint=trained")
+    assert numbers(tested)["meta_test"] == numbers(trained)["meta_test"]
+    assert numbers(tested)["meta_val"] == numbers(trained)["meta_val"]
+    assert (tested / "episodes.csv").read_text() == (trained / "episodes.csv").read_text()
+    assert not (tested / "checkpoints").exists()
+
+
+def test_the_seed_decides_everything(command: Command) -> None:
+    one, same, other = (ran(command, folder, *WAVES, f"seed={seed}") for folder, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert numbers(one) == numbers(same)
+    torch.testing.assert_close(phi(one), phi(same), rtol=0, atol=0)
+    assert numbers(one)["meta_test"] != numbers(other)["meta_test"]
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if not isinstance(algorithm(name), Learned)])
+def test_a_baseline_is_validated_and_tested_as_it_is(name: str, command: Command) -> None:
+    folder = ran(command, "run", *options(name))
+    assert numbers(folder)["train"] == {"steps": 0, "best_step": 0}
+    assert status(folder)["status"] == "done"
+    assert (folder / "checkpoints" / "best.pt").exists()
+
+
+REFUSED = {
+    "protonet on waves": (
+        ["algorithm=protonet", "dataset=sinusoid", "model=mlp"],
+        "algorithm=protonet: does classification only, and dataset=sinusoid is regression; choose another algorithm",
+    ),
+    "a head for each class": (
+        ["dataset.train_ways=7"],
+        "dataset.train_ways=7: this algorithm's model has one output per class, so training needs as many ways",
+    ),
+    "transductive without batch statistics": (
+        ["engine.transductive=true", "model.normalisation=group"],
+        "engine.transductive=true: only model.normalisation=batch looks at other queries, and it is group; set",
+    ),
+    "no embedding": (["hypernet=full"], "hypernet=full: needs a task embedding; add embedding=support"),
+    "an embedding for nothing": (["embedding=support"], "embedding=support: nothing uses it; add hypernet=full"),
+    "labels that the embedding cannot read": (
+        ["algorithm=protonet", "dataset.train_ways=7", "hypernet=full", "embedding=support"],
+        "dataset.train_ways=7: embedding=support reads labels, so training needs as many ways as testing (5)",
+    ),
+    "images for a convolution": (
+        ["dataset=sinusoid"],
+        "model=conv4 needs images, and this dataset's inputs have shape (1,); use model=mlp",
+    ),
+    "a range of step sizes": (
+        ["algorithm=meta_sgd", "algorithm.inner_lr_range=[0.2,0.1]"],
+        "algorithm.inner_lr_range=[0.2, 0.1]: give two positive numbers, the smaller first",
+    ),
+}
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED.values(), ids=REFUSED)
+def test_parts_that_do_not_go_together(command: Command, overrides: list[str], message: str) -> None:
+    code, _, err = command(*overrides, *ENGINE, "hydra.run.dir=run")
+    assert code == 2
+    assert err.startswith(f"metarun: {message}")
+    assert err.count("\n") == 1
+    assert not Path("run").exists()
+
+
+def test_more_ways_in_training_for_an_algorithm_without_a_head(command: Command) -> None:
+    folder = ran(command, "run", "algorithm=protonet", "dataset.train_ways=7", *GLYPHS)
+    assert numbers(folder)["protocol"]["ways"] == 5
+
+
+@pytest.mark.parametrize("diverging", [["algorithm.inner_lr=1e30"], ["algorithm.outer.lr=1e30"]])
+def test_a_meta_gradient_that_is_not_finite_stops_the_run(command: Command, diverging: list[str]) -> None:
+    rest = [override for override in WAVES if not override.startswith("algorithm.")]
+    code, _, err = command(*rest, *diverging, "hydra.run.dir=run", "engine.val_every=100")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "the meta-gradient at step" in err
+    assert "is not finite" in err
+    assert status(Path("run"))["status"] == "failed"
+    assert "is not finite" in status(Path("run"))["reason"]
+    assert all(tensor.isfinite().all() for tensors in phi(Path("run")).values() for tensor in tensors.values())
+
+
+@pytest.mark.slow
+def test_killed_at_any_time_a_run_goes_on_to_the_same_result(command: Command) -> None:
+    overrides = [*WAVES, "engine.steps=60", "engine.val_every=4"]
+    whole = ran(command, "whole", *overrides)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"}
+    moments = random.Random(0)
+    begin = [sys.executable, "-m", "metarun", *overrides, "hydra.run.dir=killed"]
+    go_on = [sys.executable, "-m", "metarun", "resume=killed"]
+    last, killed = Path("killed/checkpoints/last.pt"), 0
+    for _ in range(4):
+        process = subprocess.Popen(
+            go_on if last.exists() else begin, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        while process.poll() is None and (not last.exists() or last.stat().st_mtime_ns == before):
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.15))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+    assert killed >= 2
+    done = subprocess.run(go_on, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert numbers(Path("killed")) == numbers(whole)
+    torch.testing.assert_close(phi(Path("killed")), phi(whole), rtol=0, atol=0)
