@@ -129,6 +129,7 @@ def test_batched_equals_a_loop_without_function_transforms(
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "problem"), cases(learned=True))
 def test_compiled_equals_eager(name: str, problem: str) -> None:
+    torch.compiler.reset()  # its limit of variants counts over all learners of a process
     learner, phi, dataset = made(name, problem)
     batch = dataset.sample("train", 0, 4)
     eager = MetaGradient(learner, None, compiled=False)
