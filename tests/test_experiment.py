@@ -167,6 +167,25 @@ def test_the_split_that_selects_is_not_the_one_that_is_reported(
     assert order == ["train", "val"] * 3 + ["test", "train_eval"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "metric", "best_of"), [(WAVES, "mse", min), (GLYPHS, "accuracy", max)], ids=["waves", "glyphs"]
+)
+def test_the_best_validated_state_is_tested(
+    command: Command, overrides: tuple[str, ...], metric: str, best_of: Callable[..., float]
+) -> None:
+    """With an outer step size that makes things worse, so that the best is not the last."""
+    folder = ran(command, "run", *overrides, "algorithm.outer.lr=1", "engine.val_every=1", "engine.val_episodes=20")
+    validated = scalars(folder)[f"meta-val/{metric}"]
+    best = next(step for step, value in validated.items() if value == best_of(validated.values()))
+    assert 1 <= best < 6
+    assert validated[best] != validated[6]
+    assert numbers(folder)["train"]["best_step"] == best
+    assert torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["state"]["step"] == best
+    for name, same in (("best", True), ("last", False)):
+        tested = ran(command, name, "mode=test", f"checkpoint=run/checkpoints/{name}.pt")
+        assert (numbers(tested)["meta_test"] == numbers(folder)["meta_test"]) == same
+
+
 def stopping(monkeypatch: pytest.MonkeyPatch, at: int, how: Callable[[], Any]) -> None:
     """Do ``how`` once, when meta-update ``at`` has been done and nothing of it is saved yet."""
     step, waiting = TrainingLog.step, [at]

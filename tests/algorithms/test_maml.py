@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from builders import Blobs, algorithm, build, linear, moved, regressions, task_of, waves
+from builders import CONV, Blobs, algorithm, build, linear, moved, regressions, task_of, waves
 from torch import Tensor
 
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.learner import Learner, MetaParameters
+from metarun.models.normalisation import MOMENTUM
 from metarun.tasks import Examples, TaskBatch
 
 
@@ -44,7 +45,7 @@ def test_the_orders_differ() -> None:
 
 
 def test_the_first_order_gradient_is_that_of_the_query_loss_where_the_inner_loop_ends() -> None:
-    learner, phi = build(Blobs(), "algorithm=maml", "model.channels=4", "model.layers=2", order=1, inner_steps=3)
+    learner, phi = build(Blobs(), *CONV, "algorithm=maml", order=1, inner_steps=3)
     batch = Blobs().sample("train", 0, 1)
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, batch)
     task = task_of(batch, 0)
@@ -81,6 +82,18 @@ def mean_objective(learner: Learner, phi: MetaParameters, batch: TaskBatch) -> T
 
 def shifted(phi: MetaParameters, along: dict[str, Tensor], by: float) -> MetaParameters:
     return {**phi, "theta": {name: tensor + by * along[name] for name, tensor in phi["theta"].items()}}
+
+
+def test_running_statistics_pass_from_step_to_step() -> None:
+    learner, phi = build(Blobs(), *CONV, "model.normalisation=running", inner_steps=2, inner_lr=0.3)
+    support = task_of(Blobs().sample("train", 0, 1), 0).support
+    first = learner.algorithm.step(learner.model, {}, learner.algorithm.begin(phi["theta"]), support, 0, {})
+    second = learner.algorithm.step(learner.model, {}, first, support, 1, {})
+    _, alone = learner.model.support_loss(first.theta, {}, {}, support)
+    assert alone.keys() == {"norm0", "norm1"}
+    for name, current in alone.items():
+        wanted = (1 - MOMENTUM) * first.running[name] + MOMENTUM * current
+        torch.testing.assert_close(second.running[name], wanted, rtol=0, atol=1e-12)
 
 
 def test_a_support_set_given_twice_adapts_alike() -> None:
