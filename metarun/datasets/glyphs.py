@@ -43,7 +43,7 @@ class Recipe:
 
 
 RECIPE = Recipe(
-    Distortion(rotation=15, scale=0.2, shear=0.2, shift=0.06, seed=1),
+    Distortion(rotation=12, scale=0.15, shear=0.15, shift=0.05, seed=1),
     copies=2,
     size=28,
     box=0.6,

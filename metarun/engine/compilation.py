@@ -44,6 +44,7 @@ def pays(learner: Learner, batch: TaskBatch, steps: int) -> bool:
 def compiled_if_equal(learner: Learner, eager: MetaGradient, phi: MetaParameters, batch: TaskBatch) -> MetaGradient:
     """The compiled meta-gradient if it can be had and computes what the eager one does on ``batch``; else ``eager``."""
     log.info("compiling the meta-step: a minute or so, less the next time")
+    torch.compiler.reset()  # its count of variants runs over jobs of one process, and ends in going on uncompiled
     compiled = MetaGradient(learner, eager.chunk, compiled=True)
     try:
         gradient, _ = compiled(phi, batch)

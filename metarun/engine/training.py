@@ -64,7 +64,7 @@ class Training:
                 self._save(optimiser)
                 raise UserError(
                     f"the meta-gradient at step {state.step + 1} is not finite; φ before it is saved. Lower the inner "
-                    "or outer step size (algorithm.inner_lr, algorithm.outer.lr), or set engine.gradient_clip=10"
+                    "or outer step size (algorithm.inner_lr, algorithm.outer.lr)"
                 )
             state.step += 1
             if state.step > warm:

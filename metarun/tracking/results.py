@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from metarun import __version__
+from metarun.config.settings import Settings
+from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Episodes
 from metarun.kinds import TaskKind
 from metarun.tracking.files import write_json, write_text
@@ -33,6 +35,20 @@ def result(
         "protocol": protocol,
         "train": training,
         "versions": versions(),
+    }
+
+
+def protocol(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    """All that a figure must name to be comparable with another."""
+    engine = settings.engine
+    return {
+        **dataset.protocol(),
+        "transductive": engine.transductive,
+        "normalisation": settings.model.normalisation,
+        "inner_steps": settings.algorithm.steps(testing=True),
+        "test_episodes": engine.test_episodes,
+        "val_episodes": engine.val_episodes,
+        "selection": f"best meta-val {dataset.kind('val').metric}, validated every {engine.val_every} steps",
     }
 
 
