@@ -136,7 +136,10 @@ class Experiment:
                 if self.stop.asked:
                     raise Interrupted(f"stopped during the meta-test; test again with: metarun {self._again()}")
 
-            return evaluate(self.learner, phi, self.dataset, stream, engine.test_episodes, engine.task_chunk, progress)
+            count, chunk = engine.test_episodes, engine.task_chunk
+            return evaluate(
+                self.learner, phi, self.dataset, stream, count, chunk, whole_curve=stream == "test", progress=progress
+            )
 
     def _again(self) -> str:
         if self.settings.mode == "train":

@@ -60,8 +60,8 @@ class Learner:
         objective, prediction = self.algorithm.objective(model, phi["algorithm"], start, task, draws)
         return objective, self.training_kind.metrics(prediction.detach(), task.query.y)
 
-    def curve(self, phi: MetaParameters, task: Task, draws: Draws) -> dict[str, Tensor]:
-        """Metrics on the queries before and after each inner step: ``[steps + 1]`` each."""
+    def curve(self, phi: MetaParameters, task: Task, draws: Draws, whole: bool = True) -> dict[str, Tensor]:
+        """Metrics on the queries before and after each inner step, ``[steps + 1]`` each; or after the last, ``[1]``."""
         model, own, algorithm = self.model, phi["algorithm"], self.algorithm
 
         def metrics() -> dict[str, Tensor]:
@@ -69,10 +69,12 @@ class Learner:
             return model.kind.metrics(prediction, task.query.y)
 
         state = algorithm.begin(self.start(phi, task.support))
-        points = [metrics()]
-        for number in range(algorithm.steps(testing=True)):
+        steps = algorithm.steps(testing=True)
+        points = [metrics()] if whole or not steps else []
+        for number in range(steps):
             state = algorithm.step(model, own, state, task.support, number, draws)
-            points.append(metrics())
+            if whole or number == steps - 1:
+                points.append(metrics())
         return {name: torch.stack([point[name] for point in points]) for name in points[0]}
 
 

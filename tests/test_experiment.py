@@ -131,7 +131,8 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def test_tensorboard_holds_the_same_numbers(command: Command) -> None:
-    folder = ran(command, "run", *WAVES)
+    falling = ("algorithm.outer.lr=0.001", "algorithm.outer.schedule=linear")
+    folder = ran(command, "run", *WAVES, *falling)
     result = json.loads((folder / "result.json").read_text())
     told = scalars(folder)
     best = result["train"]["best_step"]
@@ -141,7 +142,7 @@ def test_tensorboard_holds_the_same_numbers(command: Command) -> None:
         assert told[f"meta-val/{name}"][best] == pytest.approx(result["meta_val"][name]["mean"], rel=1e-6)
         assert told[f"meta-test/{name}"] == {best: pytest.approx(result["meta_test"][name]["mean"], rel=1e-6)}
     assert min(told["meta-val/mse"].values()) == told["meta-val/mse"][best]
-    assert told["outer-loop/lr"] == {step: pytest.approx(0.001) for step in (2, 4, 6)}
+    assert told["outer-loop/lr"] == {step: pytest.approx(0.001 * (1 - (step - 1) / 6)) for step in (2, 4, 6)}
     assert all(value > 0 for value in told["speed/tasks_per_second"].values())
     events = EventAccumulator(str(folder))
     events.Reload()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 
 import torch
@@ -16,7 +17,10 @@ EPISODES_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class Episodes:
-    """Metrics of single episodes: ``[episodes, steps + 1]`` each, before and after every inner step, float64 on CPU."""
+    """Metrics of single episodes, float64 on CPU.
+
+    ``[episodes, steps + 1]`` each, before and after every inner step; or ``[episodes, 1]``, after the last alone.
+    """
 
     curves: dict[str, Tensor]
 
@@ -53,18 +57,23 @@ def evaluate(
     learner: Learner,
     phi: MetaParameters,
     dataset: Dataset,
-    split: str,
+    stream: str,
     episodes: int,
     chunk: int | None = None,
+    whole_curve: bool = True,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Episodes:
-    """Adapt to and measure the first ``episodes`` episodes of a split, ``chunk`` at once; φ stays as it is."""
-    curve = vmap(learner.curve, in_dims=(None, 0, 0))
+    """Adapt to and measure the first ``episodes`` episodes of a stream, ``chunk`` at once; φ stays as it is.
+
+    A ``whole_curve`` takes a prediction at every inner step, which often costs more than the steps. ``progress`` is
+    told how many episodes are done.
+    """
+    curve = vmap(partial(learner.curve, whole=whole_curve), in_dims=(None, 0, 0))
     size = min(chunk or EPISODES_AT_ONCE, episodes)
     parts: list[dict[str, Tensor]] = []
     with torch.no_grad():
         for first in range(0, episodes, size):
-            tasks = dataset.sample(split, first // size, size)
+            tasks = dataset.sample(stream, first // size, size)
             draws = learner.algorithm.draws(tasks.number, tasks.support.y.shape[1], testing=True)
             part = curve(phi, tasks, draws)
             parts.append({name: values[: episodes - first] for name, values in part.items()})

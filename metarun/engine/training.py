@@ -95,9 +95,8 @@ class Training:
     def _validate(self) -> None:
         """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first."""
         state, kind = self.state, self.dataset.kind("val")
-        episodes = evaluate(
-            self.learner, state.phi, self.dataset, "val", self.settings.val_episodes, self.settings.task_chunk
-        )
+        count, chunk = self.settings.val_episodes, self.settings.task_chunk
+        episodes = evaluate(self.learner, state.phi, self.dataset, "val", count, chunk, whole_curve=False)
         value = episodes.mean(kind.metric)
         sign = 1 if kind.higher_is_better else -1
         better = state.best is None or sign * value > sign * state.best.metrics[kind.metric]["mean"]

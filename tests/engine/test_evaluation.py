@@ -51,8 +51,17 @@ def test_an_episode_is_its_tasks_curve() -> None:
 def test_progress_counts_to_the_number_of_episodes() -> None:
     learner, phi = build(Blobs(), *CONV)
     told: list[int] = []
-    evaluate(learner, phi, Blobs(), "val", 7, 3, told.append)
+    evaluate(learner, phi, Blobs(), "val", 7, 3, progress=told.append)
     assert told == [3, 6, 7]
+
+
+def test_the_last_point_alone_is_that_of_the_whole_curve() -> None:
+    learner, phi = build(Blobs(), *CONV)
+    whole = evaluate(learner, phi, Blobs(), "val", 7, 3)
+    last = evaluate(learner, phi, Blobs(), "val", 7, 3, whole_curve=False)
+    for metric, values in whole.curves.items():
+        assert values.shape[1] > 1
+        assert torch.equal(last.curves[metric], values[:, -1:])
 
 
 def test_summary_and_adaptation() -> None:
