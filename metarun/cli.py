@@ -141,6 +141,7 @@ def _run_once(flags: Namespace, parser: ArgumentParser, folder: Path, *, resumed
     if not resumed and holds_a_run(folder):
         raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or resume={folder}")
     traces = _Traces(folder)
+    status_before = _status(folder)
     failures: list[BaseException] = []
 
     def task(config: DictConfig) -> None:
@@ -159,12 +160,18 @@ def _run_once(flags: Namespace, parser: ArgumentParser, folder: Path, *, resumed
         traces.remove()
         raise UserError(f"hydra.run.dir={folder}: cannot be written: {error.strerror or error}") from error
     if failures:
-        _end(failures[0], folder, traces, begun=resumed or (folder / STATUS).exists())
+        _end(failures[0], folder, traces, begun=_status(folder) != status_before)
+
+
+def _status(folder: Path) -> str | None:
+    """The text of a folder's status file; it changes when a run begins its work there."""
+    file = folder / STATUS
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) -> NoReturn:
     """Leave a failed run's folder as it should be found, and raise what the user is to be told."""
-    if isinstance(error, Interrupted):
+    if isinstance(error, Interrupted | BrokenPipeError):
         raise error
     if isinstance(error, UserError | KeyboardInterrupt):
         if not begun:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -39,7 +40,7 @@ def run(settings: Settings, folder: Path) -> float:
     learner, phi = compose(settings, dataset, device)
     state = _first_state(settings, folder, phi, device)
     torch.set_num_threads(state.decisions["threads"])
-    introduce(settings, folder, dataset, phi, device)
+    introduce(settings, folder, dataset, learner, phi, device)
     config = yaml.safe_dump({**settings.plain, "resume": None}, sort_keys=False, allow_unicode=True)
     write_text(folder / "config.yaml", config)
     write_status(folder, "running")
@@ -47,11 +48,11 @@ def run(settings: Settings, folder: Path) -> float:
         board.text("config", f"```yaml\n{config}```")
         experiment = Experiment(settings, folder, learner, dataset, board, stop)
         try:
-            best = state
+            tested = state
             if settings.mode == "train":
                 experiment.train(state)
-                best = checkpoint.load(best_file(folder), phi, device)
-            value = experiment.test(best, state)
+                tested = checkpoint.load(best_file(folder), phi, device)
+            value = experiment.test(tested, state)
         except Interrupted as interruption:
             write_status(folder, "interrupted", reason=str(interruption))
             raise
@@ -69,21 +70,14 @@ def _first_state(settings: Settings, folder: Path, phi: MetaParameters, device: 
     if settings.mode == "test":
         assert settings.checkpoint is not None
         state = checkpoint.load(checkpoint_file(settings.checkpoint), phi, device)
-        if state.best is None:
-            raise UserError(
-                f"checkpoint={settings.checkpoint}: saved before the run's first validation (step {state.step:,}); "
-                "resume the run first"
-            )
+        state.decisions["threads"] = settings.device.thread_count()
         return state
     return State(
         step=0,
         phi=phi,
         optimiser={},
         best=None,
-        decisions={
-            "compile": {"auto": None, "true": True, "false": False}[settings.device.compile],
-            "threads": settings.device.thread_count(),
-        },
+        decisions={"threads": settings.device.thread_count()},
     )
 
 
@@ -102,44 +96,58 @@ class Experiment:
         """Meta-train from ``state`` on, which is moved along."""
         engine, metric = self.settings.engine, self.dataset.kind("val").metric
         with TrainingLog(self.board, metric, engine.steps, state.step, engine.log_every) as log:
-            training = Training(self.learner, self.dataset, engine, self.settings.plain, self.folder, log, state)
-            training.run(self.stop)
+            Training(
+                learner=self.learner,
+                dataset=self.dataset,
+                settings=engine,
+                config=self.settings.plain,
+                folder=self.folder,
+                log=log,
+                state=state,
+                compile=self.settings.device.compile,
+            ).run(self.stop)
 
-    def test(self, best: State, trained: State) -> float:
-        """Meta-test the best checkpoint, once, and leave the result; returns its meta-val metric."""
+    def test(self, tested: State, trained: State) -> float:
+        """Meta-test φ of ``tested``, once, and leave the result; returns its meta-val metric."""
         kind = self.dataset.kind("test")
-        test = self._episodes(best.phi, "test")
-        train = self._episodes(best.phi, "train_eval")
-        assert best.best is not None
+        test = self._episodes(tested.phi, "test", whole_curve=True)
+        train = self._episodes(tested.phi, "train_eval")
         training = {
             "steps": trained.step,
-            "best_step": best.best.step,
+            "tested_step": tested.step,
             "seconds": round(trained.seconds, 3),
             "tasks_per_second": trained.speed(self.settings.engine.meta_batch_size),
+            "device": str(next(iter(self.learner.model.network.parameters())).device),
             **trained.decisions,
         }
-        content = result(kind, test, train, best.best.metrics, protocol(self.settings, self.dataset), training)
+        validation = self._validation(tested)
+        content = result(kind, test, train, validation, protocol(self.settings, self.dataset), training)
         write_episodes(self.folder, test)
-        self.board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, best.best.step)
-        self.board.adaptation(test, kind.metric, best.best.step)
+        self.board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
+        self.board.adaptation(test, kind.metric, self.settings.engine.mode, tested.step)
         write_result(self.folder, content)
         conclude(self.settings, self.folder, content)
-        return float(best.best.metrics[kind.metric]["mean"])
+        return float(validation[kind.metric]["mean"])
 
-    def _episodes(self, phi: MetaParameters, stream: str) -> Episodes:
+    def _validation(self, tested: State) -> dict[str, Any]:
+        """The meta-val figures that selected φ; of a checkpoint to test, measured anew under the present protocol."""
+        if self.settings.mode == "train":
+            assert tested.best is not None
+            return tested.best.metrics
+        return self._episodes(tested.phi, "val").summary()
+
+    def _episodes(self, phi: MetaParameters, stream: str, whole_curve: bool = False) -> Episodes:
         engine = self.settings.engine
         label = f"meta-{stream.removesuffix('_eval')}"
-        with tqdm(desc=label, total=engine.test_episodes, disable=None, leave=False) as bar:
+        count = engine.val_episodes if stream == "val" else engine.test_episodes
+        with tqdm(desc=label, total=count, disable=None, leave=False) as bar:
 
             def progress(done: int) -> None:
                 bar.update(done - bar.n)
                 if self.stop.asked:
                     raise Interrupted(f"stopped during the meta-test; test again with: metarun {self._again()}")
 
-            count, chunk = engine.test_episodes, engine.task_chunk
-            return evaluate(
-                self.learner, phi, self.dataset, stream, count, chunk, whole_curve=stream == "test", progress=progress
-            )
+            return evaluate(self.learner, phi, self.dataset, stream, count, engine.task_chunk, whole_curve, progress)
 
     def _again(self) -> str:
         if self.settings.mode == "train":

@@ -60,7 +60,7 @@ def ran(command: Command, folder: str, *overrides: str) -> Path:
 def numbers(folder: Path) -> dict[str, Any]:
     """``result.json`` without what time decides."""
     result = json.loads((folder / "result.json").read_text())
-    return {**result, "train": {k: v for k, v in result["train"].items() if k in ("steps", "best_step")}}
+    return {**result, "train": {k: v for k, v in result["train"].items() if k in ("steps", "tested_step")}}
 
 
 def phi(folder: Path, name: str = "last.pt") -> Any:
@@ -105,7 +105,7 @@ def test_the_result_names_its_numbers_and_their_protocol(command: Command, overr
     assert result["protocol"]["transductive"] is False
     assert result["protocol"]["test_episodes"] == 7
     assert result["train"]["steps"] == 6
-    assert result["train"]["best_step"] in (2, 4, 6)
+    assert result["train"]["tested_step"] in (2, 4, 6)
     assert result["train"]["seconds"] > 0
     assert result["train"]["tasks_per_second"] > 0
     assert result["versions"]["torch"] == torch.__version__
@@ -135,7 +135,7 @@ def test_tensorboard_holds_the_same_numbers(command: Command) -> None:
     folder = ran(command, "run", *WAVES, *falling)
     result = json.loads((folder / "result.json").read_text())
     told = scalars(folder)
-    best = result["train"]["best_step"]
+    best = result["train"]["tested_step"]
     for name in ("mse", "mae"):
         assert told[f"meta-train/{name}"].keys() == {2, 4, 6}
         assert told[f"meta-val/{name}"].keys() == {2, 4, 6}
@@ -180,7 +180,7 @@ def test_the_best_validated_state_is_tested(
     best = next(step for step, value in validated.items() if value == best_of(validated.values()))
     assert 1 <= best < 6
     assert validated[best] != validated[6]
-    assert numbers(folder)["train"]["best_step"] == best
+    assert numbers(folder)["train"]["tested_step"] == best
     assert torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["state"]["step"] == best
     for name, same in (("best", True), ("last", False)):
         tested = ran(command, name, "mode=test", f"checkpoint=run/checkpoints/{name}.pt")
@@ -298,7 +298,7 @@ def test_the_seed_decides_everything(command: Command) -> None:
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if not isinstance(algorithm(name), Learned)])
 def test_a_baseline_is_validated_and_tested_as_it_is(name: str, command: Command) -> None:
     folder = ran(command, "run", *options(name))
-    assert numbers(folder)["train"] == {"steps": 0, "best_step": 0}
+    assert numbers(folder)["train"] == {"steps": 0, "tested_step": 0}
     assert status(folder)["status"] == "done"
     assert (folder / "checkpoints" / "best.pt").exists()
 
@@ -384,3 +384,38 @@ def test_killed_at_any_time_a_run_goes_on_to_the_same_result(command: Command) -
     assert done.returncode == 0, done.stderr
     assert numbers(Path("killed")) == numbers(whole)
     torch.testing.assert_close(phi(Path("killed")), phi(whole), rtol=0, atol=0)
+
+
+def test_a_run_stopped_before_its_first_update_can_be_resumed(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metarun.engine.training import Training
+
+    def stopped(self: Training) -> None:
+        raise KeyboardInterrupt
+
+    whole = ran(command, "whole", *WAVES)
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_meta_gradient", stopped)
+        assert command(*WAVES, "hydra.run.dir=run")[0] == 130
+    assert command("resume=run")[0] == 0
+    assert numbers(Path("run")) == numbers(whole)
+
+
+def test_the_last_checkpoint_is_tested_as_what_it_is(command: Command) -> None:
+    """Not under the step and the validation of the best one."""
+    folder = ran(command, "run", *WAVES)
+    last = ran(command, "last", "mode=test", f"checkpoint={folder}/checkpoints/last.pt", "dataset.queries=3")
+    result = json.loads((last / "result.json").read_text())
+    assert result["train"]["tested_step"] == 6
+    assert result["protocol"]["selection"] == f"checkpoint={folder}/checkpoints/last.pt"
+    assert result["meta_val"]["mse"]["episodes"] == 5
+    best = json.loads((folder / "result.json").read_text())
+    assert result["meta_val"]["mse"]["mean"] != best["meta_val"]["mse"]["mean"], "measured with other queries"
+
+
+def test_a_test_may_not_draw_other_splits(command: Command) -> None:
+    folder = ran(command, "run", *WAVES)
+    code, _, err = command("mode=test", f"checkpoint={folder}", "seed=1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "decides which classes that run was trained on" in err

@@ -19,10 +19,9 @@ Draws = dict[str, Tensor]
 
 
 class Adapted(NamedTuple):
-    """Where the inner loop stands: θ now, θ⁰ at the start, the inner optimiser's state, the running statistics."""
+    """Where the inner loop stands: θ, the inner optimiser's state, the running statistics."""
 
     theta: Parameters
-    start: Parameters
     optimiser: OptimiserState
     running: Parameters
 
@@ -60,7 +59,7 @@ class Algorithm:
 
     def begin(self, theta: Parameters) -> Adapted:
         """The inner loop before its first step."""
-        return Adapted(theta, theta, {}, {})
+        return Adapted(theta, {}, {})
 
     def step(
         self, model: TaskModel, own: Parameters, state: Adapted, support: Examples, number: int, draws: Draws

@@ -64,7 +64,7 @@ class GradientBased(Algorithm):
         gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
         direction, optimiser = self.inner_optimiser.direction(gradient, state.optimiser, number + 1)
         moved = {n: state.theta[n] - self.rate(own, n) * step for n, step in direction.items()}
-        return Adapted({**state.theta, **moved}, state.start, optimiser, running)
+        return Adapted({**state.theta, **moved}, optimiser, running)
 
 
 @dataclass(kw_only=True)

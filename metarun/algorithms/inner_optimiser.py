@@ -21,8 +21,8 @@ class InnerOptimiser:
     """name: ``sgd``, with ``momentum``; or ``adam`` (Kingma & Ba 2015), whose β₁ is ``momentum`` and β₂ ``beta2``."""
 
     name: str = choice("sgd", "adam")
-    momentum: float = number(least=0, most=1)
-    beta2: float = number(least=0, most=1)
+    momentum: float = number(least=0, below=1)
+    beta2: float = number(least=0, below=1)
 
     def direction(self, gradient: Parameters, state: OptimiserState, step: int) -> tuple[Parameters, OptimiserState]:
         """What to subtract, times the step size, and the next state; the first ``step`` is 1, from state ``{}``."""

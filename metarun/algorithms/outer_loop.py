@@ -10,7 +10,7 @@ from metarun.config.fields import choice, number
 class OuterLoop:
     optimiser: str = choice("adam", "sgd")
     lr: float = number(above=0)
-    momentum: float = number(least=0, most=1)
+    momentum: float = number(least=0, below=1)
     schedule: str = choice("constant", "linear", "cosine", "halving")
     halve_every: int = number(least=1)
 

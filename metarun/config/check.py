@@ -170,12 +170,13 @@ def _text(value: Any, limits: Mapping[str, Any]) -> str:
 
 
 def _within(value: float, limits: Mapping[str, Any]) -> bool:
-    least, most, above = limits.get("least"), limits.get("most"), limits.get("above")
+    least, most, above, below = (limits.get(name) for name in ("least", "most", "above", "below"))
     return (
         math.isfinite(value)
         and (least is None or value >= least)
         and (most is None or value <= most)
         and (above is None or value > above)
+        and (below is None or value < below)
     )
 
 
@@ -196,7 +197,7 @@ def _described(hint: Any, limits: Mapping[str, Any]) -> str:
 
 
 def _range(limits: Mapping[str, Any]) -> str:
-    words = {"least": "of at least", "above": "above", "most": "at most"}
+    words = {"least": "of at least", "above": "above", "most": "at most", "below": "below"}
     told = [f"{word} {limits[name]}" for name, word in words.items() if limits.get(name) is not None]
     return " " + " and ".join(told) if told else ""
 

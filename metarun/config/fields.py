@@ -8,9 +8,11 @@ from dataclasses import field
 from typing import Any
 
 
-def number(*, least: float | None = None, most: float | None = None, above: float | None = None) -> Any:
-    """A number that must be ``>= least``, ``<= most`` and ``> above``, where given."""
-    return field(metadata={"least": least, "most": most, "above": above})
+def number(
+    *, least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+) -> Any:
+    """A number that must be ``>= least``, ``<= most``, ``> above`` and ``< below``, where given."""
+    return field(metadata={"least": least, "most": most, "above": above, "below": below})
 
 
 def choice(*allowed: str) -> Any:

@@ -15,6 +15,9 @@ CONFIG = "config.yaml"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 
+_DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions")
+"""Keys that a test may not change: another split would hold classes of the training."""
+
 
 def holds_a_run(folder: Path) -> bool:
     """Whether a folder has files of a run in it, begun or ended."""
@@ -90,6 +93,11 @@ def _goes_with_resume(name: str) -> bool:
 
 def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override]) -> list[str]:
     names = [_name(override) for override in parsed]
+    for name in _DECIDE_SPLITS:
+        if name in names:
+            raise UserError(
+                f"{name} does not go with checkpoint={path}: it decides which classes that run was trained on"
+            )
     for name in ("experiment", "debug"):
         if name in names:
             raise UserError(

@@ -3,12 +3,16 @@
 import ctypes
 import os
 import platform
+import re
 from dataclasses import dataclass
 
 import torch
 
 from metarun.config.fields import choice, number
 from metarun.errors import UserError
+
+_THREADS = min(torch.get_num_threads(), os.cpu_count() or 1)
+"""PyTorch's own choice, before any run of this process changed it."""
 
 
 @dataclass(kw_only=True)
@@ -18,7 +22,7 @@ class DeviceSettings:
     name: str
     precision: str = choice("float32", "float64")
     compile: str = choice("auto", "true", "false")
-    threads: int | None = number(least=1)
+    threads: int | None = number(least=1, most=1024)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -28,20 +32,20 @@ class DeviceSettings:
         """The device to run on. Raises `UserError` when it is not to be had."""
         if self.name == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        kind, _, number_ = self.name.partition(":")
-        if kind not in ("cpu", "cuda") or (number_ and not (kind == "cuda" and number_.isdecimal())):
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.name):
             raise UserError(f"device.name={self.name}: choose auto, cpu, cuda or cuda:N")
-        if kind == "cpu":
+        if self.name == "cpu":
             return torch.device("cpu")
+        ordinal = self.name.partition(":")[2]
         if not torch.cuda.is_available():
             raise UserError(f"device.name={self.name}: PyTorch sees no CUDA device here; use device=cpu or device=auto")
-        if number_ and int(number_) >= torch.cuda.device_count():
+        if ordinal and int(ordinal) >= torch.cuda.device_count():
             raise UserError(f"device.name={self.name}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0")
         return torch.device(self.name)
 
     def thread_count(self) -> int:
         """Threads for arithmetic on the CPU; part of a run's identity, because sums depend on it."""
-        return self.threads or min(torch.get_num_threads(), os.cpu_count() or 1)
+        return self.threads or _THREADS
 
 
 def keep_freed_memory() -> None:

@@ -19,3 +19,8 @@ class EngineSettings:
     log_every: int = number(least=1)
     transductive: bool
     gradient_clip: float | None = number(above=0)
+
+    @property
+    def mode(self) -> str:
+        """What to say beside a figure."""
+        return "transductive" if self.transductive else "inductive"

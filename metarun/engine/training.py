@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +35,27 @@ class Training:
     folder: Path
     log: TrainingLog
     state: State
+    compile: str
+    """``auto``, ``true`` or ``false`` (`DeviceSettings`); asked once, for the decision stays in the state."""
 
-    def run(self, stop: StopRequest) -> State:
+    def run(self, stop: StopRequest) -> None:
         """Train to ``engine.steps``; an algorithm with no outer loop is validated and saved as it is.
 
-        Raises `Interrupted` when asked to stop, and `UserError` when the meta-gradient is not finite.
+        Raises `Interrupted` when asked to stop, and `UserError` when a loss or the meta-gradient is not finite.
         """
-        if isinstance(self.learner.algorithm, Learned):
+        if isinstance(self.learner.algorithm, Learned) and self.state.step < self.settings.steps:
             self._train(self.learner.algorithm, stop)
-        elif self.state.best is None:
+        if self.state.best is None:
             self._validate()
             self._save()
-        return self.state
 
     def _train(self, algorithm: Learned, stop: StopRequest) -> None:
         state, settings = self.state, self.settings
         optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
         if state.optimiser:
             optimiser.load_state_dict(state.optimiser)
+        if not state.step:
+            self._save(optimiser)  # so that a run killed before its first checkpoint can be resumed
         meta_gradient = self._meta_gradient()
         warm = state.step + WARM_UP
         while state.step < settings.steps:
@@ -59,12 +63,13 @@ class Training:
             batch = self.dataset.sample("train", state.step, settings.meta_batch_size)
             gradient, metrics = meta_gradient(state.phi, batch)
             lr = algorithm.outer.lr_at(state.step, settings.steps)
-            norm = optimiser.step(gradient, lr)
-            if not norm.isfinite():
+            sound = all(figure.isfinite() for figure in metrics.values())
+            norm = optimiser.step(gradient, lr) if sound else None
+            if norm is None or not norm.isfinite():
                 self._save(optimiser)
                 raise UserError(
-                    f"the meta-gradient at step {state.step + 1} is not finite; φ before it is saved. Lower the inner "
-                    "or outer step size (algorithm.inner_lr, algorithm.outer.lr)"
+                    f"the loss or the meta-gradient at step {state.step + 1} is not finite; φ before it is saved. "
+                    "Lower the inner or outer step size (algorithm.inner_lr, algorithm.outer.lr)"
                 )
             state.step += 1
             if state.step > warm:
@@ -86,11 +91,14 @@ class Training:
         eager = MetaGradient(self.learner, self.settings.task_chunk, compiled=False)
         batch = self.dataset.sample("train", 0, self.settings.meta_batch_size)
         decisions = self.state.decisions
-        if decisions.get("compile") is None:
-            decisions["compile"] = pays(self.learner, batch, self.settings.steps)
-        if not decisions["compile"]:
-            return eager
-        return compiled_if_equal(self.learner, eager, self.state.phi, batch)
+        if "compile" in decisions:
+            return (
+                MetaGradient(self.learner, self.settings.task_chunk, compiled=True) if decisions["compile"] else eager
+            )
+        wanted = self.compile == "true" or (self.compile == "auto" and pays(self.learner, batch, self.settings.steps))
+        chosen = compiled_if_equal(self.learner, eager, self.state.phi, batch) if wanted else eager
+        decisions["compile"] = chosen is not eager
+        return chosen
 
     def _validate(self) -> None:
         """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first."""
@@ -99,7 +107,8 @@ class Training:
         episodes = evaluate(self.learner, state.phi, self.dataset, "val", count, chunk, whole_curve=False)
         value = episodes.mean(kind.metric)
         sign = 1 if kind.higher_is_better else -1
-        better = state.best is None or sign * value > sign * state.best.metrics[kind.metric]["mean"]
+        best = state.best.metrics[kind.metric]["mean"] if state.best else nan
+        better = state.best is None or sign * value > sign * best or (isfinite(value) and not isfinite(best))
         if better:
             state.best = Best(state.step, episodes.summary())
             checkpoint.save(best_file(self.folder), state, self.config)

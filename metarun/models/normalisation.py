@@ -5,6 +5,7 @@ one another (transductive), and what its running statistics remember of other ta
 """
 
 from dataclasses import dataclass, field
+from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +70,11 @@ class RunningStatistics(BatchStatistics):
 
 
 class GroupStatistics(nn.Module):
-    """Group normalisation (Wu & He 2018): each example by itself."""
+    """Group normalisation (Wu & He 2018): each example by itself, in as many of 8 groups as divide the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(min(GROUPS, channels), channels)
+        self.norm = nn.GroupNorm(gcd(GROUPS, channels), channels)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         return self.norm(x)

@@ -23,9 +23,9 @@ class Board:
         for name, value in values.items():
             self._writer.add_scalar(f"{stage}/{name}", value, step)
 
-    def adaptation(self, episodes: Episodes, metric: str, step: int) -> None:
+    def adaptation(self, episodes: Episodes, metric: str, mode: str, step: int) -> None:
         """The adaptation curve at meta-test as a figure, with its 95 % interval."""
-        figure: Figure = adaptation_figure(episodes, metric)
+        figure: Figure = adaptation_figure(episodes, metric, mode)
         self._writer.add_figure(f"meta-test/adaptation of {metric}", figure, step)
 
     def text(self, name: str, text: str) -> None:

@@ -6,8 +6,11 @@ from matplotlib.ticker import MaxNLocator
 from metarun.engine.evaluation import Episodes
 
 
-def adaptation_figure(episodes: Episodes, metric: str) -> Figure:
-    """The metric on the queries before and after every inner step, with its 95 % interval over episodes."""
+def adaptation_figure(episodes: Episodes, metric: str, mode: str) -> Figure:
+    """The metric on the queries before and after every inner step, with its 95 % interval over episodes.
+
+    ``mode``: transductive or inductive.
+    """
     curve = episodes.adaptation()[metric]
     steps = range(len(curve["mean"]))
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -18,7 +21,7 @@ def adaptation_figure(episodes: Episodes, metric: str) -> Figure:
     axes.plot(steps, curve["mean"], marker="o", markersize=4)
     axes.set_xlabel("inner steps")
     axes.set_ylabel(f"{metric} on queries")
-    axes.set_title(f"meta-test, {episodes.count:,} episodes")
+    axes.set_title(f"meta-test, {episodes.count:,} episodes, {mode}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -48,7 +48,9 @@ def protocol(settings: Settings, dataset: Dataset) -> dict[str, Any]:
         "inner_steps": settings.algorithm.steps(testing=True),
         "test_episodes": engine.test_episodes,
         "val_episodes": engine.val_episodes,
-        "selection": f"best meta-val {dataset.kind('val').metric}, validated every {engine.val_every} steps",
+        "selection": f"best meta-val {dataset.kind('val').metric}, validated every {engine.val_every} steps"
+        if settings.mode == "train"
+        else f"checkpoint={settings.checkpoint}",
     }
 
 

@@ -9,18 +9,22 @@ import torch
 
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
-from metarun.learner import MetaParameters
+from metarun.learner import Learner, MetaParameters
 from metarun.models.base import count
 
 log = logging.getLogger(__name__)
 
 
-def introduce(settings: Settings, folder: Path, dataset: Dataset, phi: MetaParameters, device: torch.device) -> None:
+def introduce(
+    settings: Settings, folder: Path, dataset: Dataset, learner: Learner, phi: MetaParameters, device: torch.device
+) -> None:
     """What runs, on what, and where it is kept."""
     choices = settings.plain["choices"]
+    parameters = sum(parameter.numel() for parameter in learner.model.network.parameters())
     log.info(dataset.summary())
-    log.info(f"{choices['model']} ({count(phi['theta']):,}) · {_hypernet(choices, phi)} · {choices['algorithm']}")
-    log.info(f"{_device(device)}, {settings.device.precision} · run folder {short(folder)}")
+    log.info(f"{choices['model']} ({parameters:,}) · {_hypernet(choices, phi)} · {choices['algorithm']}")
+    how = f"{_device(device)}, {settings.device.precision}, {settings.engine.mode}"
+    log.info(f"{how} · run folder {short(folder)}")
 
 
 def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> None:
@@ -28,12 +32,13 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     metric = content["metric"]
     after = content["meta_test"][metric]
     others = "   ".join(f"{name} {value['mean']:.4f}" for name, value in content["meta_test"].items() if name != metric)
-    mode = "transductive" if settings.engine.transductive else "inductive"
-    step = content["train"]["best_step"]
-    log.info(f"meta-test   {after['episodes']:,} episodes, best checkpoint (step {step:,}), {mode}")
+    step = content["train"]["tested_step"]
+    which = f"best checkpoint (step {step:,})" if settings.mode == "train" else f"checkpoint of step {step:,}"
+    log.info(f"meta-test   {after['episodes']:,} episodes, {which}, {settings.engine.mode}")
     log.info(f"            {metric} {after['mean']:.4f} ± {after['ci95']:.4f}   {others}")
-    before = content["adaptation"][metric]["mean"][0]
-    log.info(f"            before adaptation {before:.4f}   gap to meta-train {content['gap'][metric]:+.4f}")
+    before, *later = content["adaptation"][metric]["mean"]
+    unadapted = f"before adaptation {before:.4f}   " if later else ""
+    log.info(f"            {unadapted}gap to meta-train {content['gap'][metric]:+.4f}")
     log.info(f"look        tensorboard --logdir {short(folder)}")
     if settings.mode == "train":
         log.info(f"again       metarun mode=test checkpoint={short(folder)}")

@@ -1,0 +1,42 @@
+"""The GPU computes what the CPU does: the same tasks, start, meta-gradients and episodes."""
+
+import pytest
+import torch
+from builders import ALGORITHMS, CPU, MLP, algorithm, settings
+
+from metarun import composition
+from metarun.algorithms.base import Learned
+from metarun.datasets.sinusoid import Sinusoid
+from metarun.engine.evaluation import evaluate
+from metarun.engine.meta_gradient import MetaGradient
+from metarun.kinds import Regression
+from metarun.learner import Learner, MetaParameters
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+REGRESSING = [name for name in ALGORITHMS if isinstance(Regression(), algorithm(name).kinds)]
+
+
+def on(device: torch.device, name: str) -> tuple[Sinusoid, Learner, MetaParameters]:
+    chosen = settings("dataset=sinusoid", *MLP, f"algorithm={name}", "device.precision=float64")
+    dataset = chosen.dataset.load(0, device, torch.float64)
+    return dataset, *composition.compose(chosen, dataset, device)
+
+
+@pytest.mark.parametrize("name", REGRESSING)
+def test_meta_gradients_and_episodes_agree(name: str) -> None:
+    told = []
+    for device in (CPU, torch.device("cuda")):
+        dataset, learner, phi = on(device, name)
+        gradient: MetaParameters = {}
+        if isinstance(learner.algorithm, Learned):
+            gradient, _ = MetaGradient(learner, 3, compiled=False)(phi, dataset.sample("train", 0, 7))
+        told.append((phi, gradient, evaluate(learner, phi, dataset, "test", 5).curves))
+    torch.testing.assert_close(told[1], told[0], rtol=1e-9, atol=1e-9, check_device=False)
+
+
+def test_a_run_on_the_gpu(command) -> None:  # type: ignore[no-untyped-def]
+    tiny = ("dataset=sinusoid", *MLP, "debug=fast", "algorithm.inner_lr=0.01", "device=cuda")
+    code, out, err = command(*tiny)
+    assert code == 0, err
+    assert torch.cuda.get_device_name() in out
