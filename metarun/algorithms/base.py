@@ -74,11 +74,10 @@ class Algorithm:
         theta: Parameters,
         support: Examples,
         draws: Draws,
-        testing: bool = False,
     ) -> Adapted:
-        """The whole inner loop from θ⁰."""
+        """The whole inner loop of training, from θ⁰."""
         state = self.begin(theta)
-        for number in range(self.steps(testing)):
+        for number in range(self.steps(testing=False)):
             state = self.step(model, own, state, support, number, draws)
         return state
 

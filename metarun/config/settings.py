@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any
 from metarun.config.fields import choice, number
 
 if TYPE_CHECKING:
+    from metarun.algorithms.base import Algorithm
     from metarun.datasets.base import DatasetConfig
+    from metarun.embeddings.base import EmbeddingConfig
     from metarun.engine.device import DeviceSettings
     from metarun.engine.settings import EngineSettings
+    from metarun.hypernets.base import HypernetConfig
+    from metarun.models.base import ModelConfig
 
 PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "device", "engine")
 """The config groups of which every run has exactly one option, in the order in which they are told."""
@@ -38,10 +42,10 @@ class Settings(Root):
     """
 
     dataset: "DatasetConfig"
-    model: Any
-    embedding: Any
-    hypernet: Any
-    algorithm: Any
+    model: "ModelConfig"
+    embedding: "EmbeddingConfig"
+    hypernet: "HypernetConfig"
+    algorithm: "Algorithm"
     device: "DeviceSettings"
     engine: "EngineSettings"
     plain: dict[str, Any] = field(repr=False)

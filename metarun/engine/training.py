@@ -88,13 +88,11 @@ class Training:
                 )
 
     def _meta_gradient(self) -> MetaGradient:
-        eager = MetaGradient(self.learner, self.settings.task_chunk, compiled=False)
-        batch = self.dataset.sample("train", 0, self.settings.meta_batch_size)
-        decisions = self.state.decisions
+        chunk, decisions = self.settings.task_chunk, self.state.decisions
         if "compile" in decisions:
-            return (
-                MetaGradient(self.learner, self.settings.task_chunk, compiled=True) if decisions["compile"] else eager
-            )
+            return MetaGradient(self.learner, chunk, compiled=decisions["compile"])
+        eager = MetaGradient(self.learner, chunk, compiled=False)
+        batch = self.dataset.sample("train", 0, self.settings.meta_batch_size)
         wanted = self.compile == "true" or (self.compile == "auto" and pays(self.learner, batch, self.settings.steps))
         chosen = compiled_if_equal(self.learner, eager, self.state.phi, batch) if wanted else eager
         decisions["compile"] = chosen is not eager

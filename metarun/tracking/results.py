@@ -22,7 +22,7 @@ def result(
 ) -> dict[str, Any]:
     """The content of ``result.json``.
 
-    test, train: episodes of the same shape on meta-test and on meta-train classes. validation: the best checkpoint's
+    test, train: episodes of the same shape on meta-test and on meta-train classes. validation: the tested φ's
     meta-val summary. training: facts of the meta-training.
     """
     return {
