@@ -15,7 +15,7 @@ from metarun.kinds import Regression
 def waves(seed: int = 0, **changes: Any) -> Sinusoid:
     paper = {
         **{"shots": 10, "queries": 5, "amplitude": [0.1, 5.0], "phase": [0.0, math.pi]},
-        **{"x": [-5.0, 5.0], "noise": 0.0},
+        **{"x": [-5.0, 5.0], "noise": 0.0, "tasks": None},
     }
     return SinusoidConfig(**{**paper, **changes}).load(seed, torch.device("cpu"), torch.float64)
 
@@ -28,6 +28,34 @@ def test_points_lie_on_the_wave() -> None:
     assert batch.query.x.shape == batch.query.y.shape == (8, 5, 1)
     for x, y in (batch.support, batch.query):
         torch.testing.assert_close(y, amplitude[:, None, None] * torch.sin(x - phase[:, None, None]))
+
+
+def test_a_seed_s_waves_stay_what_they_are() -> None:
+    # From the first release: results name a seed, and its tasks must not change under them.
+    amplitude, phase = waves().truth("train", torch.arange(2))
+    x = waves().sample("test", 0, 1).support.x[0, :2, 0]
+    torch.testing.assert_close(amplitude, torch.tensor([3.145910469037251, 2.0318110666967764], dtype=torch.float64))
+    torch.testing.assert_close(phase, torch.tensor([2.8721748937679052, 2.03644391610584], dtype=torch.float64))
+    torch.testing.assert_close(x, torch.tensor([-1.939237591670111, -3.8988440911824194], dtype=torch.float64))
+
+
+def test_descriptor_is_the_wave_scaled() -> None:
+    batch = waves(phase=[1.5, 1.5]).sample("val", 0, 500)
+    amplitude, _ = waves().truth("val", batch.number)
+    torch.testing.assert_close(batch.descriptor[:, 0], (amplitude - 2.55) / 2.45)
+    assert float(batch.descriptor[:, 0].abs().max()) <= 1
+    assert torch.equal(batch.descriptor[:, 1], torch.zeros(500, dtype=torch.float64))  # a single phase says nothing
+
+
+def test_facts_are_the_waves() -> None:
+    data = waves(tasks=7)
+    for stream in ("train", "test"):
+        batch = data.sample(stream, 3, 4)
+        amplitude, phase = data.truth(stream, batch.number)
+        assert data.facts(stream, batch) == {
+            "amplitude": [f"{value:.3g}" for value in amplitude.tolist()],
+            "phase": [f"{value:.3g}" for value in phase.tolist()],
+        }
 
 
 def test_ranges_are_those_of_the_paper() -> None:
@@ -79,4 +107,9 @@ def test_what_it_says_of_itself() -> None:
     assert waves().summary() == (
         "sinusoid · 10-shot · 5 queries      amplitude 0.1 to 5, phase 0 to 3.14159, x -5 to 5, noise 0"
     )
-    assert waves().protocol()["amplitude"] == [0.1, 5.0]
+    assert waves().protocol() == {
+        **{"dataset": "sinusoid", "shots": 10, "queries": 5, "noise": 0.0},
+        **{"amplitude": [0.1, 5.0], "phase": [0.0, math.pi], "x": [-5.0, 5.0]},
+        **{"known_tasks": 0, "split": "separate seeds"},
+    }
+    assert waves(tasks=20).summary().endswith(", noise 0, 20 known tasks")
