@@ -7,15 +7,21 @@ import pytest
 import yaml
 
 from metarun.datasets.glyphs import GlyphsConfig
+from metarun.datasets.harmonics import HarmonicsConfig
 from metarun.datasets.image_folder import ImageFolderConfig
 from metarun.datasets.omniglot import OmniglotConfig
+from metarun.datasets.polynomials import PolynomialsConfig
+from metarun.datasets.regression_families import RegressionFamiliesConfig
 from metarun.datasets.sinusoid import SinusoidConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "dataset"
 CONFIGS = {
     "glyphs": GlyphsConfig,
+    "harmonics": HarmonicsConfig,
     "image_folder": ImageFolderConfig,
     "omniglot": OmniglotConfig,
+    "polynomials": PolynomialsConfig,
+    "regression_families": RegressionFamiliesConfig,
     "sinusoid": SinusoidConfig,
 }
 
