@@ -1,7 +1,7 @@
 """Few-shot episodes from banks of images: what all image datasets sample with."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, split_of
 from metarun.errors import UserError
 from metarun.kinds import Classification
-from metarun.tasks import SPLITS, Examples, TaskBatch
+from metarun.tasks import SPLITS, Examples, TaskBatch, batch
 
 
 class Episodes:
@@ -21,7 +21,14 @@ class Episodes:
     The classes of a task come in random order and are labelled 0, 1, … in that order, so a class has another label in
     another task. Within support and query, examples go round the labels (0, 1, …, ways-1, 0, 1, …): every run of
     ``ways`` examples holds one of each. Images are ``[C, H, W]`` in [0, 1].
+
+    Groups are of meta-train classes, such as alphabets: a task of a group takes all its classes from it. The classes of
+    meta-val and meta-test fall into none. Groups too small for an episode are left out.
     """
+
+    known_tasks = 0
+    descriptor_size = 0
+    grouped_test = False
 
     def __init__(
         self,
@@ -35,10 +42,11 @@ class Episodes:
         noun: str,
         remark: str,
         facts: Mapping[str, Any],
+        group_of: Callable[[str], str] | None = None,
     ) -> None:
         """``banks``: one for each split. ``noun``, ``remark``: for `summary`, as in "letters", "no alphabet shared".
-        ``facts``: the dataset's part of `protocol`. Raises `UserError` if the splits are too small for the episodes,
-        `ValueError` if two of them share a class.
+        ``facts``: the dataset's part of `protocol`. ``group_of``: the group of a class, by its name; ``None``: no
+        groups. Raises `UserError` if the splits are too small for the episodes, `ValueError` if two share a class.
         """
         _refuse_leaks(banks)
         _refuse_shortage(shape, banks)
@@ -47,31 +55,44 @@ class Episodes:
         self._banks = {split: banks[split].to(device) for split in SPLITS}
         self._shape, self._seed, self._device, self._dtype = shape, seed, device, dtype
         self._noun, self._remark, self._facts = noun, remark, dict(facts)
+        grouped = _grouped(banks["train"].names, group_of) if group_of else {}
+        most_ways = max(shape.sizes(stream).ways for stream in ("train", "test"))
+        grouped = {name: classes for name, classes in grouped.items() if len(classes) >= most_ways}
+        self.groups = tuple(grouped)
+        self._members = [torch.tensor(classes, device=device) for classes in grouped.values()]
 
     def kind(self, stream: str) -> Classification:
         return Classification(self._shape.sizes(stream).ways)
 
-    def choices(self, stream: str, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def choices(self, stream: str, numbers: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
         """What tasks ``numbers`` ``[T]`` hold: classes ``[T, ways]`` and items ``[T, ways, shots + queries]``.
 
         ``classes[t, label]`` is a class of the split's bank; ``items[t, label]`` are distinct images of that class,
-        the first ``shots`` of them the support.
+        the first ``shots`` of them the support. With ``group`` all classes are of that group; raises `ValueError`
+        where there is no such group, or where the stream is not of meta-train classes.
         """
         bank, sizes = self.bank(stream), self._shape.sizes(stream)
-        classes = choose(keys(key(self._seed, "dataset", stream, "classes"), numbers), len(bank.names), sizes.ways)
+        members = torch.arange(len(bank.names), device=numbers.device) if group is None else self._group(stream, group)
+        classes = choose(keys(key(self._seed, "dataset", stream, "classes"), numbers), len(members), sizes.ways)
+        classes = members[classes]
         tasks = keys(key(self._seed, "dataset", stream, "items"), numbers)
         labels = torch.arange(sizes.ways, device=numbers.device)
         items = choose(keys(tasks[:, None], labels), bank.count[classes], sizes.shots + sizes.queries)
         return classes, items
 
-    def sample(self, stream: str, index: int, tasks: int) -> TaskBatch:
+    def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
         """See `Dataset.sample`. x: ``[T, n, C, H, W]``, y: int64 ``[T, n]``, n = ways · shots or ways · queries."""
         numbers = index * tasks + torch.arange(tasks, device=self._device)
-        classes, items = self.choices(stream, numbers)
+        classes, items = self.choices(stream, numbers, group)
         rows = (self.bank(stream).first[classes].unsqueeze(-1) + items).transpose(1, 2)
         shots = self._shape.sizes(stream).shots
         support, query = self._examples(stream, rows[:, :shots]), self._examples(stream, rows[:, shots:])
-        return TaskBatch(support, query, numbers)
+        return batch(support, query, numbers)
+
+    def facts(self, stream: str, tasks: TaskBatch, group: int | None = None) -> dict[str, list[str]]:
+        """See `Dataset.facts`: the classes' names, in the order of their labels. ``group``: as given to `sample`."""
+        names, (classes, _) = self.bank(stream).names, self.choices(stream, tasks.number, group)
+        return {"classes": [", ".join(names[number] for number in row) for row in classes.tolist()]}
 
     def bank(self, stream: str) -> Bank:
         """The images of a stream's split, as stored."""
@@ -95,6 +116,14 @@ class Episodes:
         classes = {split: len(self._banks[split].names) for split in SPLITS}
         return {"dataset": self.name, **shapes, "classes": classes, **self._facts}
 
+    def _group(self, stream: str, group: int) -> Tensor:
+        """The classes of a group, numbers in the stream's bank."""
+        if split_of(stream) != "train":
+            raise ValueError(f"groups are of meta-train classes; stream {stream!r} has none")
+        if not 0 <= group < len(self.groups):
+            raise ValueError(f"no group {group}; {self.name} has {len(self.groups)}")
+        return self._members[group]
+
     def _examples(self, stream: str, rows: Tensor) -> Examples:
         """The images at ``rows`` ``[T, n, ways]``, and their labels."""
         tasks, each, ways = rows.shape
@@ -102,6 +131,14 @@ class Episodes:
         images = self.bank(stream).images.index_select(0, rows.reshape(-1)).to(self._dtype).div_(255)
         labels = torch.arange(ways, device=rows.device).repeat(tasks, each)
         return Examples(images.view(tasks, each * ways, *self.input_shape), labels)
+
+
+def _grouped(names: Sequence[str], group_of: Callable[[str], str]) -> dict[str, list[int]]:
+    """The places of the ``names`` under each group, in order of first appearance."""
+    grouped: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        grouped.setdefault(group_of(name), []).append(place)
+    return grouped
 
 
 def _refuse_leaks(banks: Mapping[str, Bank]) -> None:

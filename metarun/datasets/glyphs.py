@@ -74,6 +74,7 @@ class GlyphsConfig(EpisodeShape):
             noun="letters",
             remark="no alphabet shared",
             facts={"split": "by script", "rotations": False},
+            group_of=lambda letter: script(letter).title(),
         )
 
 

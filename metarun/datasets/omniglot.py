@@ -49,6 +49,7 @@ class OmniglotConfig(EpisodeShape):
             noun="characters and their turns by 90°" if self.rotations else "characters",
             remark=f"{self.protocol} split",
             facts={"split": self.protocol, "rotations": self.rotations},
+            group_of=alphabet,
         )
 
     def _characters(self) -> Bank:
@@ -72,6 +73,11 @@ class OmniglotConfig(EpisodeShape):
         return cached("omniglot", recipe, lambda: Bank.of(omniglot_files.drawings(parts, _SIZE), count, names))
 
 
+def alphabet(character: str) -> str:
+    """The alphabet of a character, by its name."""
+    return character.split("/")[0]
+
+
 def vinyals(names: Sequence[str]) -> dict[str, list[int]]:
     """The split of Vinyals et al. (2016), with the validation characters of Snell et al. (2017).
 
@@ -79,8 +85,8 @@ def vinyals(names: Sequence[str]) -> dict[str, list[int]]:
     (Gurmukhi, 41 : 4); meta-val is five whole alphabets of the background set.
     """
     trainval = range(len(names) - _TEST)
-    val = [number for number in trainval if names[number].split("/")[0] in _VINYALS_VAL]
-    train = [number for number in trainval if names[number].split("/")[0] not in _VINYALS_VAL]
+    val = [number for number in trainval if alphabet(names[number]) in _VINYALS_VAL]
+    train = [number for number in trainval if alphabet(names[number]) not in _VINYALS_VAL]
     return {"train": train, "val": val, "test": list(range(trainval.stop, len(names)))}
 
 

@@ -94,6 +94,13 @@ def test_classes_and_items_are_taken_equally_often() -> None:
     assert float(((taken - expected).abs() / expected).max()) < 0.12
 
 
+def test_a_seed_s_episodes_stay_what_they_are() -> None:
+    # From the first release: results name a seed, and its tasks must not change under them.
+    classes, items = speaking_episodes(SHAPE).choices("train", torch.arange(3))
+    assert classes.tolist() == [[0, 6, 3], [6, 4, 3], [2, 3, 0]]
+    assert items[0].tolist() == [[7, 4, 3, 8, 5, 1], [4, 5, 7, 10, 3, 8], [2, 3, 8, 0, 4, 7]]
+
+
 def test_streams_share_no_random_numbers() -> None:
     episodes = speaking_episodes(SHAPE)
     same_split = [episodes.choices(stream, torch.arange(100))[0] for stream in ("train", "train_eval")]
@@ -147,3 +154,57 @@ def test_episodes_that_do_not_fit_are_refused(shape: tuple[int, ...], message: s
 def test_an_unknown_stream_is_refused() -> None:
     with pytest.raises(ValueError, match="no stream 'meta-test'"):
         speaking_episodes(SHAPE).sample("meta-test", 0, 1)
+
+
+def halves(shape: EpisodeShape) -> Episodes:
+    """Meta-train classes in groups of three ("low"), three ("mid") and two ("high")."""
+    banks = {name: speaking_bank(split, [9] * 8) for split, name in enumerate(("train", "val", "test"))}
+    return Episodes(
+        *("grouped", banks, shape),
+        **{"seed": 0, "device": torch.device("cpu"), "dtype": torch.float64},
+        **{"noun": "classes", "remark": "", "facts": {}},
+        group_of=lambda name: ("low", "mid", "high")[int(name[-1]) // 3],
+    )
+
+
+@pytest.mark.parametrize("stream", ["train", "train_eval"])
+def test_a_group_s_tasks_hold_its_classes_alone(stream: str) -> None:
+    episodes = halves(EpisodeShape(2, 2, 4, None, None, None))
+    assert episodes.groups == ("low", "mid", "high")
+    for group, classes in enumerate(({0, 1, 2}, {3, 4, 5}, {6, 7})):
+        batch = episodes.sample(stream, 0, 40, group)
+        assert set(said(batch.support.x)[..., 1].flatten().tolist()) == classes
+        assert set(said(batch.query.x)[..., 1].flatten().tolist()) == classes
+        one = episodes.sample(stream, 7, 1, group)
+        assert all(torch.equal(many[7], single[0]) for many, single in zip(flat(batch), flat(one), strict=True))
+    ungrouped = speaking_episodes(EpisodeShape(2, 2, 4, None, None, None))
+    assert set(said(episodes.sample(stream, 0, 40).support.x)[..., 1].flatten().tolist()) == set(range(8))
+    assert ungrouped.groups == ()
+    with pytest.raises(ValueError, match="no group 0; speaking has 0"):
+        ungrouped.sample(stream, 0, 1, 0)
+
+
+def test_groups_too_small_for_an_episode_are_left_out() -> None:
+    assert halves(EpisodeShape(3, 1, 1, None, None, None)).groups == ("low", "mid")
+    assert halves(EpisodeShape(2, 1, 1, 3, None, None)).groups == ("low", "mid")
+    assert halves(EpisodeShape(4, 1, 1, 2, None, None)).groups == ()
+    batch = halves(EpisodeShape(3, 1, 1, None, None, None)).sample("train", 0, 9, 1)
+    assert set(said(batch.support.x)[..., 1].flatten().tolist()) == {3, 4, 5}
+
+
+@pytest.mark.parametrize("stream", ["val", "test"])
+def test_classes_of_other_splits_have_no_groups(stream: str) -> None:
+    episodes = halves(EpisodeShape(2, 1, 1, None, None, None))
+    assert not episodes.grouped_test
+    with pytest.raises(ValueError, match=f"groups are of meta-train classes; stream '{stream}' has none"):
+        episodes.sample(stream, 0, 1, 0)
+
+
+def test_facts_name_the_classes_in_the_order_of_labels() -> None:
+    episodes = halves(EpisodeShape(2, 1, 1, None, None, None))
+    for stream, split, group in (("test", 2, None), ("train", 0, None), ("train_eval", 0, 1)):
+        batch = episodes.sample(stream, 1, 3, group)
+        names = episodes.facts(stream, batch, group)["classes"]
+        assert names == [", ".join(f"{split}-{number}" for number in said(x)[:, 1].tolist()) for x in batch.support.x]
+        assert batch.identity.tolist() == [-1] * 3
+        assert batch.descriptor.shape == (3, 0)

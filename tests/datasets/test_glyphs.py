@@ -108,3 +108,6 @@ def test_what_it_says_of_itself() -> None:
         "589 meta-train / 144 meta-val / 115 meta-test letters, no alphabet shared"
     )
     assert EpisodeShape(*SHAPE).sizes("train") == (5, 1, 15)
+    assert episodes.groups == ("Latin", "Cyrillic")
+    names = episodes.facts("train", episodes.sample("train", 0, 20, 1), 1)["classes"]
+    assert {script(letter) for row in names for letter in row.split(", ")} == {"CYRILLIC"}

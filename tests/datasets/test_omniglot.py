@@ -116,6 +116,15 @@ def test_a_character_and_its_turns_are_in_one_split(zips: Path, protocol: str) -
     assert all(len(episodes.bank(split).names) == 4 * len(own) for split, own in splits.items())
 
 
+def test_groups_are_the_alphabets_of_meta_train(zips: Path) -> None:
+    # Of Keble one character is for meta-train: with its turns, four classes.
+    assert load(zips).groups == ("Greek", "Keble")
+    assert load(zips, rotations=False).groups == ("Greek",)
+    episodes = load(zips)
+    names = episodes.facts("train", episodes.sample("train", 0, 20, 1), 1)["classes"]
+    assert {character.split("/rot")[0] for row in names for character in row.split(", ")} == {"Keble/character01"}
+
+
 def test_turning_before_splitting_would_show(zips: Path) -> None:
     # The leak planted: were classes turned first, the same check would see a character in two splits.
     turned = config(zips)._characters().rotated()
