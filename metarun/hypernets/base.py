@@ -8,13 +8,15 @@ from metarun.models.base import Parameters
 
 
 class Hypernet(Protocol):
-    """A built hypernetwork: an `nn.Module` with these two."""
+    """A built hypernetwork: an `nn.Module` with these."""
 
-    uses_theta: bool
-    """Whether θ₀ is part of φ, or all of θ is generated."""
+    shared: frozenset[str]
+    """Names of the tensors of θ₀ that it uses, and which are therefore part of φ; it makes the others outright."""
+    made: frozenset[str]
+    """Names of the tensors of θ_t⁰ that depend on the task."""
 
     def __call__(self, theta: Parameters, embedding: Tensor) -> Parameters:
-        """θ_t⁰ for e_t ``[size]``; ``theta`` is θ₀, or empty."""
+        """θ_t⁰, every tensor of it, for e_t ``[size]``; ``theta`` holds the ``shared`` tensors of θ₀."""
         ...
 
 

@@ -12,11 +12,14 @@ class NoHypernet:
     needs_embedding = False
 
     def build(self, embedding_size: int, theta: Parameters) -> nn.Module:
-        return Shared()
+        return Shared(theta)
 
 
 class Shared(nn.Module):
-    uses_theta = True
+    def __init__(self, theta: Parameters) -> None:
+        super().__init__()
+        self.made: frozenset[str] = frozenset()
+        self.shared = frozenset(theta)
 
     def forward(self, theta: Parameters, embedding: Tensor) -> Parameters:
         return theta

@@ -1,0 +1,62 @@
+"""A small hypernetwork that makes θ piece by piece, each piece having a learned embedding of its own.
+
+Von Oswald et al. 2020, "Continual learning with hypernetworks", section 2.2: all numbers to be made are laid end to end
+and cut into chunks of one length; a network on (e_t, c_i) makes chunk i. Its size does not grow with θ, but for one
+embedding a chunk.
+
+Chunks of one task are made from much the same hidden units, and so are alike: rows of a weight matrix would be near
+copies of each other, and activations grow 20-fold within four layers where a chunk is a row. Every number therefore has
+a fixed random sign, as in hashed networks, which share weights in the same way (Chen et al. 2015, "Compressing neural
+networks with the hashing trick").
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from metarun.config.fields import number
+from metarun.counters import key, keys
+from metarun.hypernets.generating import GeneratingHypernet, Maker
+from metarun.hypernets.heads import deviation, is_gain, module_name, picked, uniform_head
+from metarun.hypernets.trunk import Trunk
+from metarun.models.base import Parameters, count
+
+
+@dataclass(kw_only=True)
+class ChunkedHypernet(GeneratingHypernet):
+    chunk: int = number(least=1)
+    chunk_embedding: int = number(least=1, most=1_000_000)
+
+    def network(self, embedding_size: int, theta: Parameters) -> nn.Module:
+        return Chunked(self, embedding_size, theta)
+
+
+class Chunked(Maker):
+    def __init__(self, config: ChunkedHypernet, embedding_size: int, theta: Parameters) -> None:
+        super().__init__(theta, config)
+        tensors = picked(theta, self.made)
+        numbers = count(tensors)
+        length = min(config.chunk, numbers)
+        self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        self.sizes = [tensor.numel() for tensor in tensors.values()]
+        # One head serves tensors of unlike fan-in, so it makes numbers of unit variance and each tensor scales its own.
+        self.scales = {name: deviation(tensor) for name, tensor in tensors.items()}
+        self.chunks = nn.Parameter(torch.randn(-(-numbers // length), config.chunk_embedding))
+        self.trunk = Trunk(embedding_size + config.chunk_embedding, config.hidden)
+        self.head = uniform_head(self.trunk.width, length, std=0.0 if config.delta else 1.0)
+        # From counters: a checkpoint of φ means the same network wherever it is read.
+        signs = 1 - 2 * (keys(key(0, "signs of chunks"), torch.arange(numbers)) < 0).to(torch.int8)
+        self.register_buffer("signs", signs, persistent=False)
+        # Made outright, gains start at one whatever the task: what the head makes for them counts for nothing at first.
+        gains = [] if config.delta else [name for name in tensors if is_gain(name)]
+        self.gains = nn.ParameterDict({module_name(name): nn.Parameter(torch.zeros(())) for name in gains})
+
+    def generated(self, embedding: Tensor) -> Parameters:
+        pairs = torch.cat((embedding.expand(len(self.chunks), -1), self.chunks), dim=1)
+        numbers = self.head(self.trunk(pairs)).flatten()[: sum(self.sizes)] * self.signs
+        made = {}
+        for (name, shape), part in zip(self.shapes.items(), numbers.split(self.sizes), strict=True):
+            gain = module_name(name)
+            made[name] = (1 + self.gains[gain] * part if gain in self.gains else self.scales[name] * part).view(shape)
+        return made

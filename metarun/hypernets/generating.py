@@ -1,0 +1,86 @@
+"""What all hypernetworks that make something share: their common keys, and what becomes of the tensors not made."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from metarun.config.fields import choice, number
+from metarun.config.names import listed
+from metarun.errors import UserError
+from metarun.models.base import HEAD, NORMS, Parameters
+
+CHOICES = ("all", "head", "body", "normalisation")
+
+
+@dataclass(kw_only=True)
+class GeneratingHypernet:
+    """Keys of every ``conf/hypernet/*.yaml`` file but ``none``."""
+
+    layers: str = choice(*CHOICES)
+    delta: bool
+    hidden: list[int] = number(least=1, most=1_000_000)
+    needs_embedding = True
+
+    def build(self, embedding_size: int, theta: Parameters) -> nn.Module:
+        """Raises `UserError` for a choice of layers that the task model does not have."""
+        if not self.hidden:
+            raise UserError("hypernet.hidden=[]: give at least one layer, as in [64,64]")
+        return self.network(embedding_size, theta)
+
+    @abstractmethod
+    def network(self, embedding_size: int, theta: Parameters) -> nn.Module:
+        """As `build`, the common keys being right."""
+
+
+class Generator(nn.Module):
+    """Makes some tensors of θ_t⁰ and takes the others from θ₀."""
+
+    def __init__(self, theta: Parameters, made: Iterable[str], shared: Iterable[str]) -> None:
+        super().__init__()
+        self.names = list(theta)
+        self.made, self.shared = frozenset(made), frozenset(shared)
+
+    def forward(self, theta: Parameters, embedding: Tensor) -> Parameters:
+        made = self.tensors(theta, embedding)
+        # In θ's own order, which neither the made nor the shared ones alone are in.
+        return {name: made[name] if name in made else theta[name] for name in self.names}
+
+    def tensors(self, theta: Parameters, embedding: Tensor) -> Parameters:
+        """The tensors named in ``made``."""
+        raise NotImplementedError
+
+
+class Maker(Generator):
+    """Makes tensors whole, f(φ, e_t); with ``delta``, what is added to θ₀.
+
+    As HyperMAML has it (Przewięźlikowski et al. 2022), the sum starts at θ₀, since f starts at zero.
+    """
+
+    def __init__(self, theta: Parameters, config: GeneratingHypernet) -> None:
+        made = chosen(config.layers, theta)
+        super().__init__(theta, made, theta if config.delta else theta.keys() - made)
+
+    def tensors(self, theta: Parameters, embedding: Tensor) -> Parameters:
+        made = self.generated(embedding)
+        return {name: theta[name] + tensor if name in self.shared else tensor for name, tensor in made.items()}
+
+    def generated(self, embedding: Tensor) -> Parameters:
+        """f(φ, e_t)."""
+        raise NotImplementedError
+
+
+def chosen(layers: str, names: Collection[str]) -> list[str]:
+    """Those of the names that ``hypernet.layers`` means. Raises `UserError` where that is none of them."""
+    means = {
+        "all": lambda name: True,
+        "head": lambda name: name.startswith(HEAD),
+        "body": lambda name: not name.startswith(HEAD),
+        "normalisation": lambda name: name.startswith(NORMS),
+    }
+    there = {option: [name for name in names if test(name)] for option, test in means.items()}
+    if not there[layers]:
+        others = listed(option for option, found in there.items() if found)
+        raise UserError(f"hypernet.layers={layers}: this task model has no parameters there; choose one of {others}")
+    return there[layers]
