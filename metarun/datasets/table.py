@@ -1,0 +1,192 @@
+"""Tasks from a table: one row an example, one column that says of which task, one column to predict."""
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metarun.config.fields import choice
+from metarun.counters import key, keys, uniform
+from metarun.datasets.base import split_of
+from metarun.datasets.table_columns import TaskRows, constant_within_tasks, numbered
+from metarun.datasets.table_files import quoted, read
+from metarun.datasets.table_split import divided
+from metarun.datasets.table_streams import Draw, TableShape, streams
+from metarun.errors import UserError
+from metarun.kinds import Classification, Regression
+from metarun.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
+
+
+@dataclass(kw_only=True)
+class TableConfig(TableShape):
+    """Keys of ``conf/dataset/table.yaml``."""
+
+    task: str
+    target: str
+    features: list[str] | None
+    kind: str = choice("regression", "classification")
+
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> "Table":
+        rows = numbered(read(self.path), self.task, self.target, self.features, self.kind)
+        return Table("table", rows, self, seed, device, dtype)
+
+
+class Table:
+    """Tasks whose examples are rows of a table, drawn anew at every visit.
+
+    With ``split=rows`` every task is in all three splits, which part its rows: meta-test adapts to a task's meta-train
+    and meta-val rows and is judged on its meta-test rows, meta-val likewise on meta-train and meta-val rows. With
+    ``split=tasks`` the splits part the tasks, and support and query are of the same rows, without a row in common.
+    Meta-training picks tasks at random; in the other streams task n is the stream's task n modulo their number, so
+    that as many episodes as tasks visit each once.
+
+    Features, and the target of a regression, have mean 0 and standard deviation 1 over the meta-train rows; a feature
+    that is the same in all of these is 0. Feature columns that are the same in all rows of a task, but not in all
+    tasks, are also its descriptor, standardised over the meta-train tasks.
+
+    feature_names: of x. target_mean, target_std: y · target_std + target_mean is in the table's units.
+    """
+
+    def __init__(
+        self, name: str, rows: TaskRows, shape: TableShape, seed: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Raises `UserError` where tasks or rows are too few for the shape."""
+        division = divided(rows, shape.split, shape.fractions, seed)
+        train = division.train
+        self.name, self.input_shape, self.feature_names = name, (rows.features.shape[1],), rows.names
+        self._shape, self._seed, self._device, self._ways = shape, seed, device, rows.ways
+        self._streams = streams(division.bounds, shape, rows.tasks, device)
+        self._names = rows.tasks
+        self._rows = division.bounds[:, -1] - division.bounds[:, 0]
+        self._split_rows = {split: int(np.diff(division.bounds)[:, place].sum()) for place, split in enumerate(SPLITS)}
+
+        features = _standardised(rows.features[division.order], train)
+        self._x = _with_padding(torch.from_numpy(features)).to(device, dtype)
+        if not self._x.isfinite().all():
+            column = rows.names[int(self._x.isfinite().all(0).byte().argmin())]
+            raise UserError(f"{rows.source}: column {quoted(column)} has a value far too large beside meta-training's")
+        target = rows.target[division.order]
+        self.target_mean, self.target_std = 0.0, 1.0
+        if rows.ways is None:
+            self.target_mean, self.target_std = _spread(target[train], rows.source)
+            target = (target[:, None] - self.target_mean) / self.target_std
+        y = _with_padding(torch.from_numpy(target))
+        self._y = y.to(device, dtype if rows.ways is None else torch.int64)
+
+        known = self._streams["train"].members.cpu().numpy()
+        descriptor = _standardised(constant_within_tasks(rows), np.isin(np.arange(len(rows.tasks)), known))
+        self._descriptor = torch.from_numpy(descriptor).to(device, dtype)
+        self.descriptor_size = descriptor.shape[1]
+        self.known_tasks = len(known)
+        self.groups = tuple(rows.tasks[task] for task in known)
+        self.grouped_test = shape.split == "rows"
+        self._identity = torch.full((len(rows.tasks),), -1, device=device)
+        self._identity[self._streams["train"].members] = torch.arange(len(known), device=device)
+
+    def kind(self, stream: str) -> Regression | Classification:
+        return Regression() if self._ways is None else Classification(self._ways)
+
+    def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
+        """See `Dataset.sample`. x: ``[T, n, features]``; y: ``[T, n, 1]`` in standard units, or classes ``[T, n]``.
+
+        Each meta-train task is a group. Raises `ValueError` for a group where the stream has none.
+        """
+        numbers = index * tasks + torch.arange(tasks, device=self._device)
+        visited = self._visited(stream, numbers, group)
+        support, query = self._streams[stream].draw(self._keys(stream, "rows", numbers), visited)
+        return batch(
+            self._examples(support),
+            self._examples(query),
+            numbers,
+            self._identity[visited],
+            self._descriptor[visited],
+        )
+
+    def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
+        """See `Dataset.facts`: the task's name, and how many rows it has in all."""
+        known = self._streams["train"].members[tasks.identity.clamp(min=0)]
+        visited = known.where(tasks.identity >= 0, self._visited(stream, tasks.number, None)).tolist()
+        return {"task": [self._names[task] for task in visited], "rows": [str(self._rows[task]) for task in visited]}
+
+    def summary(self) -> str:
+        def told(stream: str) -> str:
+            shots, queries = self._shape.sizes(stream)
+            if shots is None and queries is None and self._streams[stream].shared:
+                return "half of a task's rows to adapt on"
+            return f"{shots or 'all'}-shot · {queries or 'all'} queries"
+
+        episode = told("test") + (f" (trained {told('train')})" if told("train") != told("test") else "")
+        counts = self._split_rows if self._shape.split == "rows" else self._split_tasks()
+        parts = " / ".join(f"{counts[split]:,} meta-{split}" for split in SPLITS)
+        rest = f" of {len(self._names):,} tasks" if self._shape.split == "rows" else ""
+        return (
+            f"{self.name} · {episode}      {parts} {self._shape.split}{rest}, {self.input_shape[0]} features "
+            f"({self.descriptor_size} of the task)"
+        )
+
+    def protocol(self) -> dict[str, Any]:
+        shots, queries = self._shape.sizes("test")
+        train_shots, train_queries = self._shape.sizes("train")
+        kind = (
+            {"kind": "regression", "target": {"mean": self.target_mean, "std": self.target_std}}
+            if self._ways is None
+            else {"kind": "classification", "ways": self._ways}
+        )
+        return {
+            **{"dataset": self.name, "file": PurePath(self._shape.path).name, **kind},
+            **{"shots": shots, "queries": queries, "train_shots": train_shots, "train_queries": train_queries},
+            **{"split": self._shape.split, "fractions": list(self._shape.fractions)},
+            **{"tasks": self._split_tasks(), "rows": self._split_rows, "features": self.input_shape[0]},
+            "standardised": "by mean and standard deviation of the meta-train rows",
+        }
+
+    def _split_tasks(self) -> dict[str, int]:
+        return {split: len(self._streams[split].members) for split in SPLITS}
+
+    def _visited(self, stream: str, numbers: Tensor, group: int | None) -> Tensor:
+        """The tasks, int64 ``[T]``."""
+        if group is not None:
+            if split_of(stream) != "train" and not self.grouped_test:
+                raise ValueError(f"stream {stream!r} has no groups: its tasks are none of meta-training's")
+            if not 0 <= group < len(self.groups):
+                raise ValueError(f"no group {group}; {self.name} has {len(self.groups)}")
+            return self._streams["train"].members[group].expand(len(numbers))
+        split_of(stream)  # a mistyped stream is refused in the words of all datasets
+        members = self._streams[stream].members
+        if stream != "train":
+            return members[numbers % len(members)]
+        place = uniform(self._keys(stream, "task", numbers), 1)[:, 0] * len(members)
+        return members[place.long()]
+
+    def _keys(self, stream: str, purpose: str, numbers: Tensor) -> Tensor:
+        return keys(key(self._seed, "dataset", stream, purpose), numbers)
+
+    def _examples(self, draw: Draw) -> AnyExamples:
+        x, y = self._x[draw.rows], self._y[draw.rows]
+        return Examples(x, y) if draw.real is None else PaddedExamples(x, y, draw.real.to(x.dtype))
+
+
+def _with_padding(values: Tensor) -> Tensor:
+    """The rows, and behind them, as row -1, one of zeros."""
+    return torch.cat([values, torch.zeros_like(values[:1])])
+
+
+def _standardised(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Columns with mean 0 and standard deviation 1 over the ``train`` rows; those that are the same there: zeros."""
+    seen = values[train]
+    deviation = seen.std(0)
+    # The mean of equal numbers may differ from them by rounding, and the deviation be more than 0.
+    varies = (seen.min(0) != seen.max(0)) & (deviation > 0)
+    return np.where(varies, (values - seen.mean(0)) / np.where(varies, deviation, 1), 0.0)
+
+
+def _spread(target: NDArray[Any], source: str) -> tuple[float, float]:
+    """Mean and standard deviation of the targets that are trained on."""
+    mean, deviation = float(target.mean()), float(target.std())
+    if target.min() == target.max() or not deviation:
+        raise UserError(f"{source}: the target is {target[0]:g} in all meta-train rows; there is nothing to learn")
+    return mean, deviation

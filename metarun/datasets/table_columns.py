@@ -1,0 +1,170 @@
+"""From a table's columns to numbers: which task a row is of, what is known of it, and what is to be predicted."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metarun.datasets.table_files import TableFile, quoted
+from metarun.errors import UserError
+
+MOST_CATEGORIES = 20
+"""Different words that a feature column may hold."""
+_LARGEST = 1e100
+"""Far beyond any measurement, and its square is still a number."""
+_MISSING = frozenset(
+    ("", "na", "n/a", "null", "?", *(f"{sign}{word}" for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")))
+)
+
+
+class TaskRows(NamedTuple):
+    """A table in numbers.
+
+    source: its file. task: which task each row is of, int64 ``[rows]``; tasks: their names. features: float64
+    ``[rows, features]``; names: theirs. target: float64 ``[rows]``, or class numbers, int64 ``[rows]``; ways: how many
+    classes, None for regression.
+    """
+
+    source: str
+    task: NDArray[np.int64]
+    tasks: tuple[str, ...]
+    features: NDArray[np.float64]
+    names: tuple[str, ...]
+    target: NDArray[Any]
+    ways: int | None
+
+
+def numbered(table: TableFile, task: str, target: str, features: Sequence[str] | None, kind: str) -> TaskRows:
+    """The table with these columns as task, target (of this kind) and features (None: all others).
+
+    Tasks and classes are in order of value where all are numbers, else of name. A feature column of words becomes one
+    column of zeros and ones for each word, in order of name. Raises `UserError` for columns that are not there, cells
+    that are empty or not finite, and words where numbers are needed.
+    """
+    chosen = _chosen(table, task, target, features)
+    task_cells = _complete(table, task)
+    tasks = _sorted(task_cells)
+    number = {name: place for place, name in enumerate(tasks)}
+    columns = [column for name in chosen for column in _feature(table, name)]
+    values, ways = _classes(table, target) if kind == "classification" else (_target(table, target), None)
+    return TaskRows(
+        table.path,
+        np.array([number[cell] for cell in task_cells]),
+        tuple(tasks),
+        np.stack([column for _, column in columns], 1),
+        tuple(name for name, _ in columns),
+        values,
+        ways,
+    )
+
+
+def constant_within_tasks(rows: TaskRows) -> NDArray[np.float64]:
+    """``[tasks, columns]``: the feature columns that are the same in all rows of a task, but not in all tasks."""
+    order = np.argsort(rows.task, kind="stable")
+    starts = np.searchsorted(rows.task[order], np.arange(len(rows.tasks)))
+    lowest = np.minimum.reduceat(rows.features[order], starts)
+    highest = np.maximum.reduceat(rows.features[order], starts)
+    return lowest[:, (lowest == highest).all(0) & (lowest != lowest[0]).any(0)]
+
+
+def _chosen(table: TableFile, task: str, target: str, features: Sequence[str] | None) -> list[str]:
+    """The feature columns' names."""
+    for setting, name in (("task", task), ("target", target)):
+        if name not in table.names:
+            raise table.unknown(f"dataset.{setting}", name)
+    if task == target:
+        raise UserError(f"dataset.target={target}: is the task column; the column to predict is expected")
+    if features is None:
+        chosen = [name for name in table.names if name not in (task, target)]
+        if not chosen:
+            raise UserError(f"{table.path} has no column besides the task and the target: nothing to predict from")
+        return chosen
+    if not features:
+        raise UserError("dataset.features=[]: name at least one column, or null for all but task and target")
+    for place, name in enumerate(features):
+        if name not in table.names:
+            raise table.unknown("dataset.features", name)
+        if name in (task, target):
+            raise UserError(f"dataset.features: {name!r} is the {'task' if name == task else 'target'} column")
+        if name in features[:place]:
+            raise UserError(f"dataset.features: {name!r} is there twice")
+    return list(features)
+
+
+def _feature(table: TableFile, name: str) -> list[tuple[str, NDArray[np.float64]]]:
+    """The column, or the columns that its words become, named."""
+    cells = _complete(table, name)
+    values = _numbers(table, name, cells)
+    if values is not None:
+        return [(name, values)]
+    words = sorted(set(cells))
+    if len(words) > MOST_CATEGORIES:
+        row = _first_word(cells)
+        raise table.error(
+            row,
+            name,
+            f"{quoted(cells[row])} is no number, and a column of words may have {MOST_CATEGORIES} different ones, "
+            f"not {len(words)}; mend it, or leave it out of dataset.features",
+        )
+    which = np.array(cells)
+    return [(f"{name}={word}", (which == word).astype(np.float64)) for word in words]
+
+
+def _target(table: TableFile, name: str) -> NDArray[np.float64]:
+    cells = _complete(table, name)
+    values = _numbers(table, name, cells)
+    if values is None:
+        row = _first_word(cells)
+        raise table.error(row, name, f"{quoted(cells[row])} is no number; for words, dataset.kind=classification")
+    return values
+
+
+def _classes(table: TableFile, name: str) -> tuple[NDArray[np.int64], int]:
+    cells = _complete(table, name)
+    classes = _sorted(cells)
+    if len(classes) < 2:
+        raise UserError(f"{table.path}: column {quoted(name)} has one class, {quoted(cells[0])}; two are needed")
+    number = {cell: place for place, cell in enumerate(classes)}
+    return np.array([number[cell] for cell in cells]), len(classes)
+
+
+def _complete(table: TableFile, name: str) -> list[str]:
+    """The column's cells, none of them missing."""
+    cells = table.column(name)
+    for row, cell in enumerate(cells):
+        if cell.lower() in _MISSING:
+            said = f"{quoted(cell)} is not finite" if cell.lower().endswith(("inf", "infinity")) else "no value"
+            shown = f" ({quoted(cell)})" if cell and said == "no value" else ""
+            raise table.error(row, name, f"{said}{shown}; fill it in, or leave the row or the column out")
+    return cells
+
+
+def _numbers(table: TableFile, name: str, cells: Sequence[str]) -> NDArray[np.float64] | None:
+    """The cells as finite numbers, None where one is a word."""
+    try:
+        values = np.array([float(cell) for cell in cells])
+    except ValueError:
+        return None
+    if not (np.abs(values) < _LARGEST).all():
+        row = int(np.argmin(np.abs(values) < _LARGEST))
+        raise table.error(row, name, f"{quoted(cells[row])} is too large a number")
+    return values
+
+
+def _sorted(cells: Sequence[str]) -> list[str]:
+    """The different cells, by value where all are numbers, else as text."""
+    different = sorted(set(cells))
+    return sorted(different, key=float) if all(map(_is_number, different)) else different
+
+
+def _first_word(cells: Sequence[str]) -> int:
+    return next(row for row, cell in enumerate(cells) if not _is_number(cell))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

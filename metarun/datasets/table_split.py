@@ -1,0 +1,93 @@
+"""Meta-train, meta-val and meta-test of a table: of its tasks, or of the rows of every task."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metarun.counters import key, keys, uniform
+from metarun.datasets.table_columns import TaskRows
+from metarun.datasets.table_files import counted, quoted
+from metarun.errors import UserError
+from metarun.tasks import SPLITS
+
+_LEAST_TRAIN_ROWS = 2  # one to adapt on, one to be judged on
+
+
+class Division(NamedTuple):
+    """An order of a table's rows in which those of one task, and of one split of it, are neighbours.
+
+    order: row numbers ``[rows]``. bounds: int64 ``[tasks, 4]``; after ordering, rows ``bounds[t, s]`` to
+    ``bounds[t, s + 1] - 1`` are those of task t in split number s of `metarun.tasks.SPLITS`, in random order.
+    """
+
+    order: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """Which rows, after ordering, are of meta-training."""
+        marks = np.zeros(len(self.order) + 1, np.int64)
+        np.add.at(marks, self.bounds[:, 0], 1)
+        np.add.at(marks, self.bounds[:, 1], -1)
+        return marks.cumsum()[:-1] > 0
+
+
+def divided(rows: TaskRows, split: str, fractions: Sequence[float], seed: int) -> Division:
+    """The table's ``rows`` (of each task) or ``tasks`` divided at random by these fractions of their number.
+
+    Every split gets one at least. Raises `UserError` for fractions that are none, and where there are too few.
+    """
+    given = f"dataset.fractions=[{','.join(f'{fraction:g}' for fraction in fractions)}]"
+    if len(fractions) != 3 or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+        raise UserError(f"{given}: give three above 0 that add up to 1, for meta-train, meta-val and meta-test")
+    least = 3 if split == "tasks" else 2
+    if len(rows.tasks) < least:
+        raise UserError(
+            f"{rows.source}: the table has {counted(len(rows.tasks), 'task')}; dataset.split={split} needs {least}"
+        )
+    # A row's place depends on its task and on its number in it, not on the rest of the table.
+    count = np.bincount(rows.task, minlength=len(rows.tasks))
+    first = count.cumsum() - count
+    by_task = np.argsort(rows.task, kind="stable")
+    number = np.empty_like(rows.task)
+    number[by_task] = np.arange(len(by_task)) - first.repeat(count)
+    of_task = keys(key(seed, "dataset", "table", "rows"), torch.from_numpy(rows.task))
+    place = uniform(keys(of_task, torch.from_numpy(number)), 1)[:, 0].numpy()
+    order = np.lexsort((place, rows.task))
+    bounds = (_by_task if split == "tasks" else _by_row)(rows, count, fractions, given, seed)
+    return Division(order, first[:, None] + bounds)
+
+
+def _by_row(
+    rows: TaskRows, count: NDArray[np.int64], fractions: Sequence[float], given: str, seed: int
+) -> NDArray[np.int64]:
+    sizes = _sizes(count, fractions)
+    short = int(sizes[:, 0].argmin())
+    if sizes[short, 0] < _LEAST_TRAIN_ROWS:
+        raise UserError(
+            f"{rows.source}: task {quoted(rows.tasks[short])} has {counted(int(count[short]), 'row')}, too few for "
+            f"{given} of each task, which must leave {_LEAST_TRAIN_ROWS} for meta-train and 1 each for the others"
+        )
+    return np.concatenate([np.zeros((len(count), 1), np.int64), sizes.cumsum(1)], 1)
+
+
+def _by_task(
+    rows: TaskRows, count: NDArray[np.int64], fractions: Sequence[float], given: str, seed: int
+) -> NDArray[np.int64]:
+    sizes = _sizes(np.array([len(count)]), fractions)[0]
+    if sizes[0] < 1:
+        raise UserError(f"{given}: leaves none of the {len(count)} tasks of {rows.source} for meta-train")
+    order = uniform(torch.tensor(key(seed, "dataset", "table", "tasks")), len(count)).argsort().numpy()
+    split = np.empty(len(count), np.int64)
+    split[order] = np.arange(len(SPLITS)).repeat(sizes)
+    return count[:, None] * (np.arange(len(SPLITS) + 1) > split[:, None])
+
+
+def _sizes(count: NDArray[np.int64], fractions: Sequence[float]) -> NDArray[np.int64]:
+    """How many of each ``count`` fall into each split, ``[…, 3]``; meta-train gets what the others leave."""
+    val, test = (np.maximum(np.floor(count * fraction + 0.5).astype(np.int64), 1) for fraction in fractions[1:])
+    return np.stack([count - val - test, val, test], -1)

@@ -1,0 +1,122 @@
+"""From columns to numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tables import write
+
+from metarun.datasets.table_columns import TaskRows, constant_within_tasks, numbered
+from metarun.datasets.table_files import read
+from metarun.errors import UserError
+
+
+def rows_of(folder: Path, header: str, *lines: str, **changes: Any) -> TaskRows:
+    table = read(str(write(folder / "table.csv", header.split(","), [line.split(",") for line in lines])))
+    return numbered(table, **{"task": "task", "target": "y", "features": None, "kind": "regression", **changes})
+
+
+def test_numbers_and_words(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, "x,task,city,y", "1,b,Rome,3", "2.5,a,Bern,4", "-1e3,b,Rome,5")
+    assert rows.tasks == ("a", "b")
+    assert rows.task.tolist() == [1, 0, 1]
+    assert rows.names == ("x", "city=Bern", "city=Rome")
+    assert rows.features.tolist() == [[1, 0, 1], [2.5, 1, 0], [-1000, 0, 1]]
+    assert rows.target.tolist() == [3, 4, 5]
+    assert rows.ways is None
+
+
+def test_tasks_and_classes_are_in_order_of_value_or_else_of_name(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, "task,x,y", "10,1,b", "9,1,a", "10,1,c", kind="classification")
+    assert rows.tasks == ("9", "10")
+    assert rows.target.tolist() == [1, 0, 2]
+    assert rows.target.dtype == np.int64
+    assert rows.ways == 3
+    assert rows_of(tmp_path, "task,x,y", "a,1,10", "b,1,9", kind="classification").target.tolist() == [1, 0]
+
+
+def test_features_are_those_asked_for_in_that_order(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, "task,x,y,z,words", "a,1,2,3,", "b,4,5,6,nan", features=["z", "x"])
+    assert rows.names == ("z", "x")
+    assert rows.features.tolist() == [[3, 1], [6, 4]]
+
+
+def test_columns_that_say_something_of_a_task(tmp_path: Path) -> None:
+    lines = ["b,1,7,2,0", "a,3,7,2,1", "b,1,7,3,0", "a,3,7,4,1"]
+    rows = rows_of(tmp_path, "task,mine,same,mixed,y", *lines)
+    assert constant_within_tasks(rows).tolist() == [[3], [1]]  # in the tasks' order
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "tsak"}, r"^dataset\.task=tsak: .*table\.csv has no such column; did you mean 'task'\?"),
+        ({"target": "z"}, r"^dataset\.target=z: .*table\.csv has no such column \(columns: 'task', 'x', 'y'\)$"),
+        ({"features": ["x", "w"]}, r"^dataset\.features=w: .* has no such column"),
+        ({"features": ["x", "x"]}, r"^dataset\.features: 'x' is there twice"),
+        ({"features": ["y"]}, r"^dataset\.features: 'y' is the target column"),
+        ({"features": ["task"]}, r"^dataset\.features: 'task' is the task column"),
+        ({"features": []}, r"^dataset\.features=\[\]: name at least one column"),
+        ({"target": "task"}, r"^dataset\.target=task: is the task column"),
+    ],
+)
+def test_columns_that_are_not_there_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        rows_of(tmp_path, "task,x,y", "a,1,2", "b,1,2", **changes)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("", r"table\.csv: line 3, column '{}': no value; fill it in"),
+        ("nan", r"line 3, column '{}': no value \('nan'\)"),
+        ("NA", r"line 3, column '{}': no value \('NA'\)"),
+        ("-Inf", r"line 3, column '{}': '-Inf' is not finite"),
+        ("1e999", r"line 3, column '{}': '1e999' is too large a number"),
+        ("1e120", r"line 3, column '{}': '1e120' is too large a number"),
+    ],
+)
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_cells_without_a_number_are_refused(tmp_path: Path, column: str, cell: str, message: str) -> None:
+    broken = f"b,{cell},2" if column == "x" else f"b,2,{cell}"
+    with pytest.raises(UserError, match=message.format(column)) as caught:
+        rows_of(tmp_path, "task,x,y", "a,1,2", broken, "b,3,4")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_task_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 2, column 'task': no value"):
+        rows_of(tmp_path, "task,x,y", ",1,2", "b,1,2")
+
+
+def test_a_missing_word_among_words_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 3, column 'x': no value"):
+        rows_of(tmp_path, "task,x,y", "a,red,2", "b,,2")
+
+
+def test_many_different_words_are_refused(tmp_path: Path) -> None:
+    lines = [f"a,{'1' if row == 0 else f'word{row}'},{row}" for row in range(21)]
+    assert len(rows_of(tmp_path, "task,x,y", *lines[:20]).names) == 20
+    with pytest.raises(UserError, match=r"line 3, column 'x': 'word1' is no number, .* 20 different ones, not 21"):
+        rows_of(tmp_path, "task,x,y", *lines)
+
+
+def test_words_and_one_class_are_no_targets(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 3, column 'y': 'low' is no number; for words, dataset\.kind=class"):
+        rows_of(tmp_path, "task,x,y", "a,1,2", "b,1,low")
+    with pytest.raises(UserError, match=r"column 'y' has one class, 'low'; two are needed"):
+        rows_of(tmp_path, "task,x,y", "a,1,low", "b,1,low", kind="classification")
+
+
+def test_a_table_with_nothing_to_predict_from_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column besides the task and the target"):
+        rows_of(tmp_path, "task,y", "a,1")
+
+
+def test_a_message_about_a_strange_cell_stays_on_one_short_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "table.csv", ["task", "x\ny", "y"], [["a", "1", "new\nline" + "!" * 500], ["b", "2", "3"]])
+    with pytest.raises(UserError) as caught:
+        numbered(read(str(path)), "task", "y", None, "regression")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250
