@@ -12,7 +12,9 @@ from metarun.datasets.image_folder import ImageFolderConfig
 from metarun.datasets.omniglot import OmniglotConfig
 from metarun.datasets.polynomials import PolynomialsConfig
 from metarun.datasets.regression_families import RegressionFamiliesConfig
+from metarun.datasets.school import SchoolConfig
 from metarun.datasets.sinusoid import SinusoidConfig
+from metarun.datasets.table import TableConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "dataset"
 CONFIGS = {
@@ -22,7 +24,9 @@ CONFIGS = {
     "omniglot": OmniglotConfig,
     "polynomials": PolynomialsConfig,
     "regression_families": RegressionFamiliesConfig,
+    "school": SchoolConfig,
     "sinusoid": SinusoidConfig,
+    "table": TableConfig,
 }
 
 
