@@ -3,11 +3,14 @@
 import torch
 
 from metarun import counters
+from metarun.algorithms.base import Learned
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.errors import UserError
+from metarun.hypernets.base import Hypernet
+from metarun.hypernets.memory import refuse_if_too_large
 from metarun.learner import Learner, MetaParameters
-from metarun.models.base import TaskModel
+from metarun.models.base import Parameters, TaskModel
 
 
 def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple[Learner, MetaParameters]:
@@ -18,14 +21,16 @@ def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple
         torch.manual_seed(counters.key(settings.seed, "first parameters"))
         network = settings.model.build(shape, kind.outputs if settings.algorithm.needs_head else None)
         theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
-        embedding = settings.embedding.build(shape, kind)
-        hypernet = settings.hypernet.build(settings.embedding.size, theta)
+        model = TaskModel(network, kind, settings.model.normalisation, settings.engine.transductive)
+        embedding = settings.embedding.build(dataset, model)
+        hypernet = _hypernet(settings, theta, device)
         learner = Learner(
-            model=TaskModel(network, kind, settings.model.normalisation, settings.engine.transductive),
+            model=model,
             training_kind=dataset.kind("train"),
             embedding=embedding,
             hypernet=hypernet,
             algorithm=settings.algorithm,
+            penalties=settings.regulariser,
         )
         modules = (network, embedding, hypernet)
         for module in modules:
@@ -38,6 +43,20 @@ def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple
         group: {name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}
         for group, tensors in phi.items()
     }
+
+
+def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hypernet:
+    """The hypernetwork, unless it would not fit in memory."""
+    refuse_if_too_large(
+        settings.hypernet,
+        settings.plain["choices"]["hypernet"],
+        settings.embedding.size,
+        theta,
+        min(settings.engine.meta_batch_size, settings.engine.task_chunk or settings.engine.meta_batch_size),
+        settings.device.dtype,
+        device,
+    )
+    return settings.hypernet.build(settings.embedding.size, theta)
 
 
 def _check(settings: Settings, dataset: Dataset) -> None:
@@ -57,9 +76,50 @@ def _check(settings: Settings, dataset: Dataset) -> None:
     if settings.hypernet.needs_embedding and not settings.embedding.size:
         raise UserError(f"hypernet={choices['hypernet']}: needs a task embedding; add embedding=support")
     if settings.embedding.size and not settings.hypernet.needs_embedding:
-        raise UserError(f"embedding={choices['embedding']}: nothing uses it; add hypernet=full, or set embedding=none")
-    if settings.embedding.size and kind.outputs != training_kind.outputs:
+        raise UserError(
+            f"embedding={choices['embedding']}: nothing uses it; add a hypernetwork, such as hypernet=film, or set embedding=none"
+        )
+    if settings.embedding.reads_labels and kind.outputs != training_kind.outputs:
         raise UserError(
             f"dataset.train_ways={training_kind.outputs}: embedding={choices['embedding']} reads labels, so training "
             f"needs as many ways as testing ({kind.outputs})"
+        )
+    _check_penalties(settings)
+    _check_order(settings, dataset)
+
+
+def _check_penalties(settings: Settings) -> None:
+    """Refuse a term of Ω that would always be zero."""
+    weights, choices = settings.regulariser, settings.plain["choices"]
+    if weights.any and not isinstance(settings.algorithm, Learned):
+        raise UserError(f"regulariser: algorithm={choices['algorithm']} learns nothing that could be regularised")
+    if weights.embedding and not settings.embedding.size:
+        raise UserError(
+            f"regulariser.embedding={weights.embedding:g}: there is no task embedding; add embedding=support"
+        )
+    if weights.proximal and not settings.algorithm.steps(testing=False):
+        raise UserError(f"regulariser.proximal={weights.proximal:g}: training has no inner steps that could go far")
+    if weights.output and settings.engine.order != "sequential":
+        raise UserError(
+            f"regulariser.output={weights.output:g}: holds on to groups of tasks learned before; add "
+            "engine.order=sequential"
+        )
+    if weights.output and not settings.hypernet.needs_embedding:
+        raise UserError(
+            f"regulariser.output={weights.output:g}: there is no hypernetwork; add one, such as hypernet=full"
+        )
+
+
+def _check_order(settings: Settings, dataset: Dataset) -> None:
+    if settings.engine.order != "sequential":
+        return
+    if len(dataset.groups) < 2:
+        raise UserError(
+            f"engine.order=sequential: the tasks of dataset={settings.plain['choices']['dataset']} fall into no two "
+            "groups; choose another dataset, such as polynomials, or engine.order=shuffled"
+        )
+    if len(dataset.groups) > settings.engine.steps:
+        raise UserError(
+            f"engine.steps={settings.engine.steps}: fewer than the {len(dataset.groups)} groups of tasks to learn one "
+            "after another"
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 from tqdm import tqdm
 
 from metarun.composition import compose
@@ -16,6 +17,7 @@ from metarun.engine import checkpoint
 from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Episodes, evaluate
+from metarun.engine.insight import insight
 from metarun.engine.stopping import StopRequest, listening
 from metarun.engine.training import Training, best_file, last_file
 from metarun.errors import Interrupted, UserError
@@ -23,7 +25,7 @@ from metarun.learner import Learner, MetaParameters
 from metarun.tracking.board import Board
 from metarun.tracking.files import write_text
 from metarun.tracking.log import TrainingLog
-from metarun.tracking.results import protocol, result, write_episodes, write_result
+from metarun.tracking.results import forgetting, protocol, result, write_embeddings, write_episodes, write_result
 from metarun.tracking.status import write_status
 from metarun.tracking.words import conclude, introduce
 
@@ -121,13 +123,24 @@ class Experiment:
             **trained.decisions,
         }
         validation = self._validation(tested)
-        content = result(kind, test, train, validation, protocol(self.settings, self.dataset), training)
+        forgotten = forgetting(self.dataset, trained.forgetting)
+        content = result(kind, test, train, validation, forgotten, protocol(self.settings, self.dataset), training)
         write_episodes(self.folder, test)
+        self._look(tested, test.final(kind.metric), kind.metric)
         self.board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
         self.board.adaptation(test, kind.metric, self.settings.engine.mode, tested.step)
         write_result(self.folder, content)
         conclude(self.settings, self.folder, content)
         return float(validation[kind.metric]["mean"])
+
+    def _look(self, tested: State, values: Tensor, metric: str) -> None:
+        """Leave what was seen of the meta-test tasks before adaptation, where they have an embedding."""
+        if not self.settings.embedding.size:
+            return
+        chunk = self.settings.engine.task_chunk
+        seen = insight(self.learner, tested.phi, self.dataset, "test", len(values), chunk)
+        write_embeddings(self.folder, seen, values, metric)
+        self.board.insight(seen, values, metric, tested.step)
 
     def _validation(self, tested: State) -> dict[str, Any]:
         """The meta-val figures that selected φ; of a checkpoint to test, measured anew under the present protocol."""

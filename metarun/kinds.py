@@ -1,5 +1,6 @@
 """Kinds of task: each owns its loss, its metrics and how labels enter an encoder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,12 +21,20 @@ class TaskKind(Protocol):
         """Size of the task model's output."""
         ...
 
-    def loss(self, prediction: Tensor, y: Tensor) -> Tensor:
-        """Mean loss over the examples: a scalar."""
+    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
+        """Mean loss over the examples, a scalar; ``real`` marks them as in `metarun.tasks.PaddedExamples`."""
         ...
 
-    def metrics(self, prediction: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
         """Scalars that describe the predictions ``[n, outputs]`` for one task."""
+        ...
+
+    def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+        """Scalars whose sums over tasks `pooled` needs."""
+        ...
+
+    def pooled(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """Figures over the examples of all tasks together, where the kind has such that are no mean over tasks."""
         ...
 
     def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
@@ -45,25 +54,34 @@ class Classification:
     def outputs(self) -> int:
         return self.ways
 
-    def loss(self, prediction: Tensor, y: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
         """Mean cross-entropy."""
-        return F.cross_entropy(prediction, y)
+        if real is None:
+            return F.cross_entropy(prediction, y)
+        return _mean(F.cross_entropy(prediction, y, reduction="none"), real)
 
-    def metrics(self, prediction: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
         """Accuracy, and precision, recall and F1 averaged over the classes ("macro"; 0 where a class has no case)."""
-        truth = F.one_hot(y, self.ways).to(prediction.dtype)
-        guess = F.one_hot(prediction.argmax(-1), self.ways).to(prediction.dtype)
+        weight = torch.ones_like(prediction[:, :1]) if real is None else real.to(prediction.dtype)[:, None]
+        truth = F.one_hot(y, self.ways).to(prediction.dtype) * weight
+        guess = F.one_hot(prediction.argmax(-1), self.ways).to(prediction.dtype) * weight
         hits, guessed, true = (truth * guess).sum(0), guess.sum(0), truth.sum(0)
         precision = hits / guessed.clamp(min=1)
         recall = hits / true.clamp(min=1)
         f1 = 2 * hits / (guessed + true).clamp(min=1)
         return {
-            "accuracy": hits.sum() / len(y),
+            "accuracy": hits.sum() / weight.sum(),
             "precision": precision.mean(),
             "recall": recall.mean(),
             "f1": f1.mean(),
-            "loss": self.loss(prediction, y),
+            "loss": self.loss(prediction, y, real),
         }
+
+    def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+        return {}
+
+    def pooled(self, totals: Mapping[str, float]) -> dict[str, float]:
+        return {}
 
     def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         return F.one_hot(y, self.ways).to(dtype)
@@ -81,13 +99,36 @@ class Regression:
     def outputs(self) -> int:
         return self.dimensions
 
-    def loss(self, prediction: Tensor, y: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
         """Mean squared error."""
-        return F.mse_loss(prediction, y)
+        return F.mse_loss(prediction, y) if real is None else _mean((prediction - y).square().mean(-1), real)
 
-    def metrics(self, prediction: Tensor, y: Tensor) -> dict[str, Tensor]:
+    def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+        """Mean squared and mean absolute error."""
+        error = (prediction - y).abs().mean(-1)
+        absolute = error.mean() if real is None else _mean(error, real)
+        return {"mse": self.loss(prediction, y, real), "mae": absolute}
+
+    def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+        """Count, sum of squared errors, and sum and sum of squares of the targets, over all dimensions."""
+        weight = torch.ones_like(y) if real is None else real.to(y.dtype)[:, None].expand_as(y)
         error = prediction - y
-        return {"mse": error.square().mean(), "mae": error.abs().mean()}
+        return {
+            "count": weight.sum(),
+            "errors": (weight * error.square()).sum(),
+            "targets": (weight * y).sum(),
+            "squares": (weight * y.square()).sum(),
+        }
+
+    def pooled(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """Explained variance: 1 - squared error / variance of the targets, over the examples of all tasks."""
+        spread = totals["squares"] - totals["targets"] ** 2 / totals["count"]
+        return {"explained_variance": 1 - totals["errors"] / spread} if spread > 0 else {}
 
     def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         return y.to(dtype)
+
+
+def _mean(values: Tensor, real: Tensor) -> Tensor:
+    """Mean of ``values`` ``[n]`` over the rows that ``real`` marks."""
+    return (values * real).sum() / real.sum()

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metarun.algorithms.base import Algorithm, Draws, Learned
+from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
+from metarun.embeddings.base import Seen
+from metarun.hypernets.base import Hypernet
 from metarun.kinds import TaskKind
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import Examples, Task
+from metarun.regularisers.penalties import Penalties
+from metarun.tasks import Task
 
 MetaParameters = dict[str, Parameters]
 """φ, in groups: ``theta`` (θ₀), ``embedding``, ``hypernet``, ``algorithm``; a group may be empty."""
@@ -29,53 +32,83 @@ class Learner:
     model: TaskModel
     training_kind: TaskKind
     embedding: nn.Module
-    hypernet: nn.Module
+    hypernet: Hypernet
     algorithm: Algorithm
+    penalties: Penalties
 
     def initial(self) -> MetaParameters:
         """φ before meta-training, as the parts were initialised."""
         theta = _parameters(self.model.network)
         return {
-            "theta": theta if self.hypernet.uses_theta else {},
+            "theta": {name: tensor for name, tensor in theta.items() if name in self.hypernet.shared},
             "embedding": _parameters(self.embedding),
             "hypernet": _parameters(self.hypernet),
             "algorithm": self.algorithm.parameters(theta),
         }
 
-    def embed(self, phi: MetaParameters, support: Examples) -> Tensor:
-        """The task embedding e_t ``[size]``."""
-        labels = self.model.kind.features(support.y, support.x.dtype)
-        return functional_call(self.embedding, phi["embedding"], (support.x, labels))
+    def seen(self, task: Task) -> Seen:
+        """What the embedding may look at."""
+        labels = self.model.kind.features(task.support.y, task.support.x.dtype)
+        return Seen(task.support, labels, task.identity, task.descriptor)
 
-    def start(self, phi: MetaParameters, support: Examples) -> Parameters:
-        """Where the task starts: θ_t⁰ = f(φ, e_t)."""
-        return functional_call(self.hypernet, phi["hypernet"], (phi["theta"], self.embed(phi, support)))
+    def embed(self, phi: MetaParameters, task: Task, testing: bool) -> Tensor:
+        """The task embedding e_t ``[size]``."""
+        support, own = task.support, phi["algorithm"]
+
+        def fit(embedding: Tensor) -> Tensor:
+            state = self.algorithm.begin(self.generated(phi, embedding))
+            prediction = self.algorithm.predict(self.model, own, state, support, support.x, support.real)
+            return self.model.kind.loss(prediction, support.y, support.real)
+
+        return functional_call(self.embedding, phi["embedding"], (self.seen(task), fit, testing))
+
+    def generated(self, phi: MetaParameters, embedding: Tensor) -> Parameters:
+        """θ_t⁰ = f(φ, e_t)."""
+        return functional_call(self.hypernet, phi["hypernet"], (phi["theta"], embedding))
+
+    def start(self, phi: MetaParameters, task: Task, testing: bool) -> Parameters:
+        """Where the task starts."""
+        return self.generated(phi, self.embed(phi, task, testing))
 
     def objective(self, phi: MetaParameters, task: Task, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the outer loop differentiates, and the metrics of the adapted model on the queries."""
+        """What the outer loop differentiates, and the metrics of the adapted model on the queries.
+
+        Terms of Ω are added to the first and told in the second, before weighting, as ``omega/<name>``.
+        """
         assert isinstance(self.algorithm, Learned)
-        model = replace(self.model, kind=self.training_kind)
         # Training labels may be more than this model's kind knows.
-        start = replace(self, model=model).start(phi, task.support)
-        objective, prediction = self.algorithm.objective(model, phi["algorithm"], start, task, draws)
-        return objective, self.training_kind.metrics(prediction.detach(), task.query.y)
+        model = replace(self.model, kind=self.training_kind)
+        training = replace(self, model=model)
+        embedding = training.embed(phi, task, testing=False)
+        start = training.generated(phi, embedding)
+        outcome = self.algorithm.objective(model, phi["algorithm"], start, task, draws)
+        metrics = model.kind.metrics(outcome.prediction.detach(), task.query.y, task.query.real)
+        objective = outcome.objective
+        for name, (weight, term) in self.penalties.terms(phi, embedding, start, outcome.adapted).items():
+            objective = objective + weight * term
+            metrics[f"omega/{name}"] = term.detach()
+        return objective, metrics
 
-    def curve(self, phi: MetaParameters, task: Task, draws: Draws, whole: bool = True) -> dict[str, Tensor]:
-        """Metrics on the queries before and after each inner step, ``[steps + 1]`` each; or after the last, ``[1]``."""
-        model, own, algorithm = self.model, phi["algorithm"], self.algorithm
+    def curve(self, phi: MetaParameters, task: Task, draws: Draws, whole: bool = True) -> "Curve":
+        """Metrics on the queries before and after each inner step, or after the last alone."""
+        model, own, algorithm, query = self.model, phi["algorithm"], self.algorithm, task.query
 
-        def metrics() -> dict[str, Tensor]:
-            prediction = algorithm.predict(model, own, state, task.support, task.query.x)
-            return model.kind.metrics(prediction, task.query.y)
+        predictions: list[Tensor] = []
 
-        state = algorithm.begin(self.start(phi, task.support))
-        steps = algorithm.steps(testing=True)
-        points = [metrics()] if whole or not steps else []
-        for number in range(steps):
-            state = algorithm.step(model, own, state, task.support, number, draws)
-            if whole or number == steps - 1:
-                points.append(metrics())
-        return {name: torch.stack([point[name] for point in points]) for name in points[0]}
+        def predict(state: Adapted) -> None:
+            predictions.append(algorithm.predict(model, own, state, task.support, query.x, query.real))
+
+        theta = self.start(phi, task, testing=True)
+        last = algorithm.adapt(model, own, theta, task.support, draws, testing=True, visit=predict if whole else None)
+        if not whole:
+            predict(last)
+        points = [model.kind.metrics(prediction, query.y, query.real) for prediction in predictions]
+        metrics = {name: torch.stack([point[name] for point in points]) for name in points[0]}
+        return metrics, model.kind.totals(predictions[-1], query.y, query.real)
+
+
+Curve = tuple[dict[str, Tensor], dict[str, Tensor]]
+"""Metrics ``[steps + 1]``, or ``[1]``, each; and the totals (`TaskKind.totals`) after the last inner step."""
 
 
 def _parameters(module: nn.Module) -> Parameters:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -14,16 +15,63 @@ class Examples(NamedTuple):
     x: Tensor
     y: Tensor
 
+    @property
+    def real(self) -> None:
+        """All rows are examples."""
+        return
+
+    def rows(self, picked: Tensor) -> "Examples":
+        """The examples at these row numbers."""
+        return Examples(self.x[picked], self.y[picked])
+
+
+class PaddedExamples(NamedTuple):
+    """Examples of tasks that differ in size, filled up to one length.
+
+    real: 1 for a row that is an example and 0 for one that fills up, ``[n]``, of the inputs' precision. Padding rows
+    hold finite values (zeros), and nothing computed from a task depends on them.
+    """
+
+    x: Tensor
+    y: Tensor
+    real: Tensor
+
+    def rows(self, picked: Tensor) -> "PaddedExamples":
+        """The examples at these row numbers."""
+        return PaddedExamples(self.x[picked], self.y[picked], self.real[picked])
+
+
+AnyExamples = Examples | PaddedExamples
+
 
 class Task(NamedTuple):
-    """One task. ``number`` identifies it within its split: a scalar int64 tensor."""
+    """One task.
 
-    support: Examples
-    query: Examples
+    number: identifies it within its stream, a scalar int64. identity: which of the dataset's known tasks it is, a
+    scalar int64, -1 where it is none of them. descriptor: what the dataset says of it, ``[features]``, often nothing.
+    """
+
+    support: AnyExamples
+    query: AnyExamples
     number: Tensor
+    identity: Tensor
+    descriptor: Tensor
 
 
 TaskBatch = Task
 """T tasks stacked: a `Task` whose every tensor has a leading axis T. Only the engine and the datasets see one."""
 
 SPLITS = ("train", "val", "test")
+
+
+def batch(
+    support: AnyExamples,
+    query: AnyExamples,
+    number: Tensor,
+    identity: Tensor | None = None,
+    descriptor: Tensor | None = None,
+) -> TaskBatch:
+    """Tasks stacked, of which the dataset may know neither identity nor descriptor."""
+    unknown = torch.full_like(number, -1) if identity is None else identity
+    nothing = support.x.new_zeros(len(number), 0) if descriptor is None else descriptor
+    return TaskBatch(support, query, number, unknown, nothing)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from metarun import composition
 from metarun.algorithms.base import Algorithm
@@ -17,12 +18,12 @@ from metarun.counters import choose, key, keys, uniform
 from metarun.datasets.base import Dataset, split_of
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.embeddings.none import Nothing
-from metarun.hypernets.none import Shared
+from metarun.hypernets.none import NoHypernet
 from metarun.kinds import Classification, Regression
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import TaskModel
 from metarun.models.normalisation import Context
-from metarun.tasks import Examples, Task, TaskBatch
+from metarun.tasks import Examples, PaddedExamples, Task, TaskBatch, batch
 
 CPU = torch.device("cpu")
 ALGORITHMS = sorted(path.stem for path in (Path(__file__).parents[1] / "conf" / "algorithm").glob("*.yaml"))
@@ -70,8 +71,38 @@ def moved(phi: MetaParameters, by: float = 0.05) -> MetaParameters:
 
 def task_of(batch: TaskBatch, number: int) -> Task:
     """One task of a batch."""
-    support, query = (Examples(part.x[number], part.y[number]) for part in (batch.support, batch.query))
-    return Task(support, query, batch.number[number])
+    one: Task = tree_map(lambda tensor: tensor[number], batch)
+    return one
+
+
+def alone(task: Task) -> TaskBatch:
+    """A batch of one task."""
+    batch: TaskBatch = tree_map(lambda tensor: tensor[None], task)
+    return batch
+
+
+def padded(examples: Examples, rows: int) -> PaddedExamples:
+    """Examples with so many rows of zeros behind them that fill up."""
+    x, y = (torch.cat((part, part.new_zeros(rows, *part.shape[1:]))) for part in examples)
+    real = torch.cat((torch.ones(len(examples.y)), torch.zeros(rows))).to(examples.x.dtype)
+    return PaddedExamples(x, y, real)
+
+
+def looped(learner: Learner, phi: MetaParameters, tasks: TaskBatch) -> tuple[MetaParameters, dict[str, Tensor]]:
+    """What `MetaGradient` computes, by a plain loop over tasks: the mean gradient and the mean metrics."""
+    leaves = {group: {n: t.clone().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
+    flat = {(group, n): tensor for group, tensors in leaves.items() for n, tensor in tensors.items()}
+    gradient = {group: {n: torch.zeros_like(t) for n, t in tensors.items()} for group, tensors in phi.items()}
+    count, metrics = len(tasks.number), []
+    for number in range(count):
+        task = task_of(tasks, number)
+        draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), testing=False).items()}
+        objective, measured = learner.objective(leaves, task, draws)
+        parts = torch.autograd.grad(objective, list(flat.values()), allow_unused=True)
+        for (group, n), part in zip(flat, parts, strict=True):
+            gradient[group][n] += 0 if part is None else part / count
+        metrics.append(measured)
+    return gradient, {name: torch.stack([one[name] for one in metrics]).mean().detach() for name in metrics[0]}
 
 
 def waves(shots: int = 5, queries: int = 6, dtype: torch.dtype = torch.float64) -> Sinusoid:
@@ -86,14 +117,18 @@ class Blobs:
     name = "blobs"
     input_shape = (1, 12, 12)
     classes = 40
+    groups: tuple[str, ...] = ()
+    grouped_test = False
 
-    def __init__(self, ways: int = 3, shots: int = 2, queries: int = 2, noise: float = 1.0) -> None:
-        self.ways, self.shots, self.queries, self.noise = ways, shots, queries, noise
+    def __init__(self, ways: int = 3, shots: int = 2, queries: int = 2, noise: float = 1.0, known: int = 0) -> None:
+        """``known``: so many meta-training tasks have an identity, and all tasks a descriptor."""
+        self.ways, self.shots, self.queries, self.noise, self.known_tasks = ways, shots, queries, noise, known
+        self.descriptor_size = 2 if known else 0
 
     def kind(self, stream: str) -> Classification:
         return Classification(self.ways)
 
-    def sample(self, stream: str, index: int, tasks: int) -> TaskBatch:
+    def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
         numbers = index * tasks + torch.arange(tasks)
         of = keys(key(0, "blobs", stream), numbers)
         each = self.shots + self.queries
@@ -105,11 +140,16 @@ class Blobs:
         x = x + self.noise * noise.view(shape)
         y = torch.arange(self.ways).view(1, -1, 1).expand(tasks, -1, each)
         support, query = (slice(self.shots), slice(self.shots, None))
-        return TaskBatch(
+        return batch(
             Examples(x[:, :, support].flatten(1, 2), y[..., support].flatten(1)),
             Examples(x[:, :, query].flatten(1, 2), y[..., query].flatten(1)),
             numbers,
+            numbers % self.known_tasks if self.known_tasks and stream == "train" else None,
+            uniform(of, self.descriptor_size),
         )
+
+    def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
+        return {}
 
     def summary(self) -> str:
         return self.name
@@ -133,7 +173,15 @@ def linear(algorithm: Algorithm, inputs: int = 4) -> tuple[Learner, MetaParamete
     """A learner of linear regression, and its first φ."""
     torch.manual_seed(0)
     model = TaskModel(Linear(inputs), Regression(), "none", transductive=False)
-    made = Learner(model, Regression(), Nothing(), Shared(), algorithm)
+    penalties = settings().regulariser
+    made = Learner(
+        model,
+        Regression(),
+        Nothing(),
+        NoHypernet().build(0, dict(model.network.named_parameters())),
+        algorithm,
+        penalties,
+    )
     return made, made.initial()
 
 
@@ -145,4 +193,4 @@ def regressions(tasks: int = 3, inputs: int = 4, support: int = 6, query: int = 
         x = torch.randn(tasks, n, inputs, generator=generator, dtype=torch.float64)
         return Examples(x, torch.randn(tasks, n, 1, generator=generator, dtype=torch.float64))
 
-    return TaskBatch(examples(support), examples(query), torch.arange(tasks))
+    return batch(examples(support), examples(query), torch.arange(tasks))

@@ -29,6 +29,10 @@ ENGINE = (
     "device.name=cpu", "device.threads=1", "device.compile=false",
 )  # fmt: skip
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner_lr=0.01", *ENGINE)
+SEQUENCE = (
+    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", *ENGINE, "engine.steps=9",
+    "engine.val_every=3", "engine.checkpoint_every=2",
+)  # fmt: skip
 GLYPHS = (
     "dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=3",
     "model.normalisation=running", *ENGINE,
@@ -158,9 +162,9 @@ def test_the_split_that_selects_is_not_the_one_that_is_reported(
     seen: list[str] = []
     sample = Sinusoid.sample
 
-    def noted(self: Sinusoid, stream: str, index: int, tasks: int) -> Any:
+    def noted(self: Sinusoid, stream: str, index: int, tasks: int, group: int | None = None) -> Any:
         seen.append(stream)
-        return sample(self, stream, index, tasks)
+        return sample(self, stream, index, tasks, group)
 
     monkeypatch.setattr(Sinusoid, "sample", noted)
     ran(command, "run", *WAVES)
@@ -419,3 +423,52 @@ def test_a_test_may_not_draw_other_splits(command: Command) -> None:
     code, _, err = command("mode=test", f"checkpoint={folder}", "seed=1")
     assert (code, err.count("\n")) == (2, 1)
     assert "decides which classes that run was trained on" in err
+
+
+def test_a_sequence_leaves_a_matrix_of_what_is_forgotten(command: Command) -> None:
+    folder = ran(command, "run", *SEQUENCE)
+    result = json.loads((folder / "result.json").read_text())
+    forgetting = result["forgetting"]
+    assert len(forgetting["groups"]) == 3
+    assert [len(row) for row in forgetting["matrix"]] == [3, 3, 3]
+    for group in range(3):
+        change = forgetting["matrix"][2][group] - forgetting["matrix"][group][group]
+        assert forgetting["forgotten"][group] == pytest.approx(change)
+    assert forgetting["forgotten"][2] == 0
+    assert result["protocol"]["order"] == "sequential"
+    assert result["protocol"]["selection"] == "the last"
+    assert result["train"]["tested_step"] == 9
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert "forgetting/mse" in events.Tags()["images"]
+    assert scalars(folder)["omega/output"].keys() == {4, 6, 8, 9}
+
+
+@pytest.mark.parametrize("stop", [2, 3, 4, 6, 7])
+def test_a_sequence_stopped_anywhere_and_resumed_is_the_same(
+    command: Command, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    whole = ran(command, "whole", *SEQUENCE)
+    stopping(monkeypatch, stop, interrupt)
+    assert command(*SEQUENCE, "hydra.run.dir=stopped")[0] == 130
+    code, _, err = command("resume=stopped")
+    assert code == 0, err
+    assert numbers(Path("stopped")) == numbers(whole)
+    torch.testing.assert_close(phi(Path("stopped")), phi(whole), rtol=0, atol=0)
+
+
+def test_task_embeddings_are_left_to_look_at(command: Command) -> None:
+    made = ("embedding=support", "embedding.pooling=attention", "hypernet=film", "dataset=regression_families")
+    folder = ran(command, "run", *WAVES, *made)
+    with (folder / "embeddings.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (folder / "episodes.csv").open(newline="") as file:
+        assert [row["mse"] for row in csv.DictReader(file)] == [row["mse"] for row in rows]
+    assert {"family", "e0", "e31"} < rows[0].keys()
+    assert len({row["e0"] for row in rows}) == 7
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    figures = {"meta-test/task embeddings", "meta-test/attention over support"}
+    assert figures < set(events.Tags()["images"])
+    assert "generated/norm of head.weight" in events.Tags()["scalars"]
+    assert (folder / "projector_config.pbtxt").is_file()

@@ -3,6 +3,7 @@
 Everything here is written for one task; the engine batches it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -12,7 +13,7 @@ from metarun.algorithms.inner_optimiser import OptimiserState
 from metarun.algorithms.outer_loop import OuterLoop
 from metarun.kinds import Classification, Regression, TaskKind
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import Examples, Task
+from metarun.tasks import AnyExamples, Task, TaskBatch
 
 Draws = dict[str, Tensor]
 """Random choices of one task's inner loop, by name."""
@@ -50,10 +51,10 @@ class Algorithm:
         """Raise `UserError` where these settings make no sense for tasks of ``kind``, trained on ``training_kind``."""
         return
 
-    def draws(self, tasks: Tensor, support: int, testing: bool) -> Draws:
-        """Every random choice of the inner loops of the tasks numbered ``tasks`` ``[T]``, drawn before batching.
+    def draws(self, tasks: TaskBatch, testing: bool) -> Draws:
+        """Every random choice of the inner loops of T tasks, drawn before batching.
 
-        ``support`` is the number of support examples. Tensors ``[T, ...]``, pure in the tasks' numbers.
+        Tensors ``[T, ...]``, pure in the tasks' numbers and sizes.
         """
         return {}
 
@@ -62,7 +63,7 @@ class Algorithm:
         return Adapted(theta, {}, {})
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: Examples, number: int, draws: Draws
+        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted:
         """Inner step ``number`` (from 0)."""
         raise NotImplementedError(f"{type(self).__name__} has no inner steps")
@@ -72,18 +73,44 @@ class Algorithm:
         model: TaskModel,
         own: Parameters,
         theta: Parameters,
-        support: Examples,
+        support: AnyExamples,
         draws: Draws,
+        testing: bool = False,
+        visit: Callable[[Adapted], None] | None = None,
     ) -> Adapted:
-        """The whole inner loop of training, from θ⁰."""
+        """The whole inner loop, from θ⁰. ``visit`` is shown where it stands before and after each step."""
         state = self.begin(theta)
-        for number in range(self.steps(testing=False)):
+        if visit is not None:
+            visit(state)
+        for number in range(self.steps(testing)):
             state = self.step(model, own, state, support, number, draws)
+            if visit is not None:
+                visit(state)
         return state
 
-    def predict(self, model: TaskModel, own: Parameters, state: Adapted, support: Examples, x: Tensor) -> Tensor:
-        """Predictions ``[q, outputs]`` for queries ``x`` of the adapted task."""
-        return model.predict(state.theta, state.running, support, x)
+    def predict(
+        self,
+        model: TaskModel,
+        own: Parameters,
+        state: Adapted,
+        support: AnyExamples,
+        x: Tensor,
+        real: Tensor | None = None,
+    ) -> Tensor:
+        """Predictions ``[q, outputs]`` for queries ``x`` of the adapted task; ``real`` marks those that are any."""
+        return model.predict(state.theta, state.running, support, x, real)
+
+
+class Outcome(NamedTuple):
+    """What the outer loop needs of one task.
+
+    objective: a scalar whose gradient with respect to θ⁰ and the algorithm's own parameters is the outer rule's.
+    adapted: θ' as the inner loop left it. prediction: for the queries, ``[q, outputs]``.
+    """
+
+    objective: Tensor
+    adapted: Parameters
+    prediction: Tensor
 
 
 @dataclass(kw_only=True)
@@ -92,17 +119,15 @@ class Learned(Algorithm):
 
     outer: OuterLoop
 
-    def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
-    ) -> tuple[Tensor, Tensor]:
-        """A scalar whose gradient with respect to θ⁰ and ``own`` is the outer rule's, and the query predictions.
+    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+        """Adapt from θ⁰ and judge.
 
-        The engine averages it over tasks and differentiates with respect to φ, through whatever made θ⁰. The plain
-        rule is the loss on the queries after adaptation; others override it.
+        The engine averages the objective over tasks and differentiates with respect to φ, through whatever made θ⁰.
+        The plain rule is the loss on the queries after adaptation; others override it.
         """
         state = self.adapt(model, own, theta, task.support, draws)
-        prediction = self.predict(model, own, state, task.support, task.query.x)
-        return model.kind.loss(prediction, task.query.y), prediction
+        prediction = self.predict(model, own, state, task.support, task.query.x, task.query.real)
+        return Outcome(model.kind.loss(prediction, task.query.y, task.query.real), state.theta, prediction)
 
 
 def with_gradient(value: Tensor, at: Parameters, gradient: Parameters) -> Tensor:

@@ -13,7 +13,7 @@ from metarun.config.fields import number
 from metarun.errors import UserError
 from metarun.kinds import TaskKind
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import Examples
+from metarun.tasks import AnyExamples, TaskBatch
 
 
 @dataclass(kw_only=True)
@@ -47,16 +47,17 @@ class GradientBased(Algorithm):
     def rate(self, own: Parameters, name: str) -> float | Tensor:
         """Inner step size of that parameter: a number, or a tensor like it."""
 
-    def draws(self, tasks: Tensor, support: int, testing: bool) -> Draws:
+    def draws(self, tasks: TaskBatch, testing: bool) -> Draws:
         size = self.examples(testing)
-        return {} if size is None else {"minibatches": minibatches(tasks, support, self.steps(testing), size)}
+        if size is None:
+            return {}
+        return {"minibatches": minibatches(tasks.number, tasks.support, self.steps(testing), size)}
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: Examples, number: int, draws: Draws
+        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted:
         if "minibatches" in draws:
-            picked = draws["minibatches"][number]
-            support = Examples(support.x[picked], support.y[picked])
+            support = support.rows(draws["minibatches"][number])
         # First order means that the inner gradient is a constant to the outer loop: taken at a detached point.
         theta = state.theta if self.second_order else {n: t.detach() for n, t in state.theta.items()}
         moving = {n: t for n, t in theta.items() if self.adapts(n)}

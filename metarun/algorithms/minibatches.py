@@ -4,17 +4,26 @@ import torch
 from torch import Tensor
 
 from metarun import counters
+from metarun.tasks import AnyExamples
 
 _ORDER = counters.key(0, "minibatches")
 
 
-def minibatches(tasks: Tensor, examples: int, steps: int, size: int) -> Tensor:
-    """Which of ``examples`` support examples each inner step sees: ``[T, steps, size]`` for task numbers ``[T]``.
+def minibatches(tasks: Tensor, support: AnyExamples, steps: int, size: int) -> Tensor:
+    """Which support examples each inner step sees: ``[T, steps, size]`` for task numbers ``[T]`` and support sets.
 
     The support set is passed over again and again, in a new order each time, and a minibatch may span two passes, as
-    in the reference implementation of Nichol et al. 2018. The order is a pure function of the task's number.
+    in the reference implementation of Nichol et al. 2018. The order is a pure function of the task's number. Rows
+    that only fill up are passed by.
     """
-    passes = torch.arange(-(-steps * size // examples), device=tasks.device)
+    rows = support.y.shape[1]
+    examples = torch.full_like(tasks, rows) if support.real is None else support.real.sum(-1).long()
+    fewest = rows if support.real is None else int(examples.min())
+    passes = torch.arange(-(-steps * size // fewest), device=tasks.device)
     keys = counters.keys(counters.keys(_ORDER, tasks).unsqueeze(-1), passes)
-    order = counters.uniform(keys, examples).argsort(-1).flatten(1)
-    return order[:, : steps * size].unflatten(1, (steps, size))
+    rank = counters.uniform(keys, rows)
+    if support.real is not None:
+        rank = torch.where(support.real[:, None] > 0, rank, 2.0)  # behind every example
+    places = torch.arange(steps * size, device=tasks.device)
+    flat = places // examples[:, None] * rows + places % examples[:, None]
+    return rank.argsort(-1).flatten(1).gather(1, flat).unflatten(1, (steps, size))

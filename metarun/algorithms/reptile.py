@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from metarun.algorithms.base import Draws, with_gradient
+from metarun.algorithms.base import Draws, Outcome, with_gradient
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
 from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import Task
@@ -17,11 +15,8 @@ class Reptile(ConstantRate, LearnedStart):
     The queries play no part in learning; they are only looked at for the log.
     """
 
-    def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
-    ) -> tuple[Tensor, Tensor]:
+    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
         start = {name: tensor.detach() for name, tensor in theta.items()}
-        state = self.adapt(model, own, start, task.support, draws)
-        prediction = self.predict(model, own, state, task.support, task.query.x)
-        away = {name: start[name] - state.theta[name] for name in start}
-        return with_gradient(model.kind.loss(prediction, task.query.y), at=theta, gradient=away), prediction
+        outcome = super().objective(model, own, start, task, draws)
+        away = {name: start[name] - outcome.adapted[name] for name in start}
+        return outcome._replace(objective=with_gradient(outcome.objective, at=theta, gradient=away))

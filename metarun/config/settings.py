@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from metarun.engine.settings import EngineSettings
     from metarun.hypernets.base import HypernetConfig
     from metarun.models.base import ModelConfig
+    from metarun.regularisers.penalties import Penalties
 
-PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "device", "engine")
+PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regulariser", "device", "engine")
 """The config groups of which every run has exactly one option, in the order in which they are told."""
 
 GROUPS = (*PARTS, "experiment", "debug")
@@ -46,6 +47,7 @@ class Settings(Root):
     embedding: "EmbeddingConfig"
     hypernet: "HypernetConfig"
     algorithm: "Algorithm"
+    regulariser: "Penalties"
     device: "DeviceSettings"
     engine: "EngineSettings"
     plain: dict[str, Any] = field(repr=False)

@@ -36,11 +36,25 @@ class Dataset(Protocol):
         """The kind of the stream's tasks (training may have more ways than testing)."""
         ...
 
-    def sample(self, stream: str, index: int, tasks: int) -> TaskBatch:
+    known_tasks: int
+    """How many meta-training tasks come again and again, identified as 0, 1, …; 0: tasks are drawn afresh."""
+    descriptor_size: int
+    """Features that the dataset gives of a task; 0: none."""
+    groups: tuple[str, ...]
+    """Names of the groups that its tasks fall into, for training on one after another; empty: none."""
+    grouped_test: bool
+    """Whether tasks of meta-val and meta-test fall into the groups too; if not, `sample` takes none for them."""
+
+    def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
         """Tasks number ``index * tasks`` to ``(index + 1) * tasks - 1`` of a stream: the same at every call.
 
-        What a task holds depends on the seed, the stream and its number alone, not on how tasks are batched.
+        What a task holds depends on the seed, the stream, the group asked for and its number alone, not on how tasks
+        are batched. With ``group`` all tasks are of that group (a place in ``groups``); else of any.
         """
+        ...
+
+    def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
+        """What people may want to know of each task, for a legend: its family, say, and its parameters."""
         ...
 
     def summary(self) -> str:

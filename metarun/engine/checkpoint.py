@@ -1,7 +1,7 @@
 """A run's state on disk: all that is needed to go on as if nothing had happened."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,9 @@ import torch
 
 from metarun.errors import UserError
 from metarun.learner import MetaParameters
+from metarun.regularisers.output import Memory
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -25,8 +26,9 @@ class Best:
 class State:
     """Everything that changes during meta-training.
 
-    step: meta-updates done. decisions: choices that change rounding, made once for a run. seconds: spent in
-    meta-training so far; measured_steps and measured_seconds: those of them that count for the speed.
+    step: meta-updates done. decisions: choices that change rounding, made once for a run. memory: what a sequence
+    remembers of the groups behind. forgetting: a row for each group learned, the metric on every group. seconds: spent
+    in meta-training so far; measured_steps and measured_seconds: those of them that count for the speed.
     """
 
     step: int
@@ -34,6 +36,8 @@ class State:
     optimiser: dict[str, Any]
     best: Best | None
     decisions: dict[str, Any]
+    memory: Memory = field(default_factory=Memory)
+    forgetting: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
     measured_steps: int = 0
     measured_seconds: float = 0.0
@@ -50,7 +54,11 @@ def save(path: Path, state: State, config: dict[str, Any]) -> None:
     content = {
         "format": FORMAT,
         "config": config,
-        "state": {**vars(state), "best": asdict(state.best) if state.best else None},
+        "state": {
+            **vars(state),
+            "best": asdict(state.best) if state.best else None,
+            "memory": vars(state.memory),
+        },
     }
     try:
         with temporary.open("wb") as file:
@@ -74,8 +82,8 @@ def load(path: Path, like: MetaParameters, device: torch.device) -> State:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: not a checkpoint of this version of metarun (format {FORMAT})")
     try:
-        best = content["state"].pop("best")
-        state = State(best=Best(**best) if best else None, **content["state"])
+        best, memory = content["state"].pop("best"), content["state"].pop("memory")
+        state = State(best=Best(**best) if best else None, memory=Memory(**memory), **content["state"])
         _refuse_others(path, state.phi, like)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: a broken checkpoint ({error})") from error

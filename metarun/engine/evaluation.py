@@ -1,16 +1,17 @@
 """Measuring a learner on fixed episodes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.utils._pytree import tree_map
 
 from metarun.datasets.base import Dataset
-from metarun.learner import Learner, MetaParameters
+from metarun.learner import Curve, Learner, MetaParameters
 
 EPISODES_AT_ONCE = 32
 
@@ -19,10 +20,12 @@ EPISODES_AT_ONCE = 32
 class Episodes:
     """Metrics of single episodes, float64 on CPU.
 
-    ``[episodes, steps + 1]`` each, before and after every inner step; or ``[episodes, 1]``, after the last alone.
+    curves: ``[episodes, steps + 1]`` each, before and after every inner step; or ``[episodes, 1]``, after the last
+    alone. pooled: figures over the examples of all episodes together, after the last.
     """
 
     curves: dict[str, Tensor]
+    pooled: dict[str, float] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -62,23 +65,27 @@ def evaluate(
     chunk: int | None = None,
     whole_curve: bool = True,
     progress: Callable[[int], object] = lambda done: None,
+    group: int | None = None,
 ) -> Episodes:
     """Adapt to and measure the first ``episodes`` episodes of a stream, ``chunk`` at once; φ stays as it is.
 
     A ``whole_curve`` takes a prediction at every inner step, which often costs more than the steps. ``progress`` is
-    told how many episodes are done.
+    told how many episodes are done. With ``group`` all tasks are of that group of the dataset's.
     """
     curve = vmap(partial(learner.curve, whole=whole_curve), in_dims=(None, 0, 0))
     size = min(chunk or EPISODES_AT_ONCE, episodes)
-    parts: list[dict[str, Tensor]] = []
+    parts: list[Curve] = []
     with torch.no_grad():
         for first in range(0, episodes, size):
-            tasks = dataset.sample(stream, first // size, size)
-            draws = learner.algorithm.draws(tasks.number, tasks.support.y.shape[1], testing=True)
-            part = curve(phi, tasks, draws)
-            parts.append({name: values[: episodes - first] for name, values in part.items()})
+            tasks = dataset.sample(stream, first // size, size, group)
+            draws = learner.algorithm.draws(tasks, testing=True)
+            parts.append(tree_map(lambda values, left=episodes - first: values[:left], curve(phi, tasks, draws)))
             progress(min(first + size, episodes))
-    return Episodes({name: torch.cat([part[name] for part in parts]).double().cpu() for name in parts[0]})
+    metrics, totals = (
+        {name: torch.cat([part[at][name] for part in parts]).double().cpu() for name in parts[0][at]} for at in (0, 1)
+    )
+    pooled = dataset.kind(stream).pooled({name: values.sum().item() for name, values in totals.items()})
+    return Episodes(metrics, pooled)
 
 
 def half_width(values: Tensor) -> float:

@@ -40,7 +40,7 @@ class MetaGradient:
     def __call__(self, phi: MetaParameters, batch: TaskBatch) -> tuple[MetaParameters, Metrics]:
         total: tuple[MetaParameters, Metrics] | None = None
         for tasks in chunks(batch, self.chunk):
-            draws = self.algorithm.draws(tasks.number, tasks.support.y.shape[1], testing=False)
+            draws = self.algorithm.draws(tasks, testing=False)
             gradient, (_, metrics) = self.gradient(phi, tasks, draws)
             part = (gradient, metrics)
             total = part if total is None else tree_map(torch.add, total, part)

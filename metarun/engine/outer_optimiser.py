@@ -1,5 +1,6 @@
 """The optimiser of φ: PyTorch's own, over φ's tensors in place."""
 
+import copy
 from typing import Any
 
 import torch
@@ -35,6 +36,16 @@ class OuterOptimiser:
             settings["lr"] = lr
         self._optimiser.step()
         return norm
+
+    def candidate(self, gradient: MetaParameters, lr: float) -> MetaParameters:
+        """φ as `step` would leave it; φ and the optimiser stay as they are."""
+        before, state = [tensor.clone() for tensor in self._tensors], copy.deepcopy(self.state_dict())
+        self.step(gradient, lr)
+        after = iter([tensor.clone() for tensor in self._tensors])
+        self.load_state_dict(state)
+        for tensor, old in zip(self._tensors, before, strict=True):
+            tensor.copy_(old)
+        return {group: {name: next(after) for name in tensors} for group, tensors in gradient.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return self._optimiser.state_dict()

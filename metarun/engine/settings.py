@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from metarun.config.fields import number
+from metarun.config.fields import choice, number
 
 
 @dataclass(kw_only=True)
@@ -11,6 +11,7 @@ class EngineSettings:
 
     steps: int = number(least=1)
     meta_batch_size: int = number(least=1)
+    order: str = choice("shuffled", "sequential")
     task_chunk: int | None = number(least=1)
     val_every: int = number(least=1)
     val_episodes: int = number(least=2)

@@ -2,22 +2,31 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Learned
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
 from metarun.engine.compilation import compiled_if_equal, pays
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import EPISODES_AT_ONCE, evaluate
+from metarun.engine.insight import insight
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
+from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
 from metarun.engine.stopping import StopRequest
 from metarun.errors import Interrupted, UserError
-from metarun.learner import Learner
+from metarun.learner import Learner, MetaParameters
+from metarun.regularisers.output import OutputRegulariser
 from metarun.tracking.log import TrainingLog
 
 WARM_UP = 3
@@ -57,12 +66,20 @@ class Training:
         if not state.step:
             self._save(optimiser)  # so that a run killed before its first checkpoint can be resumed
         meta_gradient = self._meta_gradient()
+        sequence = self._sequence()
+        kept = OutputRegulariser(self.learner, state.memory)
         warm = state.step + WARM_UP
         while state.step < settings.steps:
             started = time.perf_counter()
-            batch = self.dataset.sample("train", state.step, settings.meta_batch_size)
+            group = sequence.group(state.step)
+            if state.step and sequence.begins(state.step):
+                # Else the momentum of groups behind would go on moving what belongs to them alone.
+                optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
+            batch = self.dataset.sample("train", state.step, settings.meta_batch_size, group)
             gradient, metrics = meta_gradient(state.phi, batch)
             lr = algorithm.outer.lr_at(state.step, settings.steps)
+            if state.memory.embeddings:
+                gradient, metrics["omega/output"] = self._held(kept, optimiser, gradient, lr)
             sound = all(figure.isfinite() for figure in metrics.values())
             norm = optimiser.step(gradient, lr) if sound else None
             if norm is None or not norm.isfinite():
@@ -77,6 +94,9 @@ class Training:
                 state.measured_seconds += time.perf_counter() - started
             self.log.step(state.step, metrics, lr, norm, state.speed(settings.meta_batch_size))
             last = state.step == settings.steps
+            if group is not None and (last or sequence.begins(state.step)):
+                self._close(group)
+                kept = OutputRegulariser(self.learner, state.memory)
             if last or state.step % settings.val_every == 0:
                 self._validate()
             state.seconds += time.perf_counter() - started
@@ -87,30 +107,65 @@ class Training:
                     f"stopped at step {state.step:,} of {settings.steps:,}; go on with: metarun resume={self.folder}"
                 )
 
+    def _sequence(self) -> Sequence:
+        groups = len(self.dataset.groups) if self.settings.order == "sequential" else 0
+        return Sequence(groups, self.settings.steps)
+
+    def _held(
+        self, kept: OutputRegulariser, optimiser: OuterOptimiser, gradient: MetaParameters, lr: float
+    ) -> tuple[MetaParameters, Tensor]:
+        """The gradient with that of the output regulariser at the candidate step, and the regulariser."""
+        pull, change = kept(optimiser.candidate(gradient, lr))
+        weight = self.learner.penalties.output
+        return tree_map(lambda own, other: own + weight * other, gradient, pull), change
+
+    def _close(self, group: int) -> None:
+        """After the last step of a group: measure every group, and keep what the output regulariser holds on to."""
+        state, penalties = self.state, self.learner.penalties
+        chunk = self.settings.task_chunk
+        row = by_group(self.learner, state.phi, self.dataset, self.settings.val_episodes, chunk)
+        state.forgetting.append(row)
+        self.log.learned(state.step, self.dataset, state.forgetting)
+        if penalties.output:
+            tasks = self.dataset.sample("train", 0, penalties.remember, group)
+            with torch.no_grad():
+                embeddings = vmap(partial(self.learner.embed, testing=False), in_dims=(None, 0))(state.phi, tasks)
+            state.memory.embeddings.append(embeddings)
+            state.memory.phi = tree_map(torch.clone, state.phi)
+
     def _meta_gradient(self) -> MetaGradient:
         chunk, decisions = self.settings.task_chunk, self.state.decisions
         if "compile" in decisions:
             return MetaGradient(self.learner, chunk, compiled=decisions["compile"])
         eager = MetaGradient(self.learner, chunk, compiled=False)
-        batch = self.dataset.sample("train", 0, self.settings.meta_batch_size)
+        batch = self.dataset.sample("train", 0, self.settings.meta_batch_size, self._sequence().group(0))
         wanted = self.compile == "true" or (self.compile == "auto" and pays(self.learner, batch, self.settings.steps))
         chosen = compiled_if_equal(self.learner, eager, self.state.phi, batch) if wanted else eager
         decisions["compile"] = chosen is not eager
         return chosen
 
     def _validate(self) -> None:
-        """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first."""
+        """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first.
+
+        Of a sequence the last φ is kept: the best may have seen a part of the groups only.
+        """
         state, kind = self.state, self.dataset.kind("val")
         count, chunk = self.settings.val_episodes, self.settings.task_chunk
         episodes = evaluate(self.learner, state.phi, self.dataset, "val", count, chunk, whole_curve=False)
         value = episodes.mean(kind.metric)
         sign = 1 if kind.higher_is_better else -1
         best = state.best.metrics[kind.metric]["mean"] if state.best else nan
-        better = state.best is None or sign * value > sign * best or (isfinite(value) and not isfinite(best))
+        better = (
+            self.settings.order == "sequential"
+            or state.best is None
+            or sign * value > sign * best
+            or (isfinite(value) and not isfinite(best))
+        )
         if better:
             state.best = Best(state.step, episodes.summary())
             checkpoint.save(best_file(self.folder), state, self.config)
-        self.log.validated(state.step, episodes, kind.metric, better)
+        seen = insight(self.learner, state.phi, self.dataset, "val", min(count, EPISODES_AT_ONCE), chunk)
+        self.log.validated(state.step, episodes, kind.metric, better, seen)
 
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:
         if optimiser is not None:

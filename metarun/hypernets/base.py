@@ -7,17 +7,17 @@ from torch import Tensor, nn
 from metarun.models.base import Parameters
 
 
-class Hypernet(Protocol):
-    """A built hypernetwork: an `nn.Module` with these."""
+class Hypernet(nn.Module):
+    """A built hypernetwork: called with θ₀ and e_t."""
 
     shared: frozenset[str]
     """Names of the tensors of θ₀ that it uses, and which are therefore part of φ; it makes the others outright."""
     made: frozenset[str]
     """Names of the tensors of θ_t⁰ that depend on the task."""
 
-    def __call__(self, theta: Parameters, embedding: Tensor) -> Parameters:
+    def forward(self, theta: Parameters, embedding: Tensor) -> Parameters:
         """θ_t⁰, every tensor of it, for e_t ``[size]``; ``theta`` holds the ``shared`` tensors of θ₀."""
-        ...
+        raise NotImplementedError
 
 
 class HypernetConfig(Protocol):
@@ -25,6 +25,6 @@ class HypernetConfig(Protocol):
 
     needs_embedding: bool
 
-    def build(self, embedding_size: int, theta: Parameters) -> nn.Module:
-        """A `Hypernet` for parameters shaped like ``theta``, which are also an ordinary initialisation."""
+    def build(self, embedding_size: int, theta: Parameters) -> Hypernet:
+        """A hypernetwork for parameters shaped like ``theta``, which are also an ordinary initialisation."""
         ...

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from metarun.config.fields import number
 from metarun.counters import key, keys
+from metarun.hypernets.base import Hypernet
 from metarun.hypernets.generating import GeneratingHypernet, Maker
 from metarun.hypernets.heads import deviation, is_gain, module_name, picked, uniform_head
 from metarun.hypernets.trunk import Trunk
@@ -28,7 +29,7 @@ class ChunkedHypernet(GeneratingHypernet):
     chunk: int = number(least=1)
     chunk_embedding: int = number(least=1, most=1_000_000)
 
-    def network(self, embedding_size: int, theta: Parameters) -> nn.Module:
+    def network(self, embedding_size: int, theta: Parameters) -> Hypernet:
         return Chunked(self, embedding_size, theta)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from metarun.hypernets.base import Hypernet
 from metarun.hypernets.generating import GeneratingHypernet, Generator, chosen
 from metarun.hypernets.heads import module_name, uniform_head
 from metarun.hypernets.trunk import Trunk
@@ -20,7 +21,7 @@ from metarun.models.base import LAYERS, NORMS, Parameters
 class FilmHypernet(GeneratingHypernet):
     """Without ``delta``, a task's scales and shifts are made outright: W becomes g·W and the shift is b alone."""
 
-    def network(self, embedding_size: int, theta: Parameters) -> nn.Module:
+    def network(self, embedding_size: int, theta: Parameters) -> Hypernet:
         return Film(self, embedding_size, theta)
 
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from metarun.hypernets.base import Hypernet
 from metarun.hypernets.generating import GeneratingHypernet, Maker
 from metarun.hypernets.heads import Heads, picked
 from metarun.hypernets.trunk import Trunk
@@ -12,7 +13,7 @@ from metarun.models.base import Parameters
 
 @dataclass(kw_only=True)
 class FullHypernet(GeneratingHypernet):
-    def network(self, embedding_size: int, theta: Parameters) -> nn.Module:
+    def network(self, embedding_size: int, theta: Parameters) -> Hypernet:
         return Full(self, embedding_size, theta)
 
 

@@ -4,11 +4,12 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from metarun.config.fields import choice, number
 from metarun.config.names import listed
 from metarun.errors import UserError
+from metarun.hypernets.base import Hypernet
 from metarun.models.base import HEAD, NORMS, Parameters
 
 CHOICES = ("all", "head", "body", "normalisation")
@@ -23,18 +24,18 @@ class GeneratingHypernet:
     hidden: list[int] = number(least=1, most=1_000_000)
     needs_embedding = True
 
-    def build(self, embedding_size: int, theta: Parameters) -> nn.Module:
+    def build(self, embedding_size: int, theta: Parameters) -> Hypernet:
         """Raises `UserError` for a choice of layers that the task model does not have."""
         if not self.hidden:
             raise UserError("hypernet.hidden=[]: give at least one layer, as in [64,64]")
         return self.network(embedding_size, theta)
 
     @abstractmethod
-    def network(self, embedding_size: int, theta: Parameters) -> nn.Module:
+    def network(self, embedding_size: int, theta: Parameters) -> Hypernet:
         """As `build`, the common keys being right."""
 
 
-class Generator(nn.Module):
+class Generator(Hypernet):
     """Makes some tensors of θ_t⁰ and takes the others from θ₀."""
 
     def __init__(self, theta: Parameters, made: Iterable[str], shared: Iterable[str]) -> None:

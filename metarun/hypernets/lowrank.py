@@ -10,6 +10,7 @@ from math import sqrt
 from torch import Tensor, nn
 
 from metarun.config.fields import number
+from metarun.hypernets.base import Hypernet
 from metarun.hypernets.generating import GeneratingHypernet, Maker
 from metarun.hypernets.heads import Heads, deviation, module_name, picked, uniform_head
 from metarun.hypernets.trunk import Trunk
@@ -20,7 +21,7 @@ from metarun.models.base import Parameters
 class LowRankHypernet(GeneratingHypernet):
     rank: int = number(least=1)
 
-    def network(self, embedding_size: int, theta: Parameters) -> nn.Module:
+    def network(self, embedding_size: int, theta: Parameters) -> Hypernet:
         return LowRank(self, embedding_size, theta)
 
 

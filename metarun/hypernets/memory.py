@@ -1,14 +1,13 @@
 """Refusing a hypernetwork that would not fit, before anything of its size is allocated."""
 
 from importlib.resources import files
-from typing import cast
 
 import torch
 import yaml
 
 from metarun.errors import UserError
 from metarun.hypernets.available import available
-from metarun.hypernets.base import Hypernet, HypernetConfig
+from metarun.hypernets.base import HypernetConfig
 from metarun.hypernets.chunked import ChunkedHypernet
 from metarun.hypernets.heads import picked
 from metarun.hypernets.lowrank import LowRankHypernet
@@ -63,7 +62,7 @@ def needed(
     with torch.device("meta"):
         hypernet = config.build(embedding_size, theta)
     numbers = count(dict(hypernet.named_parameters()))
-    made = count(picked(theta, cast(Hypernet, hypernet).made))
+    made = count(picked(theta, hypernet.made))
     return numbers, (COPIES * numbers + COPIES_PER_TASK * tasks * made) * dtype.itemsize
 
 

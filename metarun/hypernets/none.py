@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from metarun.hypernets.base import Hypernet
 from metarun.models.base import Parameters
 
 
@@ -11,14 +12,14 @@ from metarun.models.base import Parameters
 class NoHypernet:
     needs_embedding = False
 
-    def build(self, embedding_size: int, theta: Parameters) -> nn.Module:
+    def build(self, embedding_size: int, theta: Parameters) -> Hypernet:
         return Shared(theta)
 
 
-class Shared(nn.Module):
+class Shared(Hypernet):
     def __init__(self, theta: Parameters) -> None:
         super().__init__()
-        self.made: frozenset[str] = frozenset()
+        self.made = frozenset()
         self.shared = frozenset(theta)
 
     def forward(self, theta: Parameters, embedding: Tensor) -> Parameters:

@@ -9,13 +9,14 @@ from torch.func import functional_call
 
 from metarun.kinds import TaskKind
 from metarun.models.normalisation import Context
-from metarun.tasks import Examples
+from metarun.tasks import AnyExamples
 
 Parameters = dict[str, Tensor]
 """Named tensors: θ, or one group of the meta-parameters φ."""
 
-HEAD = "head."
-"""Names of the last layer's parameters begin so, in every network."""
+LAYERS, NORMS, HEAD = "layers.", "norms.", "head."
+"""How names of parameters begin, in every network: of the hidden layers, ``layers.0`` and so on; of the normalisation
+of each, ``norms.0`` and so on; and of the last layer."""
 
 
 class ModelConfig(Protocol):
@@ -47,28 +48,41 @@ class TaskModel:
     transductive: bool
 
     def support_loss(
-        self, moving: Parameters, fixed: Parameters, running: Parameters, support: Examples
+        self, moving: Parameters, fixed: Parameters, running: Parameters, support: AnyExamples
     ) -> tuple[Tensor, Parameters]:
         """Mean loss on support examples, and the running statistics after seeing them.
 
         θ comes in two parts, the first being the one that a caller differentiates by.
         """
-        context = Context(running=dict(running))
+        context = Context(real=support.real, running=dict(running))
         prediction = functional_call(self.network, {**fixed, **moving}, (support.x, context))
-        return self.kind.loss(prediction, support.y), context.running
+        return self.kind.loss(prediction, support.y, support.real), context.running
 
-    def predict(self, theta: Parameters, running: Parameters, support: Examples, x: Tensor) -> Tensor:
-        """Predictions ``[q, outputs]`` for queries ``x`` ``[q, ...]``."""
+    def predict(
+        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Tensor, real: Tensor | None = None
+    ) -> Tensor:
+        """Predictions ``[q, outputs]`` for queries ``x`` ``[q, ...]``, of which ``real`` marks those that are any."""
         if self.transductive or self.normalisation in ("group", "none"):
-            return functional_call(self.network, theta, (x, Context(running=dict(running))))
-        return self.outputs(theta, running, support, x)[1]
+            return functional_call(self.network, theta, (x, Context(real=real, running=dict(running))))
+        return self.outputs(theta, running, support, x, real)[1]
 
-    def outputs(self, theta: Parameters, running: Parameters, support: Examples, x: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Tensor, real: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The network's outputs for support and queries, in one pass: ``[s, outputs]``, ``[q, outputs]``."""
         s = len(support.x)
-        context = Context(None if self.transductive else s, dict(running))
+        seen = _joined(support, x, real) if self.transductive else support.real
+        context = Context(None if self.transductive else s, seen, dict(running))
         out = functional_call(self.network, theta, (torch.cat((support.x, x)), context))
         return out[:s], out[s:]
+
+
+def _joined(support: AnyExamples, x: Tensor, real: Tensor | None) -> Tensor | None:
+    """Which rows of support and queries together are examples."""
+    if support.real is None and real is None:
+        return None
+    masks = ((support.real, support.x), (real, x))
+    return torch.cat([rows.new_ones(len(rows)) if mask is None else mask for mask, rows in masks])
 
 
 def count(parameters: Parameters) -> int:

@@ -23,10 +23,12 @@ class Context:
 
     support: how many of the leading rows are support examples, whose statistics normalise all rows; ``None``: all rows
         are normalised by the statistics of all.
+    real: which of the rows that make the statistics are examples, 1 or 0, ``[rows]``; ``None``: all.
     running: per layer, the task's own running mean and variance ``[2, channels]``; the layers replace the entries.
     """
 
     support: int | None = None
+    real: Tensor | None = None
     running: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -40,7 +42,7 @@ class BatchStatistics(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.scaled(x, *statistics(x[: context.support]))
+        return self.scaled(x, *statistics(x[: context.support], context.real))
 
     def scaled(self, x: Tensor, variance: Tensor, mean: Tensor) -> Tensor:
         """``(x - mean) / std * weight + bias`` over axis 1, as one multiplication and one addition per element."""
@@ -58,7 +60,7 @@ class RunningStatistics(BatchStatistics):
     """
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        variance, mean = statistics(x[: context.support])
+        variance, mean = statistics(x[: context.support], context.real)
         current = torch.stack((variance, mean))
         past = context.running.get(self.name)
         average = current if past is None else past + MOMENTUM * (current - past)
@@ -85,10 +87,15 @@ class NoNormalisation(nn.Module):
         return x
 
 
-def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Variance (biased) and mean ``[channels]`` of ``x`` ``[n, channels, ...]``."""
+def statistics(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Variance (biased) and mean ``[channels]`` of the rows of ``x`` ``[n, channels, ...]`` that ``real`` marks."""
     axes = [axis for axis in range(x.dim()) if axis != 1]
-    return torch.var_mean(x, dim=axes, correction=0)
+    if real is None:
+        return torch.var_mean(x, dim=axes, correction=0)
+    spread = [1, -1] + [1] * (x.dim() - 2)
+    weight = real.view([-1] + [1] * (x.dim() - 1)) / (real.sum() * x[0, 0].numel())
+    mean = (weight * x).sum(axes)
+    return (weight * (x - mean.view(spread)).square()).sum(axes), mean
 
 
 def normalisation(kind: str, channels: int, name: str) -> nn.Module:

@@ -8,7 +8,9 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Episodes
+from metarun.engine.insight import Insight
 from metarun.tracking.board import Board
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,9 @@ class TrainingLog:
         self._window.append(metrics)
         if step % self._every and step != self._steps:
             return
-        means = {name: sum(float(metrics[name]) for metrics in self._window) / len(self._window) for name in metrics}
+        # Terms of Ω may begin or end within the window.
+        found = {name: [float(step[name]) for step in self._window if name in step] for name in metrics}
+        means = {name: sum(values) / len(values) for name, values in found.items()}
         self._window.clear()
         self._latest |= {name: means[name] for name in {"loss", self._metric} & means.keys()}
         self._board.scalars("meta-train", means, step)
@@ -43,8 +47,9 @@ class TrainingLog:
             self._latest["tasks/s"] = speed
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in self._latest.items()}, refresh=False)
 
-    def validated(self, step: int, episodes: Episodes, metric: str, best: bool) -> None:
-        """After a validation at meta-update ``step``."""
+    def validated(self, step: int, episodes: Episodes, metric: str, best: bool, seen: Insight) -> None:
+        """After a validation at meta-update ``step``; ``seen``: some of its tasks before adaptation."""
+        self._board.generated(seen, step)
         self._board.scalars("meta-val", {name: episodes.mean(name) for name in episodes.curves}, step)
         summary = episodes.summary()[metric]
         self._latest["val"] = summary["mean"]
@@ -54,6 +59,12 @@ class TrainingLog:
             f"step {step:>{len(f'{self._steps:,}')},} of {self._steps:,}  {metric}  {trained}"
             f"meta-val {summary['mean']:.4f} ± {summary['ci95']:.4f}{' (best)' if best else '       '}{speed}"
         )
+
+    def learned(self, step: int, dataset: Dataset, matrix: list[list[float]]) -> None:
+        """After the last meta-update on a group: how well every group is known by now."""
+        self._board.forgetting(dataset.groups, matrix, self._metric, step)
+        known = "  ".join(f"{name} {value:.4g}" for name, value in zip(dataset.groups, matrix[-1], strict=True))
+        log.info(f"step {step:,}: learned {dataset.groups[len(matrix) - 1]}; {self._metric} of each group: {known}")
 
     def __enter__(self) -> "TrainingLog":
         if self._redirect is not None:

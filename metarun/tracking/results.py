@@ -8,30 +8,41 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metarun import __version__
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Episodes
+from metarun.engine.insight import Insight
+from metarun.engine.sequence import stream_by_group
 from metarun.kinds import TaskKind
 from metarun.tracking.files import write_json, write_text
 
 
 def result(
-    kind: TaskKind, test: Episodes, train: Episodes, validation: dict[str, Any], protocol: dict[str, Any], training: Any
+    kind: TaskKind,
+    test: Episodes,
+    train: Episodes,
+    validation: dict[str, Any],
+    forgetting: dict[str, Any] | None,
+    protocol: dict[str, Any],
+    training: Any,
 ) -> dict[str, Any]:
     """The content of ``result.json``.
 
     test, train: episodes of the same shape on meta-test and on meta-train classes. validation: the tested φ's
-    meta-val summary. training: facts of the meta-training.
+    meta-val summary. forgetting: the forgetting matrix of a sequence. training: facts of the meta-training.
     """
     return {
         "metric": kind.metric,
         "meta_test": test.summary(),
+        **({"meta_test_pooled": test.pooled} if test.pooled else {}),
         "meta_val": validation,
         "meta_train": train.summary(),
         "gap": {name: train.mean(name) - test.mean(name) for name in test.curves},
         "adaptation": test.adaptation(),
+        **({"forgetting": forgetting} if forgetting else {}),
         "protocol": protocol,
         "train": training,
         "versions": versions(),
@@ -48,9 +59,34 @@ def protocol(settings: Settings, dataset: Dataset) -> dict[str, Any]:
         "inner_steps": settings.algorithm.steps(testing=True),
         "test_episodes": engine.test_episodes,
         "val_episodes": engine.val_episodes,
-        "selection": f"best meta-val {dataset.kind('val').metric}, validated every {engine.val_every} steps"
-        if settings.mode == "train"
-        else f"checkpoint={settings.checkpoint}",
+        "order": engine.order,
+        "selection": _selection(settings, dataset),
+    }
+
+
+def _selection(settings: Settings, dataset: Dataset) -> str:
+    """Which φ was tested."""
+    if settings.mode == "test":
+        return f"checkpoint={settings.checkpoint}"
+    if settings.engine.order == "sequential":
+        return "the last"
+    return f"best meta-val {dataset.kind('val').metric}, validated every {settings.engine.val_every} steps"
+
+
+def forgetting(dataset: Dataset, matrix: list[list[float]]) -> dict[str, Any] | None:
+    """A sequence's forgetting matrix: row j holds the metric on every group after learning group j.
+
+    ``forgotten`` is, for each group, what its metric changed by from when it was learned to the end.
+    """
+    if not matrix:
+        return None
+    stream = stream_by_group(dataset)
+    return {
+        "metric": dataset.kind(stream).metric,
+        "measured_on": f"meta-{stream}",
+        "groups": list(dataset.groups),
+        "matrix": matrix,
+        "forgotten": [last - row[group] for group, (last, row) in enumerate(zip(matrix[-1], matrix, strict=True))],
     }
 
 
@@ -75,3 +111,13 @@ def write_episodes(folder: Path, episodes: Episodes) -> None:
         before = [episodes.curves[name][number, 0].item() for name in names]
         writer.writerow([number, *after, *before])
     write_text(folder / "episodes.csv", text.getvalue())
+
+
+def write_embeddings(folder: Path, seen: Insight, values: Tensor, metric: str) -> None:
+    """``embeddings.csv``: a row for each meta-test task: what the dataset says of it, its metric, e_t."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["episode", *seen.facts, metric, *(f"e{place}" for place in range(seen.embeddings.shape[1]))])
+    for number, (value, embedding) in enumerate(zip(values.tolist(), seen.embeddings.tolist(), strict=True)):
+        writer.writerow([number, *(fact[number] for fact in seen.facts.values()), value, *embedding])
+    write_text(folder / "embeddings.csv", text.getvalue())

@@ -10,7 +10,7 @@ import torch
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.learner import Learner, MetaParameters
-from metarun.models.base import count
+from metarun.models.base import Parameters, count
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ def introduce(
 ) -> None:
     """What runs, on what, and where it is kept."""
     choices = settings.plain["choices"]
-    parameters = sum(parameter.numel() for parameter in learner.model.network.parameters())
     log.info(dataset.summary())
-    log.info(f"{choices['model']} ({parameters:,}) · {_hypernet(choices, phi)} · {choices['algorithm']}")
+    parts = " · ".join((_model(choices, learner), _hypernet(choices, settings, learner, phi), choices["algorithm"]))
+    log.info(parts)
     how = f"{_device(device)}, {settings.device.precision}, {settings.engine.mode}"
     log.info(f"{how} · run folder {short(folder)}")
 
@@ -36,6 +36,8 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     which = f"best checkpoint (step {step:,})" if settings.mode == "train" else f"checkpoint of step {step:,}"
     log.info(f"meta-test   {after['episodes']:,} episodes, {which}, {settings.engine.mode}")
     log.info(f"            {metric} {after['mean']:.4f} ± {after['ci95']:.4f}   {others}")
+    for name, value in content.get("meta_test_pooled", {}).items():
+        log.info(f"            {name.replace('_', ' ')} {value:.4f} over the examples of all tasks")
     before, *later = content["adaptation"][metric]["mean"]
     unadapted = f"before adaptation {before:.4f}   " if later else ""
     log.info(f"            {unadapted}gap to meta-train {content['gap'][metric]:+.4f}")
@@ -55,8 +57,16 @@ def _device(device: torch.device) -> str:
     return f"{device}, {torch.get_num_threads()} threads"
 
 
-def _hypernet(choices: Mapping[str, str], phi: MetaParameters) -> str:
-    if choices["hypernet"] == "none":
+def _model(choices: Mapping[str, str], learner: Learner) -> str:
+    """The task model and the size of θ."""
+    theta: Parameters = dict(learner.model.network.named_parameters())
+    made = count({name: theta[name] for name in learner.hypernet.made})
+    return f"{choices['model']} (θ {count(theta):,}{f', {made:,} of them made' if made else ''})"
+
+
+def _hypernet(choices: Mapping[str, str], settings: Settings, learner: Learner, phi: MetaParameters) -> str:
+    """The hypernetwork, and the sizes of f and of e_t with what makes it."""
+    if not learner.hypernet.made:
         return "no hypernetwork"
-    made = f"hypernetwork {choices['hypernet']} ({count(phi['hypernet']):,})"
-    return f"{made} on embedding {choices['embedding']} ({count(phi['embedding']):,})"
+    embedding = f"embedding {choices['embedding']} (e {settings.embedding.size}, made by {count(phi['embedding']):,})"
+    return f"hypernet {choices['hypernet']} (f {count(phi['hypernet']):,}) on {embedding}"

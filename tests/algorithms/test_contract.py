@@ -5,9 +5,24 @@ from typing import Any
 
 import pytest
 import torch
-from builders import ALGORITHMS, CONV, HYPERNET, MLP, Blobs, algorithm, build, moved, task_of, waves
+from builders import (
+    ALGORITHMS,
+    CONV,
+    HYPERNET,
+    MLP,
+    Blobs,
+    algorithm,
+    alone,
+    build,
+    looped,
+    moved,
+    padded,
+    task_of,
+    waves,
+)
 from torch import Tensor
 from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
 from metarun.algorithms.base import Draws, Learned
 from metarun.datasets.base import Dataset
@@ -18,7 +33,7 @@ from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.kinds import TaskKind
 from metarun.learner import Learner, MetaParameters
 from metarun.models.normalisation import Context
-from metarun.tasks import Examples, Task
+from metarun.tasks import Examples, PaddedExamples, Task
 
 SHORT = {"inner_steps": 2, "test_steps": 3, "inner_lr": 0.05}
 WHOLE = {"minibatch": None, "test_minibatch": None}
@@ -51,13 +66,12 @@ def made(name: str, problem: str, *overrides: str, **changes: Any) -> tuple[Lear
 
 
 def drawn(learner: Learner, task: Task, testing: bool) -> Draws:
-    draws = learner.algorithm.draws(task.number[None], len(task.support.y), testing)
-    return {name: value[0] for name, value in draws.items()}
+    return {name: value[0] for name, value in learner.algorithm.draws(alone(task), testing).items()}
 
 
 def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | None = None) -> Tensor:
     """Query predictions after ``steps`` inner steps, as at meta-test; ``None``: all of them."""
-    state, draws = learner.algorithm.begin(learner.start(phi, task.support)), drawn(learner, task, testing=True)
+    state, draws = learner.algorithm.begin(learner.start(phi, task, testing=True)), drawn(learner, task, testing=True)
     for number in range(learner.algorithm.steps(testing=True) if steps is None else steps):
         state = learner.algorithm.step(learner.model, phi["algorithm"], state, task.support, number, draws)
     return learner.algorithm.predict(learner.model, phi["algorithm"], state, task.support, task.query.x)
@@ -68,26 +82,11 @@ def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | No
 def test_batched_equals_a_loop_over_tasks(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
     learner, phi, dataset = made(name, problem, *hypernet)
     batch = dataset.sample("train", 0, 7)
-    leaves = {group: {n: t.clone().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
-    flat = {(group, n): tensor for group, tensors in leaves.items() for n, tensor in tensors.items()}
-    expected = {place: torch.zeros_like(tensor) for place, tensor in flat.items()}
-    losses: list[dict[str, Tensor]] = []
-    for number in range(7):
-        task = task_of(batch, number)
-        objective, metrics = learner.objective(leaves, task, drawn(learner, task, testing=False))
-        for place, part in zip(
-            flat, torch.autograd.grad(objective, list(flat.values()), allow_unused=True), strict=True
-        ):
-            expected[place] += 0 if part is None else part / 7
-        losses.append(metrics)
-    assert sum(float(part.abs().sum()) for part in expected.values()) > 0
+    wanted, means = looped(learner, phi, batch)
+    assert sum(float(part.abs().sum()) for part in tree_leaves(wanted)) > 0
     for chunk in (None, 3):
         gradient, metrics = MetaGradient(learner, chunk, compiled=False)(phi, batch)
-        for (group, n), wanted in expected.items():
-            torch.testing.assert_close(gradient[group][n], wanted, rtol=1e-9, atol=1e-9)
-        for metric, value in metrics.items():
-            mean = torch.stack([each[metric] for each in losses]).mean()
-            torch.testing.assert_close(value, mean.detach(), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close((gradient, metrics), (wanted, means), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -105,8 +104,9 @@ def test_batched_equals_a_loop_without_function_transforms(
     network, loss = learner.model.network, learner.model.kind.loss
     total = torch.zeros((), dtype=torch.float64)
     for number in range(4):
-        support, query, _ = task_of(batch, number)
-        theta = dict(learner.start(leaves, support))
+        task = task_of(batch, number)
+        support, query = task.support, task.query
+        theta = dict(learner.start(leaves, task, testing=False))
         for _ in range(2):
             value = loss(functional_call(network, theta, (support.x, Context())), support.y)
             # The graph is kept for the tasks and steps to come; at first order it is not differentiated.
@@ -124,6 +124,33 @@ def test_batched_equals_a_loop_without_function_transforms(
     for group, tensors in leaves.items():
         for n in tensors:
             torch.testing.assert_close(gradients[group][n], next(wanted), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "problem"), cases(learned=True))
+@pytest.mark.parametrize("hypernet", [(), HYPERNET], ids=["plain", "hypernet"])
+@pytest.mark.parametrize("transductive", [False, True], ids=["inductive", "transductive"])
+def test_rows_that_fill_up_change_nothing(
+    name: str, problem: str, hypernet: tuple[str, ...], transductive: bool
+) -> None:
+    if transductive and problem == "regression":
+        pytest.skip("its network normalises nothing")
+    learner, phi, dataset = made(name, problem, *hypernet, f"engine.transductive={transductive}")
+    task = task_of(dataset.sample("train", 0, 1), 0)
+    filled = task._replace(support=padded(task.support, 3), query=padded(task.query, 2))
+    (objective, metrics), (other, others) = (
+        learner.objective(phi, each, drawn(learner, each, testing=False)) for each in (task, filled)
+    )
+    torch.testing.assert_close((objective, metrics), (other, others), rtol=1e-9, atol=1e-9)
+    curves = (learner.curve(phi, each, drawn(learner, each, testing=True)) for each in (task, filled))
+    torch.testing.assert_close(*curves, rtol=1e-9, atol=1e-9)
+    # Whatever stands in those rows.
+    noisy = filled._replace(support=filled.support._replace(x=filled.support.x + 5 * (1 - spread(filled.support))))
+    again, _ = learner.objective(phi, noisy, drawn(learner, noisy, testing=False))
+    torch.testing.assert_close(again, other, rtol=1e-9, atol=1e-9)
+
+
+def spread(examples: PaddedExamples) -> Tensor:
+    return examples.real.view(-1, *[1] * (examples.x.dim() - 1))
 
 
 @pytest.mark.slow
@@ -185,7 +212,7 @@ def others_changed(task: Task) -> Task:
 def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, problem: str) -> None:
     learner, phi, dataset = made(name, problem)
     task = task_of(dataset.sample("test", 0, 1), 0)
-    curve = learner.curve(phi, task, drawn(learner, task, testing=True))
+    curve, _ = learner.curve(phi, task, drawn(learner, task, testing=True))
     steps = learner.algorithm.steps(testing=True)
     kind: TaskKind = learner.model.kind
     for point in range(steps + 1):

@@ -15,7 +15,7 @@ def closed_form(theta: Tensor, batch: TaskBatch, lr: float, steps: int, order: i
     """Mean over tasks of dL_Q(θ')/dθ for L(θ) = |Xθ − y|²/n, whose inner step is θ' = θ − α·2/n·Xᵀ(Xθ − y)."""
     gradients = []
     for number in range(len(batch.number)):
-        (x, y), (xq, yq), _ = task_of(batch, number)
+        (x, y), (xq, yq), *_ = task_of(batch, number)
         curvature, offset = 2 / len(x) * x.T @ x, 2 / len(x) * x.T @ y
         shrink = torch.eye(len(theta), dtype=theta.dtype) - lr * curvature
         adapted = theta

@@ -31,7 +31,7 @@ def test_the_gradient_of_the_step_sizes_after_one_step() -> None:
     alpha, theta = phi["algorithm"]["head.weight"].T, phi["theta"]["head.weight"].T
     expected = torch.zeros_like(alpha)
     for number in range(len(batch.number)):
-        (x, y), (xq, yq), _ = task_of(batch, number)
+        (x, y), (xq, yq), *_ = task_of(batch, number)
         g = 2 / len(x) * x.T @ (x @ theta - y)
         adapted = theta - alpha * g
         expected -= g * (2 / len(xq) * xq.T @ (xq @ adapted - yq)) / len(batch.number)
@@ -48,7 +48,7 @@ def test_the_gradient_of_the_step_sizes_after_three_steps(order: int) -> None:
     theta = phi["theta"]["head.weight"].clone().requires_grad_()
     total = torch.zeros((), dtype=torch.float64)
     for number in range(len(batch.number)):
-        (x, y), (xq, yq), _ = task_of(batch, number)
+        (x, y), (xq, yq), *_ = task_of(batch, number)
         adapted = theta
         for _ in range(3):
             g = 2 / len(x) * (adapted @ x.T - y.T) @ x

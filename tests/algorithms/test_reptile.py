@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from builders import MLP, algorithm, build, linear, regressions, task_of, waves
+from builders import MLP, algorithm, alone, build, linear, regressions, task_of, waves
 
 from metarun.algorithms.base import Learned
 from metarun.algorithms.inner_optimiser import InnerOptimiser
@@ -34,7 +34,7 @@ def plain_loop(
     learner: Learner, theta: Parameters, batch: TaskBatch, optimiser: type[torch.optim.Optimizer], **keys: Any
 ) -> list[Parameters]:
     """Where the inner loops of all tasks end, each with a network and an optimiser of its own."""
-    draws = learner.algorithm.draws(batch.number, batch.support.y.shape[1], testing=False)
+    draws = learner.algorithm.draws(batch, testing=False)
     ends = []
     for number in range(len(batch.number)):
         network = deepcopy(learner.model.network)
@@ -107,10 +107,4 @@ def test_the_inner_optimisers_state_is_born_and_dies_with_the_task() -> None:
 
 
 def task_batch(batch: TaskBatch, number: int) -> TaskBatch:
-    one = slice(number, number + 1)
-    support, query = (rows_of(part, one) for part in (batch.support, batch.query))
-    return TaskBatch(support, query, batch.number[one])
-
-
-def rows_of(part: Any, rows: slice) -> Any:
-    return type(part)(part.x[rows], part.y[rows])
+    return alone(task_of(batch, number))

@@ -15,6 +15,7 @@ from metarun.engine.checkpoint import Best, State
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.errors import UserError
+from metarun.regularisers.output import Memory
 
 
 def trained(*overrides: str) -> State:
@@ -25,7 +26,18 @@ def trained(*overrides: str) -> State:
         gradient, _ = MetaGradient(learner, None, compiled=False)(phi, waves().sample("train", step, 2))
         optimiser.step(gradient, 0.01)
     best = Best(1, {"mse": {"mean": 0.1 + 0.2, "ci95": 1 / 3, "episodes": 8}})
-    return State(2, phi, optimiser.state_dict(), best, {"compile": False, "threads": 1}, 1.5, 2, 0.25)
+    return State(
+        step=2,
+        phi=phi,
+        optimiser=optimiser.state_dict(),
+        best=best,
+        decisions={"compile": False, "threads": 1},
+        memory=Memory(phi, [torch.rand(3, 2)]),
+        forgetting=[[0.5, 0.1]],
+        seconds=1.5,
+        measured_steps=2,
+        measured_seconds=0.25,
+    )
 
 
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
@@ -34,7 +46,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     loaded = checkpoint.load(tmp_path / "a" / "last.pt", state.phi, CPU)
     torch.testing.assert_close(loaded.phi, state.phi, rtol=0, atol=0)
     torch.testing.assert_close(loaded.optimiser["state"], state.optimiser["state"], rtol=0, atol=0)
-    plain = ("step", "best", "decisions", "seconds", "measured_steps", "measured_seconds")
+    torch.testing.assert_close(vars(loaded.memory), vars(state.memory), rtol=0, atol=0)
+    plain = ("step", "best", "decisions", "forgetting", "seconds", "measured_steps", "measured_seconds")
     assert {name: getattr(loaded, name) for name in plain} == {name: getattr(state, name) for name in plain}
     assert torch.load(tmp_path / "a" / "last.pt", weights_only=True)["config"] == {"seed": 3}
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["last.pt"]
@@ -92,7 +105,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
             checkpoint.load(path, state.phi, CPU)
     for value in ([1], {}, {"format": 0}, {"state": {}}):
         torch.save(value, path)
-        with pytest.raises(UserError, match=r"not a checkpoint of this version of metarun \(format 1\)"):
+        with pytest.raises(UserError, match=r"not a checkpoint of this version of metarun \(format 2\)"):
             checkpoint.load(path, state.phi, CPU)
     for broken in ({}, {"best": None}, {"best": {"step": 1}}, None):
         torch.save({"format": checkpoint.FORMAT, "state": broken}, path)

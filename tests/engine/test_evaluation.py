@@ -44,7 +44,7 @@ def test_an_episode_is_its_tasks_curve() -> None:
     episodes = evaluate(learner, phi, Blobs(), "test", 5)
     tasks = Blobs().sample("test", 0, 5)
     for number in range(5):
-        for metric, values in learner.curve(phi, task_of(tasks, number), {}).items():
+        for metric, values in learner.curve(phi, task_of(tasks, number), {})[0].items():
             torch.testing.assert_close(episodes.curves[metric][number], values, rtol=0, atol=1e-9)
 
 

@@ -1,0 +1,41 @@
+"""Training on one group of tasks after another."""
+
+from dataclasses import dataclass
+
+from metarun.datasets.base import Dataset
+from metarun.engine.evaluation import evaluate
+from metarun.learner import Learner, MetaParameters
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """``steps`` meta-updates divided among groups, as evenly as they go; with 0 groups, tasks of all at every step."""
+
+    groups: int
+    steps: int
+
+    def group(self, step: int) -> int | None:
+        """The group that meta-update ``step`` (from 0) learns; ``None``: any."""
+        return step * self.groups // self.steps if self.groups else None
+
+    def begins(self, step: int) -> bool:
+        """Whether meta-update ``step`` is the first of its group."""
+        return bool(self.groups) and (step == 0 or self.group(step) != self.group(step - 1))
+
+
+def by_group(learner: Learner, phi: MetaParameters, dataset: Dataset, episodes: int, chunk: int | None) -> list[float]:
+    """The mean metric on each group's tasks: a row of the forgetting matrix.
+
+    On meta-val tasks, where those fall into the groups; else on meta-train tasks in episodes of the test's shape.
+    """
+    stream = stream_by_group(dataset)
+    metric = dataset.kind(stream).metric
+    return [
+        evaluate(learner, phi, dataset, stream, episodes, chunk, whole_curve=False, group=group).mean(metric)
+        for group in range(len(dataset.groups))
+    ]
+
+
+def stream_by_group(dataset: Dataset) -> str:
+    """The stream whose tasks of each group measure forgetting."""
+    return "val" if dataset.grouped_test else "train_eval"
