@@ -4,17 +4,20 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from metarun.kinds import TaskKind
+from metarun.datasets.base import Dataset
+from metarun.embeddings.base import Fit, Seen
+from metarun.models.base import TaskModel
 
 
 @dataclass
 class NoEmbedding:
     size = 0
+    reads_labels = False
 
-    def build(self, input_shape: tuple[int, ...], kind: TaskKind) -> nn.Module:
+    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
         return Nothing()
 
 
 class Nothing(nn.Module):
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return x.new_zeros(0)
+    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+        return seen.support.x.new_zeros(0)

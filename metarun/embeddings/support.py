@@ -1,6 +1,6 @@
-"""A permutation-invariant encoder of the support set: the mean of encoded (x, y) pairs, encoded again.
+"""A permutation-invariant encoder of the support set: encoded (x, y) pairs, pooled and encoded again.
 
-Deep sets (Zaheer et al. 2017, theorem 2): e_t = rho(mean_i phi(x_i, y_i)).
+Deep sets (Zaheer et al. 2017, theorem 2): e_t = rho(pool_i phi(x_i, y_i)), pools being in `metarun.embeddings.pooling`.
 """
 
 from dataclasses import dataclass
@@ -9,30 +9,50 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from metarun.config.fields import number
-from metarun.kinds import TaskKind
+from metarun.config.fields import choice, number
+from metarun.datasets.base import Dataset
+from metarun.embeddings.base import Fit, Seen
+from metarun.embeddings.pooling import Attention, Mean
+from metarun.errors import UserError
+from metarun.models.base import TaskModel
 
 
 @dataclass(kw_only=True)
 class SupportEmbedding:
     size: int = number(least=1)
     hidden: int = number(least=1)
+    pooling: str = choice("mean", "attention")
+    heads: int = number(least=1)
+    reads_labels = True
 
-    def build(self, input_shape: tuple[int, ...], kind: TaskKind) -> nn.Module:
-        return SetEncoder(self.size, self.hidden, input_shape, kind.outputs)
+    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
+        if self.pooling == "attention" and self.hidden % self.heads:
+            raise UserError(
+                f"embedding.heads={self.heads}: the heads share embedding.hidden={self.hidden} evenly; "
+                "make it a multiple of the heads"
+            )
+        return SetEncoder(self, dataset.input_shape, model.kind.outputs)
 
 
 class SetEncoder(nn.Module):
-    def __init__(self, size: int, hidden: int, input_shape: tuple[int, ...], label_size: int) -> None:
+    def __init__(self, config: SupportEmbedding, input_shape: tuple[int, ...], label_size: int) -> None:
         super().__init__()
-        self.features = image_features(input_shape[0], hidden) if len(input_shape) == 3 else nn.Flatten()
-        width = hidden if len(input_shape) == 3 else prod(input_shape)
+        hidden, images = config.hidden, len(input_shape) == 3
+        self.features = image_features(input_shape[0], hidden) if images else nn.Flatten()
+        width = hidden if images else prod(input_shape)
         self.pair = nn.Sequential(nn.Linear(width + label_size, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
-        self.whole = nn.Sequential(nn.ReLU(), nn.Linear(hidden, size))
+        self.pool = Attention(hidden, config.heads) if config.pooling == "attention" else Mean()
+        self.whole = nn.Sequential(nn.ReLU(), nn.Linear(hidden, config.size))
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        pairs = self.pair(torch.cat((self.features(x), y), dim=-1))
-        return self.whole(pairs.mean(0))
+    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+        return self.whole(self.pool(self._pairs(seen), seen.support.real))
+
+    def weights(self, seen: Seen) -> Tensor:
+        """How much each support example counts, ``[heads, s]``, each row summing to 1; one row for mean pooling."""
+        return self.pool.weights(self._pairs(seen), seen.support.real)
+
+    def _pairs(self, seen: Seen) -> Tensor:
+        return self.pair(torch.cat((self.features(seen.support.x), seen.labels), dim=-1))
 
 
 def image_features(channels: int, hidden: int) -> nn.Module:

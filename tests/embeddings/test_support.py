@@ -2,28 +2,26 @@
 
 import pytest
 import torch
-from builders import CONV, HYPERNET, MLP, Blobs, build, task_of, waves
+from seeing import built, one, tasks
 
-from metarun.datasets.base import Dataset
-from metarun.tasks import Examples
-
-
-@pytest.mark.parametrize(("dataset", "model"), [(Blobs(), CONV), (waves(), MLP)], ids=["images", "numbers"])
-def test_a_set_has_neither_order_nor_multiplicity(dataset: Dataset, model: tuple[str, ...]) -> None:
-    learner, phi = build(dataset, *model, *HYPERNET)
-    batch = dataset.sample("train", 0, 2)
-    support = task_of(batch, 0).support
-    e = learner.embed(phi, support)
-    assert e.shape == (4,)
-    order = torch.randperm(len(support.y), generator=torch.Generator().manual_seed(0))
-    shuffled = Examples(support.x[order], support.y[order])
-    twice = Examples(*(torch.cat((part, part)) for part in support))
-    for same in (shuffled, twice):
-        torch.testing.assert_close(learner.embed(phi, same), e, rtol=0, atol=1e-12)
-    for other in (task_of(batch, 1).support, Examples(support.x, support.y.roll(1, 0))):
-        assert (learner.embed(phi, other) - e).abs().max() > 1e-6
+from metarun.errors import UserError
 
 
-def test_none_is_empty() -> None:
-    learner, phi = build(Blobs(), *CONV)
-    assert learner.embed(phi, task_of(Blobs().sample("train", 0, 1), 0).support).shape == (0,)
+@pytest.mark.parametrize(("pooling", "heads"), [("mean", 1), ("attention", 4)])
+def test_it_says_how_much_each_example_counts(pooling: str, heads: int) -> None:
+    encoder, seen = built("support", pooling=pooling), one(tasks(), 1)
+    weights = encoder.weights(seen).detach()
+    assert weights.shape == (heads, 6)
+    torch.testing.assert_close(weights.sum(1), torch.ones(heads, dtype=torch.float64))
+    assert torch.equal(weights[:, 4:], torch.zeros(heads, 2, dtype=torch.float64))
+    if pooling == "mean":
+        assert torch.equal(weights[0, :4], torch.full((4,), 0.25, dtype=torch.float64))
+    else:
+        assert weights[:, :4].std(1).min() > 1e-3
+        assert (weights[0] - weights[1]).abs().max() > 1e-3
+
+
+def test_attention_needs_a_width_that_its_heads_can_share() -> None:
+    with pytest.raises(UserError, match=r"embedding\.heads=5: .* embedding\.hidden=64 evenly"):
+        built("support", pooling="attention", heads=5)
+    built("support", pooling="mean", heads=5)

@@ -1,0 +1,37 @@
+"""An encoder of the features that the dataset gives of a task: e_t without a look at its examples."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from metarun.config.fields import number
+from metarun.datasets.base import Dataset
+from metarun.embeddings.base import Fit, Seen
+from metarun.errors import UserError
+from metarun.models.base import TaskModel
+
+
+@dataclass(kw_only=True)
+class DescriptorEmbedding:
+    size: int = number(least=1)
+    hidden: int = number(least=1)
+    reads_labels = False
+
+    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
+        if not dataset.descriptor_size:
+            raise UserError(
+                f"embedding=descriptor: dataset={dataset.name} gives no features of a task; use embedding=support, "
+                "which looks at its support set"
+            )
+        return DescriptorEncoder(self, dataset.descriptor_size)
+
+
+class DescriptorEncoder(nn.Module):
+    def __init__(self, config: DescriptorEmbedding, features: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(features, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.size)
+        )
+
+    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+        return self.layers(seen.descriptor)
