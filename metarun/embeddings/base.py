@@ -1,10 +1,37 @@
 """Task embeddings: what a task looks like from outside, e_t."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
-from metarun.kinds import TaskKind
+from metarun.datasets.base import Dataset
+from metarun.models.base import TaskModel
+from metarun.tasks import AnyExamples
+
+Fit = Callable[[Tensor], Tensor]
+"""How badly a task embedding ``[size]`` would serve: the loss on the support set at θ_t⁰ = f(φ, e), φ held constant."""
+
+
+class Seen(NamedTuple):
+    """What an embedding may look at: of one task, everything but its queries.
+
+    support: the support set. labels: its labels as vectors ``[s, outputs]`` (`TaskKind.features`). identity and
+    descriptor: as in `metarun.tasks.Task`.
+    """
+
+    support: AnyExamples
+    labels: Tensor
+    identity: Tensor
+    descriptor: Tensor
+
+
+class Embedding(Protocol):
+    """A built embedding: an `nn.Module` that is called so."""
+
+    def __call__(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+        """e_t ``[size]``. ``testing``: whether φ is frozen and the task may be new."""
+        ...
 
 
 class EmbeddingConfig(Protocol):
@@ -12,8 +39,9 @@ class EmbeddingConfig(Protocol):
 
     size: int
     """Length of e_t; 0 for none."""
+    reads_labels: bool
+    """Whether it looks at labels, so that training tasks must have as many classes as test tasks."""
 
-    def build(self, input_shape: tuple[int, ...], kind: TaskKind) -> nn.Module:
-        """A network whose ``forward(x, y)`` maps a support set, x ``[s, *input_shape]`` and y ``[s, outputs]`` (label
-        features of `TaskKind.features`), to e_t ``[size]``."""
+    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
+        """An `Embedding` for the tasks of a dataset and a task model. Raises `UserError` where it makes no sense."""
         ...
