@@ -2,20 +2,21 @@
 
 The probe is a network like the task model's, but for its last layer, which is fitted on the support set. How much its
 predictions then depend on each of its other weights, the diagonal of the Fisher information, is the task's picture.
+As in the paper, normalisation is by constants: statistics of the support set, held while the weights are varied.
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jacrev, vmap
 
 from metarun.config.fields import number
 from metarun.datasets.base import Dataset
 from metarun.embeddings.base import Fit, Seen
+from metarun.embeddings.probe import probe_of
 from metarun.kinds import Classification, TaskKind
 from metarun.models.base import Parameters, TaskModel
 from metarun.models.normalisation import Context
@@ -25,6 +26,11 @@ FLOOR = 1e-6
 """Least information of a unit that is told apart from none, of the mean over units."""
 TINY = 1e-12
 """Keeps 0 / 0 at 0."""
+AT_ONCE = 64
+"""Derivatives of single outputs computed at once, each of which is as large as the network, where memory can be freed
+between them (while the probe does not learn)."""
+
+Twice = tuple[Tensor, Tensor]
 
 
 @dataclass(kw_only=True)
@@ -44,8 +50,7 @@ class FisherEncoder(nn.Module):
         super().__init__()
         self.kind, self.steps, self.rate = model.kind, config.head_steps, config.head_lr
         self.learn_probe = config.learn_probe
-        self.probe = deepcopy(model.network)
-        self.probe.head = nn.Identity()
+        self.probe = probe_of(model.network)
         units = sum(len(parameter) for parameter in self.probe.parameters())
         self.whole = nn.Linear(units + 1, config.size)
 
@@ -54,13 +59,15 @@ class FisherEncoder(nn.Module):
         body: Parameters = {
             name: tensor if self.learn_probe else tensor.detach() for name, tensor in self.probe.named_parameters()
         }
+        context = Context(real=support.real)
+        features = functional_call(self.probe, body, (support.x, context))
+        head = fitted_head(features, support, self.kind, self.steps, self.rate)
 
-        def features(body: Parameters) -> Tensor:
-            return functional_call(self.probe, body, (support.x, Context(real=support.real)))
+        def outputs(body: Parameters, x: Tensor) -> Tensor:
+            held = Context(running=dict(context.running))
+            return linear(functional_call(self.probe, body, (x[None], held)), head)[0]
 
-        head = fitted_head(features(body), support, self.kind, self.steps, self.rate)
-        information = diagonal_fisher(lambda body: linear(features(body), head), body, self.kind, support.real)
-        return self.whole(profile(information))
+        return self.whole(profile(diagonal_fisher(outputs, body, support, self.kind)))
 
 
 def linear(features: Tensor, head: Parameters) -> Tensor:
@@ -89,29 +96,28 @@ def fitted_head(features: Tensor, support: AnyExamples, kind: TaskKind, steps: i
 
 
 def diagonal_fisher(
-    outputs: Callable[[Parameters], Tensor], body: Parameters, kind: TaskKind, real: Tensor | None
+    outputs: Callable[[Parameters, Tensor], Tensor], body: Parameters, support: AnyExamples, kind: TaskKind
 ) -> Parameters:
     """Diagonal of the Fisher information of ``body``, each tensor like its own, mean over examples.
 
-    outputs: the network's, ``[s, outputs]``, for a body. With p = softmax of an example's outputs, it is
+    outputs: the network's, ``[outputs]``, for a body and one input. With p their softmax, an example has
     Σ_c p_c (∂ log p_c / ∂θ)²; for regression, with unit variance, Σ_o (∂ output_o / ∂θ)². The expectation is over the
     model's own predictions, not the labels.
     """
     classes = isinstance(kind, Classification)
+    share = support.x.new_ones(len(support.x)) if support.real is None else support.real
 
-    def told(body: Parameters) -> Tensor:
-        return F.log_softmax(outputs(body), -1) if classes else outputs(body)
+    def of_example(x: Tensor, share: Tensor) -> Parameters:
+        def told(body: Parameters) -> Twice:
+            made = F.log_softmax(outputs(body, x), -1) if classes else outputs(body, x)
+            return made, made
 
-    def part(body: Parameters, which: Tensor) -> Tensor:
-        return (which * told(body)).sum()
+        slopes, made = jacrev(told, has_aux=True)(body)
+        weight = share * (made.exp() if classes else torch.ones_like(made))
+        return {name: torch.tensordot(weight, slope.square(), 1) for name, slope in slopes.items()}
 
-    now = told(body)
-    rows, columns = now.shape
-    weight = now.exp() if classes else torch.ones_like(now)
-    weight = weight / rows if real is None else weight * (real / real.sum())[:, None]
-    each = torch.eye(rows * columns, dtype=now.dtype, device=now.device).view(-1, rows, columns)
-    slopes = vmap(grad(part), in_dims=(None, 0))(body, each)
-    return {name: torch.tensordot(weight.flatten(), slope.square(), 1) for name, slope in slopes.items()}
+    each = vmap(of_example, chunk_size=max(1, AT_ONCE // kind.outputs))(support.x, share / share.sum())
+    return {name: parts.sum(0) for name, parts in each.items()}
 
 
 def profile(information: Parameters) -> Tensor:

@@ -29,7 +29,7 @@ def examples(kind: TaskKind, n: int = 7, scale: float = 1.0) -> tuple[Tensor, Pa
 def test_the_information_of_linear_regression_is_the_mean_square_of_its_inputs() -> None:
     x, support = examples(Regression(1))
     body = {"w": torch.zeros(4, dtype=torch.float64)}
-    found = diagonal_fisher(lambda body: (x @ body["w"])[:, None], body, Regression(1), support.real)
+    found = diagonal_fisher(lambda body, x: (x @ body["w"])[None], body, support, Regression(1))
     torch.testing.assert_close(found["w"], x[:5].square().mean(0))
 
 
@@ -38,15 +38,23 @@ def test_the_information_of_logistic_regression_is_its_variance() -> None:
     x, support = examples(Classification(2))
     w = torch.tensor([0.3, -1.0, 0.5, 2.0]).double()
 
-    def outputs(body: Parameters) -> Tensor:
+    def outputs(body: Parameters, x: Tensor) -> Tensor:
         score = x @ body["w"]
-        return torch.stack((score, torch.zeros_like(score)), -1)
+        return torch.stack((score, torch.zeros_like(score)))
 
     p = torch.sigmoid(x @ w)[:, None]
-    found = diagonal_fisher(outputs, {"w": w}, Classification(2), support.real)
+    found = diagonal_fisher(outputs, {"w": w}, support, Classification(2))
     torch.testing.assert_close(found["w"], (p * (1 - p) * x.square())[:5].mean(0))
-    everything = diagonal_fisher(outputs, {"w": w}, Classification(2), None)
+    everything = diagonal_fisher(outputs, {"w": w}, Examples(x, support.y), Classification(2))
     torch.testing.assert_close(everything["w"], (p * (1 - p) * x.square()).mean(0))
+
+
+def test_it_does_not_depend_on_how_much_is_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, seen = built("fisher", IMAGES), one(tasks(IMAGES), 1)
+    e = encoder(seen, lambda e: e.sum(), False)
+    for at_once in (1, 6, 12):
+        monkeypatch.setattr("metarun.embeddings.fisher.AT_ONCE", at_once)
+        torch.testing.assert_close(encoder(seen, lambda e: e.sum(), False), e)
 
 
 @pytest.mark.parametrize("shape", [IMAGES, NUMBERS], ids=["images", "numbers"])
@@ -56,10 +64,9 @@ def test_the_embedding_is_what_loops_over_examples_and_classes_make(shape: tuple
     kind, (x, y, _) = kind_for(shape), seen.support
     body = dict(encoder.probe.named_parameters())
 
-    def features() -> Tensor:
-        return functional_call(encoder.probe, body, (x, Context()))
-
-    fixed = features().detach()
+    context = Context()
+    fixed = functional_call(encoder.probe, body, (x, context)).detach()
+    held = {name: tensor.detach() for name, tensor in context.running.items()}
     weight = torch.zeros(fixed.shape[1], kind.outputs, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(kind.outputs, dtype=torch.float64, requires_grad=True)
     rate = 0.5 / (1 + fixed.square().sum(1).mean())
@@ -72,7 +79,8 @@ def test_the_embedding_is_what_loops_over_examples_and_classes_make(shape: tuple
     information = [torch.zeros_like(tensor) for tensor in body.values()]
     for i in range(len(x)):
         for o in range(kind.outputs):
-            out = (features() @ weight.detach() + bias.detach())[i]
+            features = functional_call(encoder.probe, body, (x[i : i + 1], Context(running=dict(held))))[0]
+            out = features @ weight.detach() + bias.detach()
             told = F.log_softmax(out, 0)[o] if isinstance(kind, Classification) else out[o]
             share = out.softmax(0)[o].detach() if isinstance(kind, Classification) else 1.0
             for sum_, slope in zip(information, torch.autograd.grad(told, list(body.values())), strict=True):
@@ -99,7 +107,7 @@ def test_the_head_is_fitted_whatever_the_scale_of_the_features(kind: TaskKind, s
 
 def test_a_task_without_information_has_a_finite_embedding_and_gradient() -> None:
     """Targets that are all zero leave the head at zero, so that nothing depends on the body."""
-    encoder, seen = built("fisher"), one(tasks(), 0)
+    encoder, seen = built("fisher", learn_probe=True), one(tasks(), 0)
     silent = seen._replace(support=seen.support._replace(y=torch.zeros_like(seen.support.y)))
     for task in (silent, rows(silent, torch.tensor([0]))):
         e = encoder(task, lambda e: e.sum(), False)

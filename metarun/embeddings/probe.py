@@ -1,0 +1,33 @@
+"""The network that `metarun.embeddings.fisher` measures tasks with."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from metarun.models.normalisation import BatchStatistics, Context, statistics
+
+
+def probe_of(network: nn.Module) -> nn.Module:
+    """A copy of a task model's network that makes features, whose examples can be looked at one by one."""
+    probe = deepcopy(network)
+    probe.head = nn.Identity()
+    for parent in list(probe.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BatchStatistics):
+                setattr(parent, name, HeldStatistics(child))
+    return probe
+
+
+class HeldStatistics(BatchStatistics):
+    """Normalises by the statistics of the first batch that a context meets, then by the same: they stay in it."""
+
+    def __init__(self, like: BatchStatistics) -> None:
+        super().__init__(len(like.weight), like.name)
+        self.load_state_dict(like.state_dict())
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        if self.name not in context.running:
+            context.running[self.name] = torch.stack(statistics(x, context.real))
+        variance, mean = context.running[self.name]
+        return self.scaled(x, variance, mean)
