@@ -28,8 +28,10 @@ PENALTIES = np.logspace(-2, 5, 29)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="+")
-    parser.add_argument("--splits", type=int, default=10, help="seeds 0, 1, …")
+    parser.add_argument("--splits", type=int, default=10, help="seeds 0, 1, … (2 or more)")
     given = parser.parse_args()
+    if given.splits < 2:
+        parser.error(f"--splits {given.splits}: give 2 or more")
     config = compose(given.overrides)
     settings = check(plain(config, config.hydra.runtime.choices))
     methods: dict[str, Callable[[list[Rows], list[Rows], list[Rows]], list[Rows]]] = {

@@ -458,7 +458,7 @@ def test_a_sequence_stopped_anywhere_and_resumed_is_the_same(
 
 
 def test_task_embeddings_are_left_to_look_at(command: Command) -> None:
-    made = ("embedding=support", "embedding.pooling=attention", "hypernet=film", "dataset=regression_families")
+    made = ("embedding=support", "hypernet=film", "dataset=regression_families")
     folder = ran(command, "run", *WAVES, *made)
     with (folder / "embeddings.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

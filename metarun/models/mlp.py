@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import Tensor, nn
 
 from metarun.config.fields import choice
@@ -16,24 +17,28 @@ class MLP:
     """Finn et al. 2017: 40-40 ReLU for the sine, 256-128-64-64 with batch normalisation for Omniglot."""
 
     hidden: list[int]
+    activation: str = choice("relu", "tanh", "sigmoid")
     normalisation: str = choice(*KINDS)
 
     def build(self, input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
         if not self.hidden or min(self.hidden) < 1:
             raise UserError(f"model.hidden={self.hidden}: give at least one layer, each of 1 unit or more")
-        return MLPNetwork(prod(input_shape), self.hidden, self.normalisation, outputs)
+        return MLPNetwork(self, prod(input_shape), outputs)
 
 
 class MLPNetwork(nn.Module):
-    def __init__(self, inputs: int, hidden: list[int], kind: str, outputs: int | None) -> None:
+    def __init__(self, config: MLP, inputs: int, outputs: int | None) -> None:
         super().__init__()
-        sizes = [inputs, *hidden]
+        sizes = [inputs, *config.hidden]
+        self.activation = getattr(torch, config.activation)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        self.norms = nn.ModuleList(normalisation(kind, size, f"norm{i}") for i, size in enumerate(hidden))
+        self.norms = nn.ModuleList(
+            normalisation(config.normalisation, size, f"norm{i}") for i, size in enumerate(config.hidden)
+        )
         self.head = nn.Identity() if outputs is None else nn.Linear(sizes[-1], outputs)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = x.flatten(1)
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = norm(layer(x), context).relu()
+            x = self.activation(norm(layer(x), context))
         return self.head(x)

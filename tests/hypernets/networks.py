@@ -36,7 +36,7 @@ def small(option: str, **changes: Any) -> HypernetConfig:
 
 
 def mlp(normalisation: str = "none", hidden: tuple[int, ...] = (6, 5), inputs: int = 4, outputs: int = 3) -> nn.Module:
-    return MLP(hidden=list(hidden), normalisation=normalisation).build((inputs,), outputs)
+    return MLP(hidden=list(hidden), activation="relu", normalisation=normalisation).build((inputs,), outputs)
 
 
 def conv4(normalisation: str = "none", channels: int = 4, layers: int = 2, side: int = 6) -> nn.Module:

@@ -88,3 +88,12 @@ def test_layers_that_remember_have_names_of_their_own(name: str, shape: tuple[in
 def test_what_does_not_fit_is_refused(name: str, changes: dict[str, Any], shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         config(name, **changes).build(shape, 5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
+def test_an_mlp_is_its_layers_and_its_activation(activation: str) -> None:
+    network = settings("model=mlp", "model.hidden=[5,4]", f"model.activation={activation}").model.build((3,), 2)
+    x = torch.randn(6, 3)
+    first, second = network.layers
+    function = getattr(torch, activation)
+    torch.testing.assert_close(network(x, Context()), network.head(function(second(function(first(x))))))

@@ -7,7 +7,7 @@ from torch.func import functional_call
 
 from metarun.regularisers.output import Memory, OutputRegulariser
 
-MADE = ("hypernet=full", "hypernet.hidden=[6]", "embedding=support", "embedding.size=4", "embedding.hidden=6")
+MADE = ("hypernet=full", "hypernet.hidden=[6]", "embedding=support", "embedding.size=4", "embedding.hidden=8")
 
 
 def test_it_is_the_change_of_what_is_made() -> None:

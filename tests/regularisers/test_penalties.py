@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarun.engine.meta_gradient import MetaGradient
 
-MADE = ("hypernet=full", "hypernet.hidden=[6]", "embedding=support", "embedding.size=4", "embedding.hidden=6")
+MADE = ("hypernet=full", "hypernet.hidden=[6]", "embedding=support", "embedding.size=4", "embedding.hidden=8")
 
 
 def objectives(*penalties: str, **changes: Any) -> tuple[Tensor, Tensor, dict[str, Tensor], Any, Any, Any]:
