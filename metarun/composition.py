@@ -77,7 +77,8 @@ def _check(settings: Settings, dataset: Dataset) -> None:
         raise UserError(f"hypernet={choices['hypernet']}: needs a task embedding; add embedding=support")
     if settings.embedding.size and not settings.hypernet.needs_embedding:
         raise UserError(
-            f"embedding={choices['embedding']}: nothing uses it; add a hypernetwork, such as hypernet=film, or set embedding=none"
+            f"embedding={choices['embedding']}: nothing uses it; add a hypernetwork, such as hypernet=film, or set "
+            "embedding=none"
         )
     if settings.embedding.reads_labels and kind.outputs != training_kind.outputs:
         raise UserError(
