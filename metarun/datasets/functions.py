@@ -80,6 +80,11 @@ class Functions(ABC):
         """What makes the functions of the tasks of these ``numbers`` ``[T]``: float64 ``[T]`` each."""
         return self._parameters(self._visits(stream, numbers, group)).unbind(-1)
 
+    def values(self, stream: str, numbers: Tensor, x: Tensor, group: int | None = None) -> Tensor:
+        """f_t(x) of the tasks of these ``numbers`` ``[T]``, without noise, for ``x`` ``[T, n]``: float64 ``[T, n]``."""
+        visits = self._visits(stream, numbers, group)
+        return self._values(visits, self._parameters(visits), x)
+
     def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
         """See `Dataset.sample`. x and y: ``[T, shots, 1]`` and ``[T, queries, 1]``. Groups share random numbers."""
         visits = self._visits(stream, index * tasks + torch.arange(tasks, device=self._device), group)

@@ -156,3 +156,12 @@ def test_scaling_undoes_between() -> None:
     assert values.tolist() == [-2, 0, 6]
     assert scaled(values, lowest, highest).tolist() == [-1, -0.5, 1]
     assert scaled(values, lowest, lowest).tolist() == [0, 0, 0]
+
+
+@every
+def test_values_are_what_samples_show_without_noise(name: str) -> None:
+    dataset = load(name, noise=0.0)
+    for group in (None, *range(len(dataset.groups))):
+        tasks = dataset.sample("train", 1, 4, group)
+        x, y = (torch.cat((tasks.support[part], tasks.query[part]), 1).squeeze(-1) for part in (0, 1))
+        torch.testing.assert_close(dataset.values("train", tasks.number, x, group), y, rtol=1e-12, atol=1e-12)
