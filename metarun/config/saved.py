@@ -15,7 +15,7 @@ CONFIG = "config.yaml"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
 
-_DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions")
+_DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.split")
 """Keys that a test may not change: another split would hold classes of the training."""
 
 
