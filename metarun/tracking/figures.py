@@ -1,8 +1,12 @@
 """Figures of a run's results."""
 
 from collections.abc import Sequence
+from math import inf, radians, sin
+from textwrap import shorten
 
+import numpy as np
 import torch
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -12,6 +16,12 @@ from metarun.engine.insight import Insight
 
 MOST_COLOURS = 10
 """Kinds of task that a figure tells apart by colour."""
+MOST_NUMBERED = 12
+"""Groups up to which the forgetting matrix is written out in numbers."""
+MOST_LABELLED = 25
+"""Support examples up to which each is labelled."""
+FAR_APART = 100
+"""From which ratio on figures of the forgetting matrix are coloured by their logarithms."""
 
 
 def adaptation_figure(episodes: Episodes, metric: str, mode: str) -> Figure:
@@ -27,6 +37,7 @@ def adaptation_figure(episodes: Episodes, metric: str, mode: str) -> Figure:
     high = [mean + half for mean, half in zip(curve["mean"], curve["ci95"], strict=True)]
     axes.fill_between(steps, low, high, alpha=0.25, linewidth=0)
     axes.plot(steps, curve["mean"], marker="o", markersize=4)
+    axes.set_xlim(-0.5, len(steps) - 0.5)
     axes.set_xlabel("inner steps")
     axes.set_ylabel(f"{metric} on queries")
     axes.set_title(f"meta-test, {episodes.count:,} episodes, {mode}")
@@ -38,21 +49,33 @@ def adaptation_figure(episodes: Episodes, metric: str, mode: str) -> Figure:
 
 def forgetting_figure(groups: Sequence[str], matrix: Sequence[Sequence[float]], metric: str) -> Figure:
     """The metric on every group (columns) after learning each (rows): what is below the diagonal may be forgotten."""
-    figure = Figure(figsize=(1.8 + 0.8 * len(groups), 1.6 + 0.5 * len(groups)), layout="constrained")
+    count, words = len(groups), max(map(len, groups))
+    numbers = count <= MOST_NUMBERED
+    width, height, letter, turn = (0.9, 0.45, 0.09, 30) if numbers else (0.14, 0.14, 0.06, 90)
+    size = (1.6 + width * count + letter * words, 0.9 + height * count + letter * words * sin(radians(turn)))
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(matrix, aspect="auto", cmap="viridis")
-    if len(groups) <= 12:
-        threshold = (min(map(min, matrix)) + max(map(max, matrix))) / 2
+    scale = LogNorm() if spread(matrix) > FAR_APART else Normalize()
+    image = axes.imshow(matrix, aspect="auto", cmap="viridis", norm=scale)
+    if numbers:
+        shades = scale(np.asarray(matrix))
         for row, values in enumerate(matrix):
             for column, value in enumerate(values):
-                colour = "white" if value < threshold else "black"
+                colour = "white" if shades[row, column] < 0.5 else "black"
                 axes.text(column, row, f"{value:.3g}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(groups)), groups, rotation=30, ha="right")
-    axes.set_yticks(range(len(matrix)), groups[: len(matrix)])
+    small = None if numbers else 6
+    axes.set_xticks(range(count), groups, rotation=turn, ha="right" if numbers else "center", fontsize=small)
+    axes.set_yticks(range(len(matrix)), groups[: len(matrix)], fontsize=small)
     axes.set_xlabel("measured on")
     axes.set_ylabel("after learning")
     figure.colorbar(image, label=metric)
     return figure
+
+
+def spread(matrix: Sequence[Sequence[float]]) -> float:
+    """How many times its least number a matrix's largest is; 1 where they are not all positive and finite."""
+    numbers = [value for row in matrix for value in row]
+    return max(numbers) / min(numbers) if all(0 < value < inf for value in numbers) else 1
 
 
 def embedding_figure(seen: Insight, values: Tensor, metric: str) -> Figure:
@@ -62,7 +85,7 @@ def embedding_figure(seen: Insight, values: Tensor, metric: str) -> Figure:
     metric.
     """
     points, share = (values.numpy() for values in principal(seen.embeddings))
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
     axes = figure.subplots()
     kinds = next((f for f in seen.facts.values() if 1 < len(set(f)) <= MOST_COLOURS), None)
     if kinds is None:
@@ -71,8 +94,8 @@ def embedding_figure(seen: Insight, values: Tensor, metric: str) -> Figure:
     else:
         for kind in sorted(set(kinds)):
             chosen = [one == kind for one in kinds]
-            axes.scatter(points[chosen, 0], points[chosen, 1], s=12, label=kind, alpha=0.8)
-        axes.legend(frameon=False)
+            axes.scatter(points[chosen, 0], points[chosen, 1], s=8, label=kind, alpha=0.7, linewidth=0)
+        figure.legend(loc="outside right upper", frameon=False, markerscale=2)
     axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"second ({share[1]:.0%})")
     axes.set_title(f"embeddings of {len(points):,} meta-test tasks")
@@ -90,18 +113,26 @@ def principal(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attention_figure(seen: Insight, tasks: int = 4) -> Figure:
-    """How the support examples of the first tasks weigh in e_t: a row for each head, a column for each example."""
+    """How the support examples of the first tasks weigh in e_t: a row for each head, a column for each example.
+
+    Examples are in the order of their labels.
+    """
     assert seen.attention is not None
-    tasks = min(tasks, len(seen.attention))
-    figure = Figure(figsize=(7, 1 + 1.1 * tasks), layout="constrained")
-    for number, axes in enumerate(figure.subplots(tasks, 1, squeeze=False)[:, 0]):
-        weights = seen.attention[number]
-        image = axes.imshow(weights.numpy(), aspect="auto", cmap="magma", vmin=0)
-        labels = seen.labels[number].reshape(weights.shape[1], -1)[:, 0].tolist()
-        if len(labels) <= 25:
-            axes.set_xticks(range(len(labels)), [f"{label:.3g}" for label in labels], fontsize=7)
+    weights = seen.attention[:tasks]
+    count, heads, examples = weights.shape
+    figure = Figure(figsize=(7, 0.8 + (0.6 + 0.15 * heads) * count), layout="constrained")
+    rows = figure.subplots(count, 1, squeeze=False)[:, 0]
+    for number, axes in enumerate(rows):
+        labels, order = seen.labels[number].reshape(examples, -1)[:, 0].sort()
+        drawn = weights[number][:, order].numpy()
+        image = axes.imshow(drawn, aspect="auto", cmap="magma", vmin=0, vmax=float(weights.max()))
+        axes.set_xticks([])
+        if examples <= MOST_LABELLED:
+            axes.set_xticks(range(examples), [f"{label:.3g}" for label in labels.tolist()], fontsize=7)
         axes.set_yticks([])
-        axes.set_ylabel(f"task {number}\nheads", fontsize=8)
-        figure.colorbar(image, ax=axes)
+        axes.set_ylabel("heads", fontsize=8)
+        told = "  ".join(fact[number] for fact in seen.facts.values())
+        axes.set_title(shorten(f"task {number}: {told}", 100), fontsize=8, loc="left")
     axes.set_xlabel("support examples, by label")
+    figure.colorbar(image, ax=rows, label="weight in e_t")
     return figure
