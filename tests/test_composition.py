@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from metarun import composition
 from metarun.datasets.base import Dataset
 from metarun.datasets.sinusoid import Sinusoid
+from metarun.engine.compilation import compiled_if_equal
 from metarun.engine.evaluation import evaluate
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
@@ -54,6 +55,18 @@ def test_two_steps_of_every_composition(hypernet: str, embedding: str, algorithm
         optimiser.step(gradient, 0.01)
     episodes = evaluate(learner, phi, dataset, "test", 3, 2)
     assert all(values.isfinite().all() for values in episodes.curves.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("hypernet", "embedding"), zip(HYPERNETS, EMBEDDINGS, strict=True))
+def test_compiled_equals_eager(hypernet: str, embedding: str) -> None:
+    dataset, model = PROBLEMS["regression"]
+    learner, phi = build(dataset, f"hypernet={hypernet}", f"embedding={embedding}", *model, inner_lr=0.02)
+    batch, phi = dataset.sample("train", 0, 3), moved(phi, 0.02)
+    eager = MetaGradient(learner, None, compiled=False)
+    compiled = compiled_if_equal(learner, eager, phi, batch)
+    assert compiled is not eager
+    torch.testing.assert_close(compiled(phi, batch), eager(phi, batch), rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize(
