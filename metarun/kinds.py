@@ -63,8 +63,8 @@ class Classification:
     def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
         """Accuracy, and precision, recall and F1 averaged over the classes ("macro"; 0 where a class has no case)."""
         weight = torch.ones_like(prediction[:, :1]) if real is None else real.to(prediction.dtype)[:, None]
-        truth = F.one_hot(y, self.ways).to(prediction.dtype) * weight
-        guess = F.one_hot(prediction.argmax(-1), self.ways).to(prediction.dtype) * weight
+        truth = self.features(y, prediction.dtype) * weight
+        guess = self.features(prediction.argmax(-1), prediction.dtype) * weight
         hits, guessed, true = (truth * guess).sum(0), guess.sum(0), truth.sum(0)
         precision = hits / guessed.clamp(min=1)
         recall = hits / true.clamp(min=1)
@@ -84,7 +84,8 @@ class Classification:
         return {}
 
     def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
-        return F.one_hot(y, self.ways).to(dtype)
+        # F.one_hot calls .item() where vmap is around grad.
+        return (y[:, None] == torch.arange(self.ways, device=y.device)).to(dtype)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
+from torch.func import grad, vmap
 
 from metarun.kinds import Classification, Regression
 
@@ -48,3 +50,21 @@ def test_regression_metrics_by_hand() -> None:
 def test_labels_as_features() -> None:
     assert Classification(3).features(torch.tensor([2]), torch.float64).tolist() == [[0, 0, 1]]
     assert Regression().features(torch.tensor([[2.0]]), torch.float64).dtype == torch.float64
+
+
+def test_classes_enter_an_encoder_within_a_gradient_within_a_batch() -> None:
+    """As when an embedding is fitted to each task, or a learner's loss differentiated."""
+    kind = Classification(3)
+    y, weight = torch.tensor([[0, 2, 1], [1, 1, 1]]), torch.randn(3, dtype=torch.float64)
+
+    def encoded(weight: Tensor, y: Tensor) -> Tensor:
+        return (kind.features(y, weight.dtype) @ weight).sum()
+
+    def measured(weight: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        metrics = kind.metrics(weight * kind.features(y, weight.dtype), y)
+        return metrics["loss"], metrics
+
+    assert vmap(grad(encoded), in_dims=(None, 0))(weight, y).tolist() == [[1, 1, 1], [0, 3, 0]]
+    _, metrics = vmap(grad(measured, has_aux=True), in_dims=(None, 0))(weight.abs() + 1, y)
+    assert metrics["accuracy"].tolist() == [1, 1]
+    assert metrics["recall"].tolist() == pytest.approx([1, 1 / 3])
