@@ -16,7 +16,7 @@ from metarun.models.normalisation import KINDS, Context, normalisation
 class Conv4:
     """Vinyals et al. 2016, with max-pooling; Finn et al. 2017 use strides and a mean over space for Omniglot."""
 
-    channels: int = number(least=1)
+    channels: int = number(least=1, most=1_000_000)
     layers: int = number(least=1)
     downsample: str = choice("stride", "pool")
     readout: str = choice("flatten", "mean")

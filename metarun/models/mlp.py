@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from metarun.config.fields import choice
+from metarun.config.fields import choice, number
 from metarun.errors import UserError
 from metarun.models.normalisation import KINDS, Context, normalisation
 
@@ -16,13 +16,13 @@ from metarun.models.normalisation import KINDS, Context, normalisation
 class MLP:
     """Finn et al. 2017: 40-40 ReLU for the sine, 256-128-64-64 with batch normalisation for Omniglot."""
 
-    hidden: list[int]
+    hidden: list[int] = number(least=1, most=1_000_000)
     activation: str = choice("relu", "tanh", "sigmoid")
     normalisation: str = choice(*KINDS)
 
     def build(self, input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
-        if not self.hidden or min(self.hidden) < 1:
-            raise UserError(f"model.hidden={self.hidden}: give at least one layer, each of 1 unit or more")
+        if not self.hidden:
+            raise UserError("model.hidden=[]: give at least one layer, as in [64,64]")
         return MLPNetwork(self, prod(input_shape), outputs)
 
 

@@ -82,12 +82,25 @@ def test_layers_that_remember_have_names_of_their_own(name: str, shape: tuple[in
         ("conv4", {}, (1,), r"model=conv4 needs images, .* shape \(1,\); use model=mlp"),
         ("conv4", {"downsample": "pool", "layers": 5}, (1, 28, 28), r"model\.layers=5: 28x28 .* halved 4 times"),
         ("mlp", {"hidden": []}, (1,), r"model\.hidden=\[\]: give at least one layer"),
-        ("mlp", {"hidden": [4, 0]}, (1,), r"model\.hidden=\[4, 0\]: give at least one layer"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, changes: dict[str, Any], shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         config(name, **changes).build(shape, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "expected"),
+    [
+        ("mlp", "hidden", "[4,0]", "a list, each item an integer of at least 1 and at most 1000000,"),
+        ("mlp", "hidden", "[4,1000001]", "a list, each item an integer of at least 1 and at most 1000000,"),
+        ("conv4", "channels", "1000001", "an integer of at least 1 and at most 1000000"),
+    ],
+)
+def test_a_layer_of_no_units_or_of_more_than_fit_is_refused(name: str, key: str, value: str, expected: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        settings(f"model={name}", f"model.{key}={value}")
+    assert str(refusal.value) == f"model.{key}={value}: {expected} is expected"
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
