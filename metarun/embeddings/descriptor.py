@@ -13,8 +13,8 @@ from metarun.models.base import TaskModel
 
 @dataclass(kw_only=True)
 class DescriptorEmbedding:
-    size: int = number(least=1)
-    hidden: int = number(least=1)
+    size: int = number(least=1, most=1_000_000)
+    hidden: int = number(least=1, most=1_000_000)
     reads_labels = False
 
     def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:

@@ -35,7 +35,7 @@ Twice = tuple[Tensor, Tensor]
 
 @dataclass(kw_only=True)
 class FisherEmbedding:
-    size: int = number(least=1)
+    size: int = number(least=1, most=1_000_000)
     head_steps: int = number(least=1)
     head_lr: float = number(above=0, below=1)
     learn_probe: bool

@@ -19,7 +19,7 @@ from metarun.models.base import TaskModel
 
 @dataclass(kw_only=True)
 class LearnedEmbedding:
-    size: int = number(least=1)
+    size: int = number(least=1, most=1_000_000)
     fit_steps: int = number(least=0)
     fit_lr: float = number(above=0)
     reads_labels = False

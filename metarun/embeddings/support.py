@@ -19,10 +19,10 @@ from metarun.models.base import TaskModel
 
 @dataclass(kw_only=True)
 class SupportEmbedding:
-    size: int = number(least=1)
-    hidden: int = number(least=1)
+    size: int = number(least=1, most=1_000_000)
+    hidden: int = number(least=1, most=1_000_000)
     pooling: str = choice("mean", "attention")
-    heads: int = number(least=1)
+    heads: int = number(least=1, most=1_000_000)
     reads_labels = True
 
     def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:

@@ -146,11 +146,20 @@ def test_single_precision_is_near_double(option: str, changes: dict[str, Any], s
     torch.testing.assert_close(made.double(), e, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("option", ["support", "learned", "descriptor", "fisher"])
-def test_an_empty_embedding_is_refused(option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "key"),
+    [
+        *((option, "size") for option in ("support", "learned", "descriptor", "fisher")),
+        *((option, "hidden") for option in ("support", "descriptor")),
+        ("support", "heads"),
+    ],
+)
+@pytest.mark.parametrize("value", [0, 1_000_001])
+def test_an_embedding_of_nothing_or_of_more_than_fits_is_refused(option: str, key: str, value: int) -> None:
     plain = settings(f"embedding={option}").plain
-    nodes = {**plain, "embedding": {**plain["embedding"], "size": 0}}
-    with pytest.raises(UserError, match=r"^embedding\.size=0: an integer of at least 1 is expected$"):
+    nodes = {**plain, "embedding": {**plain["embedding"], key: value}}
+    expected = "an integer of at least 1 and at most 1000000 is expected"
+    with pytest.raises(UserError, match=rf"^embedding\.{key}={value}: {expected}$"):
         check(nodes)
 
 
