@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Save the figures that a run left for TensorBoard as PNG files, each as last drawn.
+
+    scripts/save_figures.py RUN FOLDER [--prefix NAME]
+
+A figure's file is named after its tag: meta-test-task-embeddings.png, or NAME-task-embeddings.png.
+"""
+
+import argparse
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the folder of a run")
+    parser.add_argument("folder", type=Path, help="where to put the pictures")
+    parser.add_argument("--prefix", help="instead of the part of the tag before the slash")
+    given = parser.parse_args()
+    if not given.run.is_dir():
+        parser.error(f"RUN {given.run}: no such folder")
+    events = EventAccumulator(str(given.run), size_guidance={IMAGES: 0}).Reload()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    for tag in events.Tags()[IMAGES]:
+        stage, name = tag.split("/", 1)
+        file = given.folder / f"{given.prefix or stage}-{name.replace(' ', '-')}.png"
+        file.write_bytes(events.Images(tag)[-1].encoded_image_string)
+        print(file)
+
+
+if __name__ == "__main__":
+    main()
