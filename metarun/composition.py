@@ -6,6 +6,7 @@ from metarun import counters
 from metarun.algorithms.base import Learned
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
+from metarun.engine.evaluation import EPISODES_AT_ONCE
 from metarun.errors import UserError
 from metarun.hypernets.base import Hypernet
 from metarun.hypernets.memory import refuse_if_too_large
@@ -46,16 +47,13 @@ def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple
 
 
 def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hypernet:
-    """The hypernetwork, unless it would not fit in memory."""
-    refuse_if_too_large(
-        settings.hypernet,
-        settings.plain["choices"]["hypernet"],
-        settings.embedding.size,
-        theta,
-        min(settings.engine.meta_batch_size, settings.engine.task_chunk or settings.engine.meta_batch_size),
-        settings.device.dtype,
-        device,
-    )
+    """The hypernetwork, unless it could not be trained in the memory there is."""
+    if settings.mode == "train":
+        tasks = settings.engine.task_chunk or max(settings.engine.meta_batch_size, EPISODES_AT_ONCE)
+        option = settings.plain["choices"]["hypernet"]
+        refuse_if_too_large(
+            settings.hypernet, option, settings.embedding.size, theta, tasks, settings.device.dtype, device
+        )
     return settings.hypernet.build(settings.embedding.size, theta)
 
 
@@ -85,8 +83,9 @@ def _check(settings: Settings, dataset: Dataset) -> None:
             f"dataset.train_ways={training_kind.outputs}: embedding={choices['embedding']} reads labels, so training "
             f"needs as many ways as testing ({kind.outputs})"
         )
-    _check_penalties(settings)
-    _check_order(settings, dataset)
+    if settings.mode == "train":
+        _check_penalties(settings)
+        _check_order(settings, dataset)
 
 
 def _check_penalties(settings: Settings) -> None:
@@ -100,6 +99,11 @@ def _check_penalties(settings: Settings) -> None:
         )
     if weights.proximal and not settings.algorithm.steps(testing=False):
         raise UserError(f"regulariser.proximal={weights.proximal:g}: training has no inner steps that could go far")
+    if weights.proximal and not settings.algorithm.second_order:
+        raise UserError(
+            f"regulariser.proximal={weights.proximal:g}: tells nothing to an outer loop that takes inner steps as "
+            "constants; use algorithm=maml algorithm.order=2"
+        )
     if weights.output and settings.engine.order != "sequential":
         raise UserError(
             f"regulariser.output={weights.output:g}: holds on to groups of tasks learned before; add "
@@ -114,6 +118,9 @@ def _check_penalties(settings: Settings) -> None:
 def _check_order(settings: Settings, dataset: Dataset) -> None:
     if settings.engine.order != "sequential":
         return
+    if not isinstance(settings.algorithm, Learned):
+        choice = settings.plain["choices"]["algorithm"]
+        raise UserError(f"engine.order=sequential: algorithm={choice} learns nothing, in whatever order")
     if len(dataset.groups) < 2:
         raise UserError(
             f"engine.order=sequential: the tasks of dataset={settings.plain['choices']['dataset']} fall into no two "

@@ -40,7 +40,7 @@ def run(settings: Settings, folder: Path) -> float:
     device = settings.device.resolve()
     dataset = settings.dataset.load(settings.seed, device, settings.device.dtype)
     learner, phi = compose(settings, dataset, device)
-    state = _first_state(settings, folder, phi, device)
+    state = _first_state(settings, dataset, folder, phi, device)
     torch.set_num_threads(state.decisions["threads"])
     introduce(settings, folder, dataset, learner, phi, device)
     config = yaml.safe_dump({**settings.plain, "resume": None}, sort_keys=False, allow_unicode=True)
@@ -62,16 +62,21 @@ def run(settings: Settings, folder: Path) -> float:
     return value
 
 
-def _first_state(settings: Settings, folder: Path, phi: MetaParameters, device: torch.device) -> State:
+def _first_state(
+    settings: Settings, dataset: Dataset, folder: Path, phi: MetaParameters, device: torch.device
+) -> State:
     """Where the run begins: at the start, where a stopped run stood, or at the checkpoint to test."""
+    known = list(dataset.groups) if settings.embedding.knows_tasks else []
     if settings.resume is not None:
         state = checkpoint.load(last_file(folder), phi, device)
+        _refuse_other_tasks(state, known)
         if state.step > settings.engine.steps:
             raise UserError(f"engine.steps={settings.engine.steps}: the run has done {state.step:,} already; give more")
         return state
     if settings.mode == "test":
         assert settings.checkpoint is not None
         state = checkpoint.load(checkpoint_file(settings.checkpoint), phi, device)
+        _refuse_other_tasks(state, known)
         state.decisions["threads"] = settings.device.thread_count()
         return state
     return State(
@@ -80,7 +85,18 @@ def _first_state(settings: Settings, folder: Path, phi: MetaParameters, device: 
         optimiser={},
         best=None,
         decisions={"threads": settings.device.thread_count()},
+        tasks=known,
     )
+
+
+def _refuse_other_tasks(state: State, known: list[str]) -> None:
+    """Rows of a table of task embeddings belong to certain tasks."""
+    if state.tasks != known:
+        others = sorted(set(state.tasks) ^ set(known)) or state.tasks
+        raise UserError(
+            f"the checkpoint has embeddings of known tasks that are not those of this dataset: they differ in "
+            f"'{others[0]}'; use the dataset that it was trained on"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,8 @@ class Experiment:
     def train(self, state: State) -> None:
         """Meta-train from ``state`` on, which is moved along."""
         engine, metric = self.settings.engine, self.dataset.kind("val").metric
-        with TrainingLog(self.board, metric, engine.steps, state.step, engine.log_every) as log:
+        sequence = engine.order == "sequential"
+        with TrainingLog(self.board, metric, engine.steps, state.step, engine.log_every, sequence) as log:
             Training(
                 learner=self.learner,
                 dataset=self.dataset,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
-from metarun.embeddings.base import Seen
+from metarun.embeddings.base import Embedding, Seen
 from metarun.hypernets.base import Hypernet
 from metarun.kinds import TaskKind
 from metarun.models.base import Parameters, TaskModel
@@ -31,7 +31,7 @@ class Learner:
 
     model: TaskModel
     training_kind: TaskKind
-    embedding: nn.Module
+    embedding: Embedding
     hypernet: Hypernet
     algorithm: Algorithm
     penalties: Penalties
@@ -45,6 +45,11 @@ class Learner:
             "hypernet": _parameters(self.hypernet),
             "algorithm": self.algorithm.parameters(theta),
         }
+
+    def learned(self, phi: MetaParameters) -> MetaParameters:
+        """φ without what settings hold at its start."""
+        free = {name: tensor for name, tensor in phi["embedding"].items() if name not in self.embedding.held}
+        return {**phi, "embedding": free, "algorithm": {} if self.algorithm.held else phi["algorithm"]}
 
     def seen(self, task: Task) -> Seen:
         """What the embedding may look at."""
@@ -84,7 +89,8 @@ class Learner:
         outcome = self.algorithm.objective(model, phi["algorithm"], start, task, draws)
         metrics = model.kind.metrics(outcome.prediction.detach(), task.query.y, task.query.real)
         objective = outcome.objective
-        for name, (weight, term) in self.penalties.terms(phi, embedding, start, outcome.adapted).items():
+        learned = self.learned(phi)
+        for name, (weight, term) in self.penalties.terms(learned, embedding, start, outcome.adapted).items():
             objective = objective + weight * term
             metrics[f"omega/{name}"] = term.detach()
         return objective, metrics

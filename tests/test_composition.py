@@ -58,7 +58,7 @@ def test_two_steps_of_every_composition(hypernet: str, embedding: str, algorithm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("hypernet", "embedding"), zip(HYPERNETS, EMBEDDINGS, strict=True))
+@pytest.mark.parametrize(("hypernet", "embedding"), list(zip(HYPERNETS, EMBEDDINGS, strict=True)))
 def test_compiled_equals_eager(hypernet: str, embedding: str) -> None:
     dataset, model = PROBLEMS["regression"]
     learner, phi = build(dataset, f"hypernet={hypernet}", f"embedding={embedding}", *model, inner_lr=0.02)
@@ -80,6 +80,9 @@ def test_compiled_equals_eager(hypernet: str, embedding: str) -> None:
         (("regulariser.embedding=0.1",), "embedding=support"),
         (("regulariser.proximal=0.1", "algorithm.inner_steps=0"), "inner steps"),
         (("regulariser.l2=0.1", "algorithm=scratch"), "learns nothing"),
+        (("regulariser.proximal=0.1", "algorithm.order=1"), "algorithm.order=2"),
+        (("regulariser.proximal=0.1", "algorithm=reptile"), "algorithm.order=2"),
+        (("engine.order=sequential", "dataset=polynomials", "algorithm=scratch"), "learns nothing"),
         (("engine.order=sequential",), "groups"),
         (("engine.order=sequential", "dataset=polynomials", "engine.steps=2"), "3 groups"),
         (("engine.order=sequential", "dataset=polynomials", "regulariser.output=0.1"), "hypernet=full"),

@@ -39,6 +39,16 @@ class Algorithm:
     needs_head: ClassVar[bool] = True
     """Whether the task model ends in a layer with one output per class or target; else it makes features."""
 
+    @property
+    def second_order(self) -> bool:
+        """Whether the outer gradient flows through the inner gradients."""
+        return False
+
+    @property
+    def held(self) -> bool:
+        """Whether its own meta-parameters stay at their start."""
+        return False
+
     def parameters(self, theta: Parameters) -> Parameters:
         """Its own meta-parameters at the start, for a task model with parameters like ``theta``."""
         return {}

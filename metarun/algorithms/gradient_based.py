@@ -27,11 +27,6 @@ class GradientBased(Algorithm):
     inner_optimiser: InnerOptimiser
     minibatch: int | None = number(least=1)
 
-    @property
-    def second_order(self) -> bool:
-        """Whether the outer gradient flows through the inner gradients."""
-        return False
-
     def steps(self, testing: bool) -> int:
         return self.inner_steps
 

@@ -26,6 +26,10 @@ class MetaSGD(Unrolled):
                 f"algorithm.inner_lr_range={self.inner_lr_range}: give two positive numbers, the smaller first"
             )
 
+    @property
+    def held(self) -> bool:
+        return not self.learn_inner_lr
+
     def parameters(self, theta: Parameters) -> Parameters:
         low, high = self.inner_lr_range
         return {n: low + (high - low) * torch.rand_like(t) for n, t in theta.items() if self.adapts(n)}

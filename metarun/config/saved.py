@@ -1,7 +1,7 @@
 """A saved run as the base of a new command: its configuration, put in front of what the user typed."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +75,27 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override]) ->
         raise UserError(f"resume={path}: not a run's folder: it has no {CONFIG}")
     if not (folder / CHECKPOINTS / "last.pt").is_file():
         raise UserError(f"resume={path}: the run had saved no state yet; start it anew")
+    saved = _read(folder / CONFIG)
     others = [name for name in map(_name, parsed) if not _goes_with_resume(name)]
     if others:
         raise UserError(
             f"resume={path}: a resumed run keeps its settings; only engine.steps may be given (not {', '.join(others)})"
         )
+    if "engine.steps" in map(_name, parsed) and _sequential(saved):
+        raise UserError(
+            f"resume={path}: engine.steps does not go with a sequence, whose groups share the steps; start a longer one "
+            "anew"
+        )
     return [
-        *_as_overrides(_read(folder / CONFIG), (), str(folder / CONFIG)),
+        *_as_overrides(saved, {}, str(folder / CONFIG)),
         *overrides,
         f"hydra.run.dir={quoted(path)}",
     ]
+
+
+def _sequential(config: Any) -> bool:
+    engine = config.get("engine") if isinstance(config, dict) else None
+    return isinstance(engine, dict) and engine.get("order") == "sequential"
 
 
 def _goes_with_resume(name: str) -> bool:
@@ -92,7 +103,7 @@ def _goes_with_resume(name: str) -> bool:
 
 
 def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override]) -> list[str]:
-    names = [_name(override) for override in parsed]
+    names = {_name(override): override for override in parsed}
     for name in _DECIDE_SPLITS:
         if name in names:
             raise UserError(
@@ -132,10 +143,11 @@ def _inside(file: Path) -> Any:
     return state.get("config") if isinstance(state, dict) else None
 
 
-def _as_overrides(config: Any, replaced: Collection[str], source: str) -> list[str]:
+def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str) -> list[str]:
     """A saved configuration as overrides; a group in ``replaced`` is left out, for the user chose it anew.
 
-    Classes (``_target_``) are never taken from a saved file: the option chosen names its own.
+    Of the same dataset chosen anew, what decides its splits is kept. Classes (``_target_``) are never taken from a
+    saved file: the option chosen names its own.
     """
     if not isinstance(config, dict) or not isinstance(config.get("choices"), dict):
         raise UserError(f"{source}: not the configuration of a metarun run")
@@ -146,6 +158,8 @@ def _as_overrides(config: Any, replaced: Collection[str], source: str) -> list[s
             raise UserError(f"{source}: not the configuration of a metarun run: it has no {group}")
         if group not in replaced:
             texts += [f"{group}={option}", *_leaves(group, node, source)]
+        elif replaced[group].value() == option:
+            texts += [text for text in _leaves(group, node, source) if text.partition("=")[0] in _DECIDE_SPLITS]
     return [*texts, f"seed={_value(config.get('seed'), source)}"]
 
 

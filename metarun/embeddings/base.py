@@ -26,12 +26,15 @@ class Seen(NamedTuple):
     descriptor: Tensor
 
 
-class Embedding(Protocol):
-    """A built embedding: an `nn.Module` that is called so."""
+class Embedding(nn.Module):
+    """A built embedding: called for one task."""
 
-    def __call__(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+    held: frozenset[str] = frozenset()
+    """Names of its parameters that stay at their start."""
+
+    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
         """e_t ``[size]``. ``testing``: whether φ is frozen and the task may be new."""
-        ...
+        raise NotImplementedError
 
 
 class EmbeddingConfig(Protocol):
@@ -41,7 +44,9 @@ class EmbeddingConfig(Protocol):
     """Length of e_t; 0 for none."""
     reads_labels: bool
     """Whether it looks at labels, so that training tasks must have as many classes as test tasks."""
+    knows_tasks: bool
+    """Whether it keeps something of each known task, so that a checkpoint serves no others."""
 
-    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
-        """An `Embedding` for the tasks of a dataset and a task model. Raises `UserError` where it makes no sense."""
+    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
+        """An embedding for the tasks of a dataset and a task model. Raises `UserError` where it makes no sense."""
         ...

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from metarun.config.fields import number
 from metarun.datasets.base import Dataset
-from metarun.embeddings.base import Fit, Seen
+from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.errors import UserError
 from metarun.models.base import TaskModel
 
@@ -16,8 +16,9 @@ class DescriptorEmbedding:
     size: int = number(least=1, most=1_000_000)
     hidden: int = number(least=1, most=1_000_000)
     reads_labels = False
+    knows_tasks = False
 
-    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
+    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
         if not dataset.descriptor_size:
             raise UserError(
                 f"embedding=descriptor: dataset={dataset.name} gives no features of a task; use embedding=support, "
@@ -26,7 +27,7 @@ class DescriptorEmbedding:
         return DescriptorEncoder(self, dataset.descriptor_size)
 
 
-class DescriptorEncoder(nn.Module):
+class DescriptorEncoder(Embedding):
     def __init__(self, config: DescriptorEmbedding, features: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(

@@ -15,7 +15,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 
 from metarun.config.fields import number
 from metarun.datasets.base import Dataset
-from metarun.embeddings.base import Fit, Seen
+from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.embeddings.probe import probe_of
 from metarun.kinds import Classification, TaskKind
 from metarun.models.base import Parameters, TaskModel
@@ -40,18 +40,21 @@ class FisherEmbedding:
     head_lr: float = number(above=0, below=1)
     learn_probe: bool
     reads_labels = True
+    knows_tasks = False
 
-    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
+    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
         return FisherEncoder(self, model)
 
 
-class FisherEncoder(nn.Module):
+class FisherEncoder(Embedding):
     def __init__(self, config: FisherEmbedding, model: TaskModel) -> None:
         super().__init__()
         self.kind, self.steps, self.rate = model.kind, config.head_steps, config.head_lr
         self.learn_probe = config.learn_probe
         self.probe = probe_of(model.network)
         units = sum(len(parameter) for parameter in self.probe.parameters())
+        if not config.learn_probe:
+            self.held = frozenset(f"probe.{name}" for name, _ in self.probe.named_parameters())
         self.whole = nn.Linear(units + 1, config.size)
 
     def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:

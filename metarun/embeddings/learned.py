@@ -12,7 +12,7 @@ from torch.func import grad
 from metarun.algorithms.inner_optimiser import InnerOptimiser, OptimiserState
 from metarun.config.fields import number
 from metarun.datasets.base import Dataset
-from metarun.embeddings.base import Fit, Seen
+from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.errors import UserError
 from metarun.models.base import TaskModel
 
@@ -23,8 +23,9 @@ class LearnedEmbedding:
     fit_steps: int = number(least=0)
     fit_lr: float = number(above=0)
     reads_labels = False
+    knows_tasks = True
 
-    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
+    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
         if not dataset.known_tasks:
             raise UserError(
                 f"embedding=learned: needs tasks that come again, and those of dataset={dataset.name} are sampled "
@@ -33,7 +34,7 @@ class LearnedEmbedding:
         return Table(self, dataset.known_tasks)
 
 
-class Table(nn.Module):
+class Table(Embedding):
     def __init__(self, config: LearnedEmbedding, tasks: int) -> None:
         super().__init__()
         self.steps, self.rate = config.fit_steps, config.fit_lr

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from metarun.datasets.base import Dataset
-from metarun.embeddings.base import Fit, Seen
+from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.models.base import TaskModel
 
 
@@ -13,11 +13,12 @@ from metarun.models.base import TaskModel
 class NoEmbedding:
     size = 0
     reads_labels = False
+    knows_tasks = False
 
-    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
+    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
         return Nothing()
 
 
-class Nothing(nn.Module):
+class Nothing(Embedding):
     def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
         return seen.support.x.new_zeros(0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metarun.config.fields import choice, number
 from metarun.datasets.base import Dataset
-from metarun.embeddings.base import Fit, Seen
+from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.embeddings.pooling import Attention, Mean
 from metarun.errors import UserError
 from metarun.models.base import TaskModel
@@ -24,8 +24,9 @@ class SupportEmbedding:
     pooling: str = choice("mean", "attention")
     heads: int = number(least=1, most=1_000_000)
     reads_labels = True
+    knows_tasks = False
 
-    def build(self, dataset: Dataset, model: TaskModel) -> nn.Module:
+    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
         if self.pooling == "attention" and self.hidden % self.heads:
             raise UserError(
                 f"embedding.heads={self.heads}: the heads share embedding.hidden={self.hidden} evenly; "
@@ -34,7 +35,7 @@ class SupportEmbedding:
         return SetEncoder(self, dataset.input_shape, model.kind.outputs)
 
 
-class SetEncoder(nn.Module):
+class SetEncoder(Embedding):
     def __init__(self, config: SupportEmbedding, input_shape: tuple[int, ...], label_size: int) -> None:
         super().__init__()
         hidden, images = config.hidden, len(input_shape) == 3

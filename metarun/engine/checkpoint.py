@@ -9,7 +9,6 @@ import torch
 
 from metarun.errors import UserError
 from metarun.learner import MetaParameters
-from metarun.regularisers.output import Memory
 
 FORMAT = 2
 
@@ -26,9 +25,10 @@ class Best:
 class State:
     """Everything that changes during meta-training.
 
-    step: meta-updates done. decisions: choices that change rounding, made once for a run. memory: what a sequence
-    remembers of the groups behind. forgetting: a row for each group learned, the metric on every group. seconds: spent
-    in meta-training so far; measured_steps and measured_seconds: those of them that count for the speed.
+    step: meta-updates done. decisions: choices that change rounding, made once for a run. tasks: names of the known
+    tasks, where φ has something of each. kept: φ* of a sequence with the output regulariser, else empty. forgetting: a
+    row for each group learned, the metric on every group. seconds: spent in meta-training so far; measured_steps and
+    measured_seconds: those of them that count for the speed.
     """
 
     step: int
@@ -36,7 +36,8 @@ class State:
     optimiser: dict[str, Any]
     best: Best | None
     decisions: dict[str, Any]
-    memory: Memory = field(default_factory=Memory)
+    tasks: list[str] = field(default_factory=list)
+    kept: MetaParameters = field(default_factory=dict)
     forgetting: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
     measured_steps: int = 0
@@ -54,11 +55,7 @@ def save(path: Path, state: State, config: dict[str, Any]) -> None:
     content = {
         "format": FORMAT,
         "config": config,
-        "state": {
-            **vars(state),
-            "best": asdict(state.best) if state.best else None,
-            "memory": vars(state.memory),
-        },
+        "state": {**vars(state), "best": asdict(state.best) if state.best else None},
     }
     try:
         with temporary.open("wb") as file:
@@ -82,12 +79,27 @@ def load(path: Path, like: MetaParameters, device: torch.device) -> State:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: not a checkpoint of this version of metarun (format {FORMAT})")
     try:
-        best, memory = content["state"].pop("best"), content["state"].pop("memory")
-        state = State(best=Best(**best) if best else None, memory=Memory(**memory), **content["state"])
+        best = content["state"].pop("best")
+        state = State(best=Best(**best) if best else None, **content["state"])
         _refuse_others(path, state.phi, like)
-    except (KeyError, TypeError, AttributeError) as error:
+        if state.kept:
+            _refuse_others(path, state.kept, like)
+        _refuse_nonsense(path, state)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path}: a broken checkpoint ({error})") from error
     return state
+
+
+def _refuse_nonsense(path: Path, state: State) -> None:
+    """Values that no run saves. Raises `UserError`, `TypeError` or `ValueError`."""
+    if not all(tensor.isfinite().all() for group in state.phi.values() for tensor in group.values()):
+        raise UserError(f"{path}: holds parameters that are not finite; nothing can be done with them")
+    if type(state.step) is not int or state.step < 0 or type(state.decisions["threads"]) is not int:
+        raise ValueError("step or decisions")
+    if not all(isinstance(value, float) for row in state.forgetting for value in row):
+        raise ValueError("forgetting")
+    if len({len(row) for row in state.forgetting}) > 1 or not all(isinstance(name, str) for name in state.tasks):
+        raise ValueError("forgetting or tasks")
 
 
 def _refuse_others(path: Path, phi: MetaParameters, like: MetaParameters) -> None:

@@ -2,14 +2,12 @@
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Learned
@@ -62,12 +60,15 @@ class Training:
         state, settings = self.state, self.settings
         optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
         if state.optimiser:
-            optimiser.load_state_dict(state.optimiser)
+            try:
+                optimiser.load_state_dict(state.optimiser)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UserError(f"{last_file(self.folder)}: a broken checkpoint (optimiser)") from error
         if not state.step:
             self._save(optimiser)  # so that a run killed before its first checkpoint can be resumed
         meta_gradient = self._meta_gradient()
         sequence = self._sequence()
-        kept = OutputRegulariser(self.learner, state.memory)
+        behind = self._behind()
         warm = state.step + WARM_UP
         while state.step < settings.steps:
             started = time.perf_counter()
@@ -78,8 +79,8 @@ class Training:
             batch = self.dataset.sample("train", state.step, settings.meta_batch_size, group)
             gradient, metrics = meta_gradient(state.phi, batch)
             lr = algorithm.outer.lr_at(state.step, settings.steps)
-            if state.memory.embeddings:
-                gradient, metrics["omega/output"] = self._held(kept, optimiser, gradient, lr)
+            if behind is not None:
+                gradient, metrics["omega/output"] = self._held(behind, optimiser, gradient, lr)
             sound = all(figure.isfinite() for figure in metrics.values())
             norm = optimiser.step(gradient, lr) if sound else None
             if norm is None or not norm.isfinite():
@@ -95,8 +96,8 @@ class Training:
             self.log.step(state.step, metrics, lr, norm, state.speed(settings.meta_batch_size))
             last = state.step == settings.steps
             if group is not None and (last or sequence.begins(state.step)):
-                self._close(group)
-                kept = OutputRegulariser(self.learner, state.memory)
+                self._close()
+                behind = self._behind()
             if last or state.step % settings.val_every == 0:
                 self._validate()
             state.seconds += time.perf_counter() - started
@@ -112,26 +113,29 @@ class Training:
         return Sequence(groups, self.settings.steps)
 
     def _held(
-        self, kept: OutputRegulariser, optimiser: OuterOptimiser, gradient: MetaParameters, lr: float
+        self, behind: OutputRegulariser, optimiser: OuterOptimiser, gradient: MetaParameters, lr: float
     ) -> tuple[MetaParameters, Tensor]:
         """The gradient with that of the output regulariser at the candidate step, and the regulariser."""
-        pull, change = kept(optimiser.candidate(gradient, lr))
+        pull, change = behind(optimiser.candidate(gradient, lr))
         weight = self.learner.penalties.output
         return tree_map(lambda own, other: own + weight * other, gradient, pull), change
 
-    def _close(self, group: int) -> None:
-        """After the last step of a group: measure every group, and keep what the output regulariser holds on to."""
-        state, penalties = self.state, self.learner.penalties
-        chunk = self.settings.task_chunk
-        row = by_group(self.learner, state.phi, self.dataset, self.settings.val_episodes, chunk)
+    def _close(self) -> None:
+        """After the last step of a group: measure every group, and keep φ where the output regulariser asks for it."""
+        state, settings = self.state, self.settings
+        row = by_group(self.learner, state.phi, self.dataset, settings.val_episodes, settings.task_chunk)
         state.forgetting.append(row)
         self.log.learned(state.step, self.dataset, state.forgetting)
-        if penalties.output:
-            tasks = self.dataset.sample("train", 0, penalties.remember, group)
-            with torch.no_grad():
-                embeddings = vmap(partial(self.learner.embed, testing=False), in_dims=(None, 0))(state.phi, tasks)
-            state.memory.embeddings.append(embeddings)
-            state.memory.phi = tree_map(torch.clone, state.phi)
+        if self.learner.penalties.output:
+            state.kept = tree_map(torch.clone, state.phi)
+
+    def _behind(self) -> OutputRegulariser | None:
+        """The output regulariser for the groups behind, if it is wanted and there are any."""
+        if not self.state.kept:
+            return None
+        count = self.learner.penalties.remember
+        behind = [self.dataset.sample("train", 0, count, group) for group in range(len(self.state.forgetting))]
+        return OutputRegulariser(self.learner, self.state.kept, behind, self.settings.task_chunk)
 
     def _meta_gradient(self) -> MetaGradient:
         chunk, decisions = self.settings.task_chunk, self.state.decisions

@@ -1,45 +1,48 @@
 """The output regulariser against forgetting (von Oswald et al. 2020, "Continual learning with hypernetworks", eq. 2).
 
-Before each group of tasks but the first, φ is kept as φ*, with embeddings e of tasks of the groups behind. While the
-group is learned, what the hypernetwork makes for those embeddings shall stay what it was:
+Before each group of tasks but the first, φ is kept as φ*. While the group is learned, the starts that tasks of the
+groups behind get shall stay what they were:
 
-    Ω = mean over groups behind of mean over their e of ‖f(φ*, e) - f(φ + Δφ, e)‖²
+    Ω = mean over groups behind of mean over some tasks t of each of ‖θ_t⁰(φ*) - θ_t⁰(φ + Δφ)‖²
 
-where Δφ is the step that the loss alone would take, held constant.
+where Δφ is the step that the loss alone would take, held constant. The paper's e_t are rows of a table, which stay as
+they are; here whatever makes e_t is held on to as well.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from metarun.learner import Learner, MetaParameters
+from metarun.models.base import Parameters
 from metarun.regularisers.penalties import squares
-
-
-@dataclass
-class Memory:
-    """Kept of the groups behind: φ* and, for each group, embeddings ``[tasks, size]``. Part of a run's state."""
-
-    phi: MetaParameters = field(default_factory=dict)
-    embeddings: list[Tensor] = field(default_factory=list)
+from metarun.tasks import TaskBatch
 
 
 class OutputRegulariser:
-    """Ω and its gradient; one object serves one group, for it keeps what φ* made."""
+    """Ω and its gradient; one object serves one group, for it keeps what φ* made of tasks of each group behind.
 
-    def __init__(self, learner: Learner, memory: Memory) -> None:
-        generate = vmap(learner.generated, in_dims=(None, 0))
+    chunk: tasks computed at once; ``None``: all.
+    """
+
+    def __init__(
+        self, learner: Learner, kept: MetaParameters, behind: Sequence[TaskBatch], chunk: int | None = None
+    ) -> None:
+        def started(phi: MetaParameters, task: TaskBatch) -> Parameters:
+            return learner.start(phi, task, testing=False)
+
+        starts = vmap(started, in_dims=(None, 0), chunk_size=chunk)
         with torch.no_grad():
-            kept = [(embeddings, generate(memory.phi, embeddings)) for embeddings in memory.embeddings]
+            wanted = [starts(kept, tasks) for tasks in behind]
 
         def change(phi: MetaParameters) -> Tensor:
-            total = torch.zeros(())
-            for embeddings, wanted in kept:
-                made = generate(phi, embeddings)
-                total = total + squares({n: made[n] - wanted[n] for n in made}) / len(embeddings) / len(kept)
-            return total
+            parts = []
+            for tasks, old in zip(behind, wanted, strict=True):
+                new = starts(phi, tasks)
+                parts.append(squares({name: new[name] - old[name] for name in new}) / len(tasks.number))
+            return torch.stack(parts).mean()
 
         self._change = grad_and_value(change)
 

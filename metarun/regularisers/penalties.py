@@ -28,12 +28,12 @@ class Penalties:
         return any((self.l2, self.embedding, self.proximal, self.output))
 
     def terms(
-        self, phi: dict[str, Parameters], embedding: Tensor, start: Parameters, adapted: Parameters
+        self, learned: dict[str, Parameters], embedding: Tensor, start: Parameters, adapted: Parameters
     ) -> dict[str, tuple[float, Tensor]]:
-        """The terms that one task has, each with its weight: of φ, e_t ``[size]``, θ_t⁰ and θ'."""
+        """The terms that one task has, each with its weight: of what is learned of φ, e_t ``[size]``, θ_t⁰ and θ'."""
         terms = {}
         if self.l2:
-            terms["l2"] = (self.l2, squares(phi if self.l2_of == "phi" else start))
+            terms["l2"] = (self.l2, squares(learned if self.l2_of == "phi" else start))
         if self.embedding:
             terms["embedding"] = (self.embedding, squares(embedding))
         if self.proximal:

@@ -15,15 +15,19 @@ from metarun.tracking.board import Board
 
 log = logging.getLogger(__name__)
 
+MOST_TOLD = 12
+"""Groups whose figures are told one by one in a line."""
+
 
 class TrainingLog:
     """A context: within, lines of the log stand above the progress bar.
 
     metric: the metric shown. every: meta-updates between logged means of the meta-training metrics.
+    sequence: whether groups are learned one after another, so that no state is the best.
     """
 
-    def __init__(self, board: Board, metric: str, steps: int, begun: int, every: int) -> None:
-        self._board, self._metric, self._steps, self._every = board, metric, steps, every
+    def __init__(self, board: Board, metric: str, steps: int, begun: int, every: int, sequence: bool = False) -> None:
+        self._board, self._metric, self._steps, self._every, self._sequence = board, metric, steps, every, sequence
         self._window: list[dict[str, Tensor]] = []
         self._latest: dict[str, float] = {}
         self._bar = tqdm(desc="meta-train", total=steps, initial=begun, disable=None, unit="step", leave=False)
@@ -55,16 +59,23 @@ class TrainingLog:
         self._latest["val"] = summary["mean"]
         trained = f"meta-train {self._latest[metric]:.4f}  " if metric in self._latest else ""
         speed = f"  {self._latest['tasks/s']:,.0f} tasks/s" if "tasks/s" in self._latest else ""
+        mark = "" if self._sequence else " (best)" if best else "       "
         log.info(
             f"step {step:>{len(f'{self._steps:,}')},} of {self._steps:,}  {metric}  {trained}"
-            f"meta-val {summary['mean']:.4f} ± {summary['ci95']:.4f}{' (best)' if best else '       '}{speed}"
+            f"meta-val {summary['mean']:.4f} ± {summary['ci95']:.4f}{mark}{speed}"
         )
 
     def learned(self, step: int, dataset: Dataset, matrix: list[list[float]]) -> None:
         """After the last meta-update on a group: how well every group is known by now."""
         self._board.forgetting(dataset.groups, matrix, self._metric, step)
-        known = "  ".join(f"{name} {value:.4g}" for name, value in zip(dataset.groups, matrix[-1], strict=True))
-        log.info(f"step {step:,}: learned {dataset.groups[len(matrix) - 1]}; {self._metric} of each group: {known}")
+        group, metric = dataset.groups[len(matrix) - 1], self._metric
+        if len(dataset.groups) > MOST_TOLD:
+            behind = matrix[-1][: len(matrix)]
+            known = f"mean {metric} of the {len(behind)} groups so far {sum(behind) / len(behind):.4g}"
+        else:
+            each = (f"{name} {value:.4g}" for name, value in zip(dataset.groups, matrix[-1], strict=True))
+            known = f"{metric} of each group: {'  '.join(each)}"
+        log.info(f"step {step:,}: learned {group}; {known}")
 
     def __enter__(self) -> "TrainingLog":
         if self._redirect is not None:

@@ -76,7 +76,7 @@ def _selection(settings: Settings, dataset: Dataset) -> str:
 def forgetting(dataset: Dataset, matrix: list[list[float]]) -> dict[str, Any] | None:
     """A sequence's forgetting matrix: row j holds the metric on every group after learning group j.
 
-    ``forgotten`` is, for each group, what its metric changed by from when it was learned to the end.
+    ``forgotten`` is, for each group learned, what its metric changed by from when it was learned to the end.
     """
     if not matrix:
         return None
@@ -86,7 +86,7 @@ def forgetting(dataset: Dataset, matrix: list[list[float]]) -> dict[str, Any] | 
         "measured_on": f"meta-{stream}",
         "groups": list(dataset.groups),
         "matrix": matrix,
-        "forgotten": [last - row[group] for group, (last, row) in enumerate(zip(matrix[-1], matrix, strict=True))],
+        "forgotten": [last - row[group] for group, (last, row) in enumerate(zip(matrix[-1], matrix, strict=False))],
     }
 
 

@@ -33,7 +33,8 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     after = content["meta_test"][metric]
     others = "   ".join(f"{name} {value['mean']:.4f}" for name, value in content["meta_test"].items() if name != metric)
     step = content["train"]["tested_step"]
-    which = f"best checkpoint (step {step:,})" if settings.mode == "train" else f"checkpoint of step {step:,}"
+    best = settings.mode == "train" and settings.engine.order != "sequential"
+    which = f"best checkpoint (step {step:,})" if best else f"checkpoint of step {step:,}"
     log.info(f"meta-test   {after['episodes']:,} episodes, {which}, {settings.engine.mode}")
     log.info(f"            {metric} {after['mean']:.4f} ± {after['ci95']:.4f}   {others}")
     for name, value in content.get("meta_test_pooled", {}).items():

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from builders import CPU, MLP, build, waves
+from builders import CPU, MLP, build, moved, waves
 
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.errors import UserError
-from metarun.regularisers.output import Memory
 
 
 def trained(*overrides: str) -> State:
@@ -32,7 +31,8 @@ def trained(*overrides: str) -> State:
         optimiser=optimiser.state_dict(),
         best=best,
         decisions={"compile": False, "threads": 1},
-        memory=Memory(phi, [torch.rand(3, 2)]),
+        tasks=["one", "two"],
+        kept=moved(phi),
         forgetting=[[0.5, 0.1]],
         seconds=1.5,
         measured_steps=2,
@@ -46,8 +46,8 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     loaded = checkpoint.load(tmp_path / "a" / "last.pt", state.phi, CPU)
     torch.testing.assert_close(loaded.phi, state.phi, rtol=0, atol=0)
     torch.testing.assert_close(loaded.optimiser["state"], state.optimiser["state"], rtol=0, atol=0)
-    torch.testing.assert_close(vars(loaded.memory), vars(state.memory), rtol=0, atol=0)
-    plain = ("step", "best", "decisions", "forgetting", "seconds", "measured_steps", "measured_seconds")
+    torch.testing.assert_close(loaded.kept, state.kept, rtol=0, atol=0)
+    plain = ("step", "tasks", "best", "decisions", "forgetting", "seconds", "measured_steps", "measured_seconds")
     assert {name: getattr(loaded, name) for name in plain} == {name: getattr(state, name) for name in plain}
     assert torch.load(tmp_path / "a" / "last.pt", weights_only=True)["config"] == {"seed": 3}
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["last.pt"]
@@ -134,3 +134,29 @@ def test_tensors_take_the_precision_asked_for(tmp_path: Path) -> None:
     like["theta"] = {name: tensor.float() for name, tensor in like["theta"].items()}
     loaded = checkpoint.load(tmp_path / "last.pt", like, CPU)
     assert {tensor.dtype for tensor in loaded.phi["theta"].values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": "3"}, {"step": -1}, {"decisions": {}}, {"forgetting": [[0.1], [0.1, 0.2]]}, {"forgetting": [["a"]]},
+        {"forgetting": 3}, {"tasks": [1]}, {"kept": {"theta": {}, "embedding": {}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_state_that_no_run_saves_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    state = trained()
+    like = state.phi
+    for name, value in changes.items():
+        setattr(state, name, value)
+    checkpoint.save(tmp_path / "last.pt", state, {})
+    with pytest.raises(UserError, match=r"a broken checkpoint|saved with other parts"):
+        checkpoint.load(tmp_path / "last.pt", like, CPU)
+
+
+def test_parameters_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    state = trained()
+    state.phi["theta"]["head.weight"][0, 0] = float("nan")
+    checkpoint.save(tmp_path / "last.pt", state, {})
+    with pytest.raises(UserError, match="not finite"):
+        checkpoint.load(tmp_path / "last.pt", state.phi, CPU)

@@ -57,16 +57,34 @@ def test_how_far_the_inner_loop_goes() -> None:
 
 @pytest.mark.parametrize("algorithm", ["maml", "reptile"])
 def test_several_at_once_batched_equal_a_loop(algorithm: str) -> None:
-    terms = [f"regulariser.{name}=0.1" for name in ("l2", "embedding", "proximal")]
+    names = {"l2", "embedding"} | ({"proximal"} if algorithm == "maml" else set())
+    terms = [f"regulariser.{name}=0.1" for name in sorted(names)]
     changes = {"inner_steps": 2, "inner_lr": 0.03, "minibatch": None}
     learner, phi = build(waves(), *MLP, *MADE, *terms, f"algorithm={algorithm}", **changes)
     batch, phi = waves().sample("train", 0, 3), moved(phi)
     gradient, metrics = MetaGradient(learner, 2, compiled=False)(phi, batch)
     torch.testing.assert_close((gradient, metrics), looped(learner, phi, batch), rtol=1e-9, atol=1e-9)
-    assert {"omega/l2", "omega/embedding", "omega/proximal"} < metrics.keys()
+    assert {f"omega/{name}" for name in names} < metrics.keys()
     plain, _ = MetaGradient(build(waves(), *MLP, *MADE, f"algorithm={algorithm}", **changes)[0], 2, False)(phi, batch)
     assert not torch.allclose(gradient["theta"]["head.weight"], plain["theta"]["head.weight"])
 
 
 def test_none_by_default() -> None:
     assert not settings().regulariser.any
+
+
+@pytest.mark.parametrize(
+    ("overrides", "group"),
+    [
+        (("embedding=fisher", "embedding.size=4", "hypernet=film", "hypernet.hidden=[6]"), "embedding"),
+        (("algorithm=meta_sgd", "algorithm.learn_inner_lr=false"), "algorithm"),
+    ],
+    ids=["probe", "step sizes"],
+)
+def test_what_settings_hold_is_not_pulled_at(overrides: tuple[str, ...], group: str) -> None:
+    learner, phi = build(waves(), *MLP, *overrides, "regulariser.l2=1", "regulariser.l2_of=phi", inner_steps=1)
+    batch, phi = waves().sample("train", 0, 2), moved(phi)
+    gradient, _ = MetaGradient(learner, None, compiled=False)(phi, batch)
+    held = [name for name in gradient[group] if name.startswith("probe.") or group == "algorithm"]
+    assert held
+    assert not any(gradient[group][name].any() for name in held)
