@@ -21,6 +21,8 @@ def main() -> None:
     if not given.run.is_dir():
         parser.error(f"RUN {given.run}: no such folder")
     events = EventAccumulator(str(given.run), size_guidance={IMAGES: 0}).Reload()
+    if not events.Tags()[IMAGES]:
+        parser.error(f"RUN {given.run}: holds no figures; give the folder of a run that went to its end")
     given.folder.mkdir(parents=True, exist_ok=True)
     for tag in events.Tags()[IMAGES]:
         stage, name = tag.split("/", 1)
