@@ -321,7 +321,7 @@ REFUSED = {
         "engine.transductive=true: only model.normalisation=batch looks at other queries, and it is group; set",
     ),
     "no embedding": (["hypernet=full"], "hypernet=full: needs a task embedding; add embedding=support"),
-    "an embedding for nothing": (["embedding=support"], "embedding=support: nothing uses it; add a hypernetwork, such as hypernet=film"),
+    "an embedding for nothing": (["embedding=support"], "embedding=support: nothing uses it; add a hypernetwork"),
     "labels that the embedding cannot read": (
         ["algorithm=protonet", "dataset.train_ways=7", "hypernet=full", "embedding=support"],
         "dataset.train_ways=7: embedding=support reads labels, so training needs as many ways as testing (5)",
