@@ -472,3 +472,47 @@ def test_task_embeddings_are_left_to_look_at(command: Command) -> None:
     assert figures < set(events.Tags()["images"])
     assert "generated/norm of head.weight" in events.Tags()["scalars"]
     assert (folder / "projector_config.pbtxt").is_file()
+
+
+def test_a_sequence_that_stopped_can_be_tested_but_not_prolonged(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping(monkeypatch, 4, interrupt)
+    assert command(*SEQUENCE, "hydra.run.dir=stopped")[0] == 130
+    config = Path("stopped/config.yaml").read_text()
+    code, _, err = command("resume=stopped", "engine.steps=30")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "engine.steps does not go with a sequence" in err
+    assert Path("stopped/config.yaml").read_text() == config
+    forgetting = json.loads((ran(command, "test", "mode=test", "checkpoint=stopped") / "result.json").read_text())[
+        "forgetting"
+    ]
+    assert len(forgetting["matrix"]) == len(forgetting["forgotten"]) == 1
+    assert command("resume=stopped")[0] == 0
+
+
+def table(path: str, tasks: list[str]) -> None:
+    rows = [f"{task},{x},{x * number}" for number, task in enumerate(tasks) for x in range(8)]
+    Path(path).write_text("\n".join(["task,x,target", *rows]))
+
+
+TABLE = ("dataset=table", "dataset.path=one.csv", "dataset.split=rows", "model=mlp", "model.hidden=[6]", *ENGINE)
+
+
+def test_a_learned_tables_rows_serve_no_other_tasks(command: Command) -> None:
+    table("one.csv", list("abcdef"))
+    table("other.csv", list("abcdeg"))
+    ran(command, "run", *TABLE, "embedding=learned", "hypernet=film", "algorithm.inner_lr=0.01")
+    ran(command, "again", "mode=test", "checkpoint=run")
+    code, _, err = command("mode=test", "checkpoint=run", "dataset.path=other.csv", "hydra.run.dir=other")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "'f'" in err
+
+
+def test_the_same_dataset_chosen_anew_keeps_the_split(command: Command) -> None:
+    table("one.csv", list("abcdef"))
+    ran(command, "run", *TABLE, "algorithm.inner_lr=0.01", "dataset.fractions=[0.4,0.2,0.4]")
+    folder = ran(command, "again", "mode=test", "checkpoint=run", "dataset=table", "dataset.path=one.csv")
+    protocols = [json.loads((f / "result.json").read_text())["protocol"] for f in (Path("run"), folder)]
+    assert protocols[0]["split"] == protocols[1]["split"]
+    assert protocols[0]["fractions"] == protocols[1]["fractions"]

@@ -83,8 +83,7 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override]) ->
         )
     if "engine.steps" in map(_name, parsed) and _sequential(saved):
         raise UserError(
-            f"resume={path}: engine.steps does not go with a sequence, whose groups share the steps; start a longer one "
-            "anew"
+            f"resume={path}: engine.steps does not go with a sequence, whose groups share the steps; start anew"
         )
     return [
         *_as_overrides(saved, {}, str(folder / CONFIG)),
