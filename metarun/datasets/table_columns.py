@@ -1,6 +1,7 @@
 """From a table's columns to numbers: which task a row is of, what is known of it, and what is to be predicted."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,19 +39,17 @@ class TaskRows(NamedTuple):
 def numbered(table: TableFile, task: str, target: str, features: Sequence[str] | None, kind: str) -> TaskRows:
     """The table with these columns as task, target (of this kind) and features (None: all others).
 
-    Tasks and classes are in order of value where all are numbers, else of name. A feature column of words becomes one
-    column of zeros and ones for each word, in order of name. Raises `UserError` for columns that are not there, cells
-    that are empty or not finite, and words where numbers are needed.
+    Tasks and classes are told apart, and in order, by value where all are numbers, else by name. A feature column of
+    words becomes one column of zeros and ones for each word, in order of name. Raises `UserError` for columns that are
+    not there, cells that are empty or not finite, and words where numbers are needed.
     """
     chosen = _chosen(table, task, target, features)
-    task_cells = _complete(table, task)
-    tasks = _sorted(task_cells)
-    number = {name: place for place, name in enumerate(tasks)}
+    tasks, task_of = _told_apart(_complete(table, task))
     columns = [column for name in chosen for column in _feature(table, name)]
     values, ways = _classes(table, target) if kind == "classification" else (_target(table, target), None)
     return TaskRows(
         table.path,
-        np.array([number[cell] for cell in task_cells]),
+        task_of,
         tuple(tasks),
         np.stack([column for _, column in columns], 1),
         tuple(name for name, _ in columns),
@@ -121,12 +120,10 @@ def _target(table: TableFile, name: str) -> NDArray[np.float64]:
 
 
 def _classes(table: TableFile, name: str) -> tuple[NDArray[np.int64], int]:
-    cells = _complete(table, name)
-    classes = _sorted(cells)
+    classes, class_of = _told_apart(_complete(table, name))
     if len(classes) < 2:
-        raise UserError(f"{table.path}: column {quoted(name)} has one class, {quoted(cells[0])}; two are needed")
-    number = {cell: place for place, cell in enumerate(classes)}
-    return np.array([number[cell] for cell in cells]), len(classes)
+        raise UserError(f"{table.path}: column {quoted(name)} has one class, {quoted(classes[0])}; two are needed")
+    return class_of, len(classes)
 
 
 def _complete(table: TableFile, name: str) -> list[str]:
@@ -152,10 +149,28 @@ def _numbers(table: TableFile, name: str, cells: Sequence[str]) -> NDArray[np.fl
     return values
 
 
-def _sorted(cells: Sequence[str]) -> list[str]:
-    """The different cells, by value where all are numbers, else as text."""
-    different = sorted(set(cells))
-    return sorted(different, key=float) if all(map(_is_number, different)) else different
+def _told_apart(cells: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """The different cells in order, and which of them each is: by value where all are numbers, else as text.
+
+    A number that is written in several ways goes by the shortest.
+    """
+    # Long numbers that name a task or a class may differ by less than a float can hold.
+    values = {text: _exact(text) for text in sorted(set(cells), key=lambda text: (len(text), text))}
+    meanings: dict[str, Any] = {text: text for text in values} if None in values.values() else values
+    names: dict[Any, str] = {}
+    for text, meaning in meanings.items():
+        names.setdefault(meaning, text)
+    place = {meaning: number for number, meaning in enumerate(sorted(names))}
+    return [names[meaning] for meaning in place], np.array([place[meanings[cell]] for cell in cells])
+
+
+def _exact(cell: str) -> Decimal | None:
+    """The number that a cell holds, None where it holds a word."""
+    try:
+        float(cell)  # Decimal takes words as well, such as nan7
+        return Decimal(cell)
+    except (ValueError, ArithmeticError):
+        return None
 
 
 def _first_word(cells: Sequence[str]) -> int:

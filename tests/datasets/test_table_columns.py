@@ -36,6 +36,29 @@ def test_tasks_and_classes_are_in_order_of_value_or_else_of_name(tmp_path: Path)
     assert rows_of(tmp_path, "task,x,y", "a,1,10", "b,1,9", kind="classification").target.tolist() == [1, 0]
 
 
+def test_numbers_are_told_apart_by_value_however_they_are_written(tmp_path: Path) -> None:
+    rows = rows_of(
+        tmp_path, "task,x,y", "1.0,1,2.50", "10,1,2.5", "1e1,1,-0", "1,1,0", "01,1,2.5", kind="classification"
+    )
+    assert rows.tasks == ("1", "10")
+    assert rows.task.tolist() == [0, 1, 1, 0, 0]
+    assert rows.task.dtype == np.int64
+    assert rows.target.tolist() == [1, 1, 0, 0, 1]
+    assert rows.ways == 2
+
+
+def test_numbers_that_a_float_cannot_tell_apart_are_different_tasks(tmp_path: Path) -> None:
+    long = [str(2**53 + 1), str(2**53), "1e400", "1e500"]
+    rows = rows_of(tmp_path, "task,x,y", *(f"{name},1,2" for name in long))
+    assert rows.tasks == (long[1], long[0], *long[2:])
+
+
+@pytest.mark.parametrize("word", ["a", "nan7", "1e99999999999999999999"])
+def test_numbers_among_words_are_words(tmp_path: Path, word: str) -> None:
+    rows = rows_of(tmp_path, "task,x,y", "1.0,1,2", "1,1,2", "10,1,2", "9,1,2", f"{word},1,2")
+    assert rows.tasks == tuple(sorted(["1", "1.0", "10", "9", word]))
+
+
 def test_features_are_those_asked_for_in_that_order(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, "task,x,y,z,words", "a,1,2,3,", "b,4,5,6,nan", features=["z", "x"])
     assert rows.names == ("z", "x")
