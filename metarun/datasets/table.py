@@ -76,6 +76,10 @@ class Table:
             target = (target[:, None] - self.target_mean) / self.target_std
         y = _with_padding(torch.from_numpy(target))
         self._y = y.to(device, dtype if rows.ways is None else torch.int64)
+        finite = self._y.square().isfinite()  # the square, since that is what errors become
+        if not finite.all():
+            value = rows.target[division.order][int(finite.byte().argmin())]
+            raise UserError(f"{rows.source}: the target {value:g} is far too large beside meta-training's")
 
         known = self._streams["train"].members.cpu().numpy()
         descriptor = _standardised(constant_within_tasks(rows), np.isin(np.arange(len(rows.tasks)), known))

@@ -332,6 +332,19 @@ def test_a_value_beyond_the_precision_is_refused(tmp_path: Path) -> None:
         load(path, dtype=torch.float32)
 
 
+@pytest.mark.parametrize("value", [1e30, -1e60])
+def test_a_target_beyond_the_precision_is_refused(tmp_path: Path, value: float) -> None:
+    """Of 1e30 the square alone is beyond it."""
+    rows = speaking_rows(SIZES)
+    before = load(speaking(tmp_path, SIZES))
+    rows[real_rows(before, before.sample("test", 0, 1).query)[0][0]][1] = value
+    path = write(tmp_path / "changed.csv", HEADER, rows)
+    assert float(load(path).sample("test", 0, 1).query.y.abs().max()) > 1e25
+    with pytest.raises(UserError) as refusal:
+        load(path, dtype=torch.float32)
+    assert str(refusal.value) == f"{path}: the target {value:g} is far too large beside meta-training's"
+
+
 @pytest.mark.parametrize("group", [-1, 6])
 def test_a_group_or_stream_that_is_none_is_refused(path: Path, group: int) -> None:
     with pytest.raises(ValueError, match="no group"):
