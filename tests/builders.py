@@ -148,6 +148,9 @@ class Blobs:
             uniform(of, self.descriptor_size),
         )
 
+    def distinct(self, stream: str, group: int | None = None) -> None:
+        return
+
     def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
         return {}
 

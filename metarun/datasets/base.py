@@ -53,6 +53,13 @@ class Dataset(Protocol):
         """
         ...
 
+    def distinct(self, stream: str, group: int | None = None) -> int | None:
+        """How many tasks of a stream differ by more than the order of their examples; None: there is no end of them.
+
+        Where there is one, tasks so many numbers apart are the same. ``group``: as given to `sample`.
+        """
+        ...
+
     def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
         """What people may want to know of each task, for a legend: its family, say, and its parameters."""
         ...

@@ -89,6 +89,10 @@ class Episodes:
         support, query = self._examples(stream, rows[:, :shots]), self._examples(stream, rows[:, shots:])
         return batch(support, query, numbers)
 
+    def distinct(self, stream: str, group: int | None = None) -> None:
+        """See `Dataset.distinct`: every episode is drawn anew."""
+        return
+
     def facts(self, stream: str, tasks: TaskBatch, group: int | None = None) -> dict[str, list[str]]:
         """See `Dataset.facts`: the classes' names, in the order of their labels. ``group``: as given to `sample`."""
         names, (classes, _) = self.bank(stream).names, self.choices(stream, tasks.number, group)

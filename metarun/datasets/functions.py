@@ -100,6 +100,10 @@ class Functions(ABC):
         descriptor = self._descriptor(visits, parameters).to(self._dtype)
         return batch(support, query, visits.number, visits.identity, descriptor)
 
+    def distinct(self, stream: str, group: int | None = None) -> None:
+        """See `Dataset.distinct`: every visit has points of its own."""
+        return
+
     def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
         """See `Dataset.facts`."""
         visits = self._visited(stream, tasks)

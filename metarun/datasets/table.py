@@ -110,6 +110,13 @@ class Table:
             self._descriptor[visited],
         )
 
+    def distinct(self, stream: str, group: int | None = None) -> int | None:
+        """See `Dataset.distinct`: an end there is where every visit to a task takes all rows that it may."""
+        self._check(stream, group)
+        if not self._streams[stream].whole:
+            return None
+        return len(self._streams[stream].members) if group is None else 1
+
     def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
         """See `Dataset.facts`: the task's name, and how many rows it has in all."""
         known = self._streams["train"].members[tasks.identity.clamp(min=0)]
@@ -153,18 +160,23 @@ class Table:
 
     def _visited(self, stream: str, numbers: Tensor, group: int | None) -> Tensor:
         """The tasks, int64 ``[T]``."""
+        self._check(stream, group)
         if group is not None:
-            if split_of(stream) != "train" and not self.grouped_test:
-                raise ValueError(f"stream {stream!r} has no groups: its tasks are none of meta-training's")
-            if not 0 <= group < len(self.groups):
-                raise ValueError(f"no group {group}; {self.name} has {len(self.groups)}")
             return self._streams["train"].members[group].expand(len(numbers))
-        split_of(stream)  # a mistyped stream is refused in the words of all datasets
         members = self._streams[stream].members
         if stream != "train":
             return members[numbers % len(members)]
         place = uniform(self._keys(stream, "task", numbers), 1)[:, 0] * len(members)
         return members[place.long()]
+
+    def _check(self, stream: str, group: int | None) -> None:
+        split = split_of(stream)  # a mistyped stream is refused in the words of all datasets
+        if group is None:
+            return
+        if split != "train" and not self.grouped_test:
+            raise ValueError(f"stream {stream!r} has no groups: its tasks are none of meta-training's")
+        if not 0 <= group < len(self.groups):
+            raise ValueError(f"no group {group}; {self.name} has {len(self.groups)}")
 
     def _keys(self, stream: str, purpose: str, numbers: Tensor) -> Tensor:
         return keys(key(self._seed, "dataset", stream, purpose), numbers)

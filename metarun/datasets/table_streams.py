@@ -102,7 +102,8 @@ class Stream:
     """Where a stream's tasks take their examples from.
 
     members: its tasks, int64 ``[m]``. shared: whether both pools are of the same rows, of which the query then gets
-    those that the support left. sizes: shots and queries, None: as many as there are.
+    those that the support left. sizes: shots and queries, None: as many as there are. whole: whether every visit to a
+    task takes all rows of both pools, so that nothing but their order is random.
     """
 
     members: Tensor
@@ -110,6 +111,7 @@ class Stream:
     query: Pool
     shared: bool
     sizes: tuple[int | None, int | None]
+    whole: bool
 
     def draw(self, of: Tensor, tasks: Tensor) -> tuple[Draw, Draw]:
         """Support and query for keys ``[T]`` and tasks ``[T]``, distinct rows in random order."""
@@ -167,7 +169,9 @@ def _stream(
             even=bool((take == take[0]).all()),
         )
 
-    return Stream(torch.from_numpy(members).to(device), pool(0), pool(1), shared, (shots, queries))
+    # Of a shared pool, support and query take a part each.
+    whole = all(bool((take[members] == count[members]).all()) for take, count in zip(takes, counts, strict=True))
+    return Stream(torch.from_numpy(members).to(device), pool(0), pool(1), shared, (shots, queries), whole)
 
 
 def _refuse_shortage(

@@ -151,6 +151,10 @@ def test_episodes_that_do_not_fit_are_refused(shape: tuple[int, ...], message: s
     assert "\n" not in str(refusal.value)
 
 
+def test_there_is_no_end_of_episodes() -> None:
+    assert [speaking_episodes(SHAPE).distinct(stream) for stream in STREAMS] == [None] * len(STREAMS)
+
+
 def test_an_unknown_stream_is_refused() -> None:
     with pytest.raises(ValueError, match="no stream 'meta-test'"):
         speaking_episodes(SHAPE).sample("meta-test", 0, 1)

@@ -90,6 +90,15 @@ def test_points_are_fresh_in_every_stream(name: str) -> None:
     assert len(x.unique()) == len(x) == 4 * 50 * 4
 
 
+@every
+@pytest.mark.parametrize("tasks", [None, 11])
+def test_there_is_no_end_of_tasks(name: str, tasks: int | None) -> None:
+    """Those of known functions differ by their points."""
+    data = load(name, tasks=tasks)
+    groups = (None, *range(len(data.groups)))
+    assert {data.distinct(stream, group) for stream in STREAMS for group in groups} == {None}
+
+
 @drawn
 def test_noise_has_the_standard_deviation_asked_for(name: str) -> None:
     clean, noisy = (load(name, noise=noise).sample("test", 0, 2000) for noise in (0.0, 0.5))

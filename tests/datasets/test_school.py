@@ -56,6 +56,7 @@ def test_a_matlab_file(tmp_path: Path) -> None:
     assert table.input_shape == (27,)
     assert table.feature_names == tuple(f"x{column}" for column in range(27))
     assert table.descriptor_size == 6
+    assert table.distinct("test") == 5
     batch = table.sample("test", 0, 5)
     for school in range(5):
         scores = torch.cat([part.y[school, part.real[school] > 0, 0] for part in (batch.support, batch.query)])
@@ -145,6 +146,7 @@ def test_the_real_data() -> None:
     rows = table.protocol()["rows"]
     assert sum(rows.values()) == 15_362
     assert rows["test"] / 15_362 == pytest.approx(0.25, abs=0.005)
+    assert (table.distinct("test"), table.distinct("val"), table.distinct("train")) == (139, 139, None)
     batch = table.sample("test", 0, 139)
     assert batch.identity.tolist() == list(range(139))
     assert int(batch.support.real.sum() + batch.query.real.sum()) == 15_362

@@ -345,12 +345,57 @@ def test_a_target_beyond_the_precision_is_refused(tmp_path: Path, value: float) 
     assert str(refusal.value) == f"{path}: the target {value:g} is far too large beside meta-training's"
 
 
+def test_where_all_rows_are_taken_tasks_come_again_alike(path: Path) -> None:
+    table = load(path)
+    for stream in ("val", "test"):
+        assert table.distinct(stream) == 6
+        assert table.distinct(stream, 4) == 1
+        first, second = table.sample(stream, 0, 6), table.sample(stream, 1, 6)
+        alone = table.sample(stream, 3, 2, group=4)
+        for part in ("support", "query"):
+            rows = [sorted(held) for held in real_rows(table, getattr(first, part))]
+            assert [sorted(held) for held in real_rows(table, getattr(second, part))] == rows
+            assert [sorted(held) for held in real_rows(table, getattr(alone, part))] == [rows[4]] * 2
+    assert table.distinct("train") is table.distinct("train_eval") is table.distinct("train", 4) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "distinct"),
+    [
+        ({"train_shots": 1, "train_queries": 1}, {"val": 6, "test": 6}),
+        ({"shots": 2}, {"val": None, "test": None}),
+        ({"queries": 1}, {"val": None, "test": None}),
+        ({"split": "tasks"}, {"val": None, "test": None}),
+        ({"split": "tasks", "shots": 2, "queries": 3}, {"val": None, "test": None}),
+    ],
+)
+def test_where_rows_are_drawn_tasks_have_no_end(
+    path: Path, changes: dict[str, Any], distinct: dict[str, int | None]
+) -> None:
+    table = load(path, **changes)
+    assert {stream: table.distinct(stream) for stream in distinct} == distinct
+    assert table.distinct("train") is table.distinct("train_eval") is None
+
+
+def test_as_many_queries_as_rows_leave_nothing_to_chance(tmp_path: Path) -> None:
+    even = speaking(tmp_path, [10] * 4)  # 6 rows for meta-train, 2 for meta-val, 2 for meta-test
+    for queries, distinct in ((2, 4), (1, None)):
+        table = load(even, queries=queries, fractions=[0.6, 0.2, 0.2])
+        assert table.distinct("val") == table.distinct("test") == distinct
+
+
 @pytest.mark.parametrize("group", [-1, 6])
 def test_a_group_or_stream_that_is_none_is_refused(path: Path, group: int) -> None:
     with pytest.raises(ValueError, match="no group"):
         load(path).sample("train", 0, 1, group)
+    with pytest.raises(ValueError, match="no group"):
+        load(path).distinct("test", group)
     with pytest.raises(ValueError, match="no stream 'meta-train'"):
         load(path).sample("meta-train", 0, 1)
+    with pytest.raises(ValueError, match="no stream 'meta-train'"):
+        load(path).distinct("meta-train")
+    with pytest.raises(ValueError, match="stream 'test' has no groups"):
+        load(path, split="tasks").distinct("test", 0)
 
 
 def test_what_it_says_of_itself(path: Path) -> None:
