@@ -19,13 +19,15 @@ class Insight:
 
     embeddings: e_t ``[T, size]``. norms: of every tensor that the hypernetwork makes, its norm in θ_t⁰ ``[T]``.
     attention: weights ``[T, heads, s]`` of the support examples in e_t, or ``None`` where the embedding has no such.
-    labels: of the support examples, ``[T, s, ...]``. facts: what the dataset says of each task, by name.
+    labels: of the support examples, ``[T, s, ...]``; real: which of these are examples, ``[T, s]``, or ``None``: all.
+    facts: what the dataset says of each task, by name.
     """
 
     embeddings: Tensor
     norms: dict[str, Tensor]
     attention: Tensor | None
     labels: Tensor
+    real: Tensor | None
     facts: dict[str, list[str]]
 
 
@@ -44,6 +46,8 @@ def insight(
         if attending is not None:
             own = {f"embedding.{name}": tensor for name, tensor in phi["embedding"].items()}
             seen["attention"] = functional_call(attending, own, (learner.seen(task),))
+        if task.support.real is not None:
+            seen["real"] = task.support.real
         return {"embedding": embedding, "labels": task.support.y, **seen}
 
     parts: list[dict[str, Tensor]] = []
@@ -60,6 +64,7 @@ def insight(
         norms={name.removeprefix("norm "): value for name, value in looked.items() if name.startswith("norm ")},
         attention=looked.get("attention"),
         labels=looked["labels"],
+        real=looked.get("real"),
         facts={name: values[:tasks] for name, values in facts.items()},
     )
 

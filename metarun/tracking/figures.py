@@ -119,16 +119,18 @@ def attention_figure(seen: Insight, tasks: int = 4) -> Figure:
     """
     assert seen.attention is not None
     weights = seen.attention[:tasks]
-    count, heads, examples = weights.shape
+    count, heads, _ = weights.shape
+    real = torch.ones(seen.labels.shape[:2]) if seen.real is None else seen.real
     figure = Figure(figsize=(7, 0.8 + (0.6 + 0.15 * heads) * count), layout="constrained")
     rows = figure.subplots(count, 1, squeeze=False)[:, 0]
     for number, axes in enumerate(rows):
-        labels, order = seen.labels[number].reshape(examples, -1)[:, 0].sort()
-        drawn = weights[number][:, order].numpy()
+        chosen = real[number] > 0
+        labels, order = seen.labels[number][chosen].reshape(int(chosen.sum()), -1)[:, 0].sort()
+        drawn = weights[number][:, chosen][:, order].numpy()
         image = axes.imshow(drawn, aspect="auto", cmap="magma", vmin=0, vmax=float(weights.max()))
         axes.set_xticks([])
-        if examples <= MOST_LABELLED:
-            axes.set_xticks(range(examples), [f"{label:.3g}" for label in labels.tolist()], fontsize=7)
+        if len(labels) <= MOST_LABELLED:
+            axes.set_xticks(range(len(labels)), [f"{label:.3g}" for label in labels.tolist()], fontsize=7)
         axes.set_yticks([])
         axes.set_ylabel("heads", fontsize=8)
         told = "  ".join(fact[number] for fact in seen.facts.values())
