@@ -16,7 +16,7 @@ from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
-from metarun.engine.evaluation import Episodes, evaluate
+from metarun.engine.evaluation import Episodes, episodes_of, evaluate
 from metarun.engine.insight import insight
 from metarun.engine.stopping import StopRequest, listening
 from metarun.engine.training import Training, best_file, last_file
@@ -169,7 +169,8 @@ class Experiment:
     def _episodes(self, phi: MetaParameters, stream: str, whole_curve: bool = False) -> Episodes:
         engine = self.settings.engine
         label = f"meta-{stream.removesuffix('_eval')}"
-        count = engine.val_episodes if stream == "val" else engine.test_episodes
+        asked = engine.val_episodes if stream == "val" else engine.test_episodes
+        count = episodes_of(self.dataset, stream, asked)
         with tqdm(desc=label, total=count, disable=None, leave=False) as bar:
 
             def progress(done: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import nan
 from statistics import NormalDist
 
 import torch
@@ -56,6 +57,11 @@ class Episodes:
         }
 
 
+def episodes_of(dataset: Dataset, stream: str, asked: int, group: int | None = None) -> int:
+    """How many episodes to measure: those asked for, but none that would come again exactly alike."""
+    return min(asked, dataset.distinct(stream, group) or asked)
+
+
 def evaluate(
     learner: Learner,
     phi: MetaParameters,
@@ -69,10 +75,12 @@ def evaluate(
 ) -> Episodes:
     """Adapt to and measure the first ``episodes`` episodes of a stream, ``chunk`` at once; φ stays as it is.
 
+    Fewer where the stream has no more that differ: episodes told twice would only make an interval look narrow.
     A ``whole_curve`` takes a prediction at every inner step, which often costs more than the steps. ``progress`` is
     told how many episodes are done. With ``group`` all tasks are of that group of the dataset's.
     """
     curve = vmap(partial(learner.curve, whole=whole_curve), in_dims=(None, 0, 0))
+    episodes = episodes_of(dataset, stream, episodes, group)
     size = min(chunk or EPISODES_AT_ONCE, episodes)
     parts: list[Curve] = []
     with torch.no_grad():
@@ -89,8 +97,10 @@ def evaluate(
 
 
 def half_width(values: Tensor) -> float:
-    """Half-width of the 95 % Student-t interval for the mean of ``values`` ``[n]``, n >= 2."""
+    """Half-width of the 95 % Student-t interval for the mean of ``values`` ``[n]``; NaN for a single one."""
     n = len(values)
+    if n < 2:
+        return nan
     return student_quantile(n - 1) * values.std().item() / n**0.5
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from metarun import __version__
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import Episodes, episodes_of
 from metarun.engine.insight import Insight
 from metarun.engine.sequence import stream_by_group
 from metarun.kinds import TaskKind
@@ -57,8 +57,8 @@ def protocol(settings: Settings, dataset: Dataset) -> dict[str, Any]:
         "transductive": engine.transductive,
         "normalisation": settings.model.normalisation,
         "inner_steps": settings.algorithm.steps(testing=True),
-        "test_episodes": engine.test_episodes,
-        "val_episodes": engine.val_episodes,
+        "test_episodes": episodes_of(dataset, "test", engine.test_episodes),
+        "val_episodes": episodes_of(dataset, "val", engine.val_episodes),
         "order": engine.order,
         "selection": _selection(settings, dataset),
     }

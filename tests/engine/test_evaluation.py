@@ -1,5 +1,7 @@
 """Fixed episodes and their interval."""
 
+import math
+
 import pytest
 import torch
 from builders import CONV, Blobs, build, task_of
@@ -73,3 +75,18 @@ def test_summary_and_adaptation() -> None:
     adaptation = episodes.adaptation()["mse"]
     assert adaptation["mean"] == curve.mean(0).tolist()
     assert adaptation["ci95"][-1] == summary["ci95"]
+
+
+def test_episodes_that_would_come_again_are_not_counted_twice() -> None:
+    class Few(Blobs):
+        def distinct(self, stream: str, group: int | None = None) -> int | None:
+            return 5
+
+    learner, phi = build(Few(), *CONV)
+    told: list[int] = []
+    assert evaluate(learner, phi, Few(), "test", 40, 4, progress=told.append).count == 5
+    assert told == [4, 5]
+
+
+def test_a_single_episode_has_no_interval() -> None:
+    assert math.isnan(half_width(torch.tensor([0.5])))
