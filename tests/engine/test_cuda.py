@@ -14,20 +14,26 @@ from metarun.learner import Learner, MetaParameters
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
-REGRESSING = [name for name in ALGORITHMS if isinstance(Regression(), algorithm(name).kinds)]
+REGRESSING = [(f"algorithm={name}",) for name in ALGORITHMS if isinstance(Regression(), algorithm(name).kinds)]
+MAKING = [
+    ("hypernet=full", "embedding=support"),
+    ("hypernet=chunked", "embedding=learned", "dataset.tasks=4"),
+    ("hypernet=lowrank", "embedding=descriptor"),
+    ("hypernet=film", "embedding=fisher"),
+]
 
 
-def on(device: torch.device, name: str) -> tuple[Sinusoid, Learner, MetaParameters]:
-    chosen = settings("dataset=sinusoid", *MLP, f"algorithm={name}", "device.precision=float64")
+def on(device: torch.device, overrides: tuple[str, ...]) -> tuple[Sinusoid, Learner, MetaParameters]:
+    chosen = settings("dataset=sinusoid", *MLP, *overrides, "device.precision=float64")
     dataset = chosen.dataset.load(0, device, torch.float64)
     return dataset, *composition.compose(chosen, dataset, device)
 
 
-@pytest.mark.parametrize("name", REGRESSING)
-def test_meta_gradients_and_episodes_agree(name: str) -> None:
+@pytest.mark.parametrize("overrides", [*REGRESSING, *MAKING], ids=" ".join)
+def test_meta_gradients_and_episodes_agree(overrides: tuple[str, ...]) -> None:
     told = []
     for device in (CPU, torch.device("cuda")):
-        dataset, learner, phi = on(device, name)
+        dataset, learner, phi = on(device, overrides)
         gradient: MetaParameters = {}
         if isinstance(learner.algorithm, Learned):
             gradient, _ = MetaGradient(learner, 3, compiled=False)(phi, dataset.sample("train", 0, 7))
