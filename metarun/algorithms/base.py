@@ -20,9 +20,10 @@ Draws = dict[str, Tensor]
 
 
 class Adapted(NamedTuple):
-    """Where the inner loop stands: θ, the inner optimiser's state, the running statistics."""
+    """Where the inner loop stands: θ, where it began, the inner optimiser's state, the running statistics."""
 
     theta: Parameters
+    start: Parameters
     optimiser: OptimiserState
     running: Parameters
 
@@ -70,7 +71,7 @@ class Algorithm:
 
     def begin(self, theta: Parameters) -> Adapted:
         """The inner loop before its first step."""
-        return Adapted(theta, {}, {})
+        return Adapted(theta, theta, {}, {})
 
     def step(
         self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws

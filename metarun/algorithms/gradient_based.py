@@ -38,6 +38,10 @@ class GradientBased(Algorithm):
         """Whether the inner loop moves that parameter."""
         return True
 
+    def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        """What the inner optimiser is given for the gradient of the loss at ``theta``, θ⁰ being ``start``."""
+        return gradient
+
     @abstractmethod
     def rate(self, own: Parameters, name: str) -> float | Tensor:
         """Inner step size of that parameter: a number, or a tensor like it."""
@@ -58,9 +62,10 @@ class GradientBased(Algorithm):
         moving = {n: t for n, t in theta.items() if self.adapts(n)}
         fixed = {n: t for n, t in theta.items() if not self.adapts(n)}
         gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
+        gradient = self.directed(own, gradient, moving, state.start)
         direction, optimiser = self.inner_optimiser.direction(gradient, state.optimiser, number + 1)
         moved = {n: state.theta[n] - self.rate(own, n) * step for n, step in direction.items()}
-        return Adapted({**state.theta, **moved}, optimiser, running)
+        return Adapted({**state.theta, **moved}, state.start, optimiser, running)
 
 
 @dataclass(kw_only=True)

@@ -247,6 +247,8 @@ STEP_SIZES: dict[str, dict[str, Any]] = {
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("reptile", "classification"): {"inner_lr": 0.02, "inner_steps": 4, "test_steps": 10, "test_minibatch": None},
     ("reptile", "regression"): {"inner_lr": 0.01, "test_steps": 10},
+    ("fomaml", "regression"): {"inner_lr": 0.01, "inner_steps": 5},
+    ("imaml", "classification"): {"inner_steps": 8, "proximal": 0.1},
 }
 """Where a method needs other settings than MAML-like ones to learn a small problem within seconds."""
 

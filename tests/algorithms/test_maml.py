@@ -102,3 +102,7 @@ def test_a_support_set_given_twice_adapts_alike() -> None:
     twice = Examples(support.x.repeat(2, 1), support.y.repeat(2, 1))
     once_, twice_ = (learner.algorithm.adapt(learner.model, {}, phi["theta"], s, {}).theta for s in (support, twice))
     torch.testing.assert_close(once_, twice_, rtol=0, atol=1e-12)
+
+
+def test_fomaml_is_maml_of_first_order() -> None:
+    assert algorithm("fomaml") == algorithm("maml", order=1)
