@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from builders import ALGORITHMS
 
 from metarun import __version__
 from metarun.config.settings import GROUPS, Settings
@@ -364,7 +365,7 @@ def test_stopping_a_sweep_stops_it_whole(command: Command, experiment: Experimen
 def test_help_names_groups_options_and_examples(command: Command) -> None:
     code, out, _ = command("--help")
     assert code == 0
-    for text in ("algorithm: anil, maml", "metarun resume=", "seed: 0", "Without arguments"):
+    for text in (f"algorithm: {', '.join(ALGORITHMS)}", "metarun resume=", "seed: 0", "Without arguments"):
         assert text in out
 
 
