@@ -26,12 +26,21 @@ class FunctionsConfig:
     queries: int = number(least=1)
     noise: float = number(least=0)
 
+    @property
+    def known_tasks(self) -> int:
+        """See `Dataset.known_tasks`."""
+        return 0
+
 
 @dataclass(kw_only=True)
 class DrawnFunctionsConfig(FunctionsConfig):
     """Keys shared by those whose functions are drawn at random."""
 
     tasks: int | None = number(least=1)
+
+    @property
+    def known_tasks(self) -> int:
+        return self.tasks or 0
 
 
 class Visits(NamedTuple):
@@ -67,11 +76,10 @@ class Functions(ABC):
         seed: int,
         device: torch.device,
         dtype: torch.dtype,
-        known_tasks: int = 0,
     ) -> None:
+        self._config, self.known_tasks = config, config.known_tasks
         self._shots, self._points, self._noise = config.shots, config.shots + config.queries, config.noise
         self._seed, self._device, self._dtype = seed, device, dtype
-        self.known_tasks = known_tasks
 
     def kind(self, stream: str) -> Regression:
         return Regression()

@@ -49,10 +49,7 @@ class Harmonics(Functions):
 
     name = "harmonics"
     descriptor_size = 6
-
-    def __init__(self, config: HarmonicsConfig, seed: int, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(config, seed, device, dtype, config.tasks or 0)
-        self._config = config
+    _config: HarmonicsConfig
 
     def _parameters(self, visits: Visits) -> Tensor:
         fractions = uniform(self._own(visits, "wave"), 4)

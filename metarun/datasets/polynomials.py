@@ -25,6 +25,10 @@ class PolynomialsConfig(FunctionsConfig):
     polynomials: list[list[float]]
     domains: list[list[float]]
 
+    @property
+    def known_tasks(self) -> int:
+        return len(self.polynomials)
+
     def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> "Polynomials":
         if not self.polynomials or not all(self.polynomials):
             raise UserError(
@@ -45,11 +49,11 @@ class Polynomials(Functions):
     """Known polynomials, each a task and a group. Tasks come in turn, so that every stream visits all equally often."""
 
     name = "polynomials"
+    _config: PolynomialsConfig
     split = "same tasks, points of their own"
 
     def __init__(self, config: PolynomialsConfig, seed: int, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(config, seed, device, dtype, len(config.polynomials))
-        self._config = config
+        super().__init__(config, seed, device, dtype)
         self.groups = tuple(f"task {number}: {written(own)}" for number, own in enumerate(config.polynomials, 1))
         terms = max(map(len, config.polynomials))
         self.descriptor_size = terms

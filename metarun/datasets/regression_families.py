@@ -107,10 +107,10 @@ class RegressionFamilies(Functions):
     """Functions of several families, which are its groups."""
 
     name = "regression_families"
+    _config: RegressionFamiliesConfig
 
     def __init__(self, config: RegressionFamiliesConfig, seed: int, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(config, seed, device, dtype, config.tasks or 0)
-        self._config = config
+        super().__init__(config, seed, device, dtype)
         self.groups = tuple(config.families)
         self.descriptor_size = len(self.groups) + _MOST
         self._families = [FAMILIES[name] for name in self.groups]

@@ -38,10 +38,7 @@ class Sinusoid(Functions):
 
     name = "sinusoid"
     descriptor_size = 2
-
-    def __init__(self, config: SinusoidConfig, seed: int, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(config, seed, device, dtype, config.tasks or 0)
-        self._config = config
+    _config: SinusoidConfig
 
     def _parameters(self, visits: Visits) -> Tensor:
         amplitude, phase = uniform(self._own(visits, "wave"), 2).unbind(-1)

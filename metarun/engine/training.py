@@ -168,8 +168,10 @@ class Training:
         if better:
             state.best = Best(state.step, episodes.summary())
             checkpoint.save(best_file(self.folder), state, self.config)
-        seen = insight(self.learner, state.phi, self.dataset, "val", min(count, EPISODES_AT_ONCE), chunk)
-        self.log.validated(state.step, episodes, kind.metric, better, seen)
+        self.log.validated(state.step, episodes, kind.metric, better)
+        if self.learner.hypernet.made:
+            seen = insight(self.learner, state.phi, self.dataset, "val", min(count, EPISODES_AT_ONCE), chunk)
+            self.log.generated(state.step, seen)
 
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:
         if optimiser is not None:

@@ -51,9 +51,12 @@ class TrainingLog:
             self._latest["tasks/s"] = speed
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in self._latest.items()}, refresh=False)
 
-    def validated(self, step: int, episodes: Episodes, metric: str, best: bool, seen: Insight) -> None:
-        """After a validation at meta-update ``step``; ``seen``: some of its tasks before adaptation."""
+    def generated(self, step: int, seen: Insight) -> None:
+        """What the hypernetwork makes for some meta-val tasks at meta-update ``step``."""
         self._board.generated(seen, step)
+
+    def validated(self, step: int, episodes: Episodes, metric: str, best: bool) -> None:
+        """After a validation at meta-update ``step``."""
         self._board.scalars("meta-val", {name: episodes.mean(name) for name in episodes.curves}, step)
         summary = episodes.summary()[metric]
         self._latest["val"] = summary["mean"]
