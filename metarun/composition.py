@@ -1,39 +1,50 @@
 """From settings and a loaded dataset to a learner, refusing what cannot go together."""
 
 import torch
+from torch import nn
 
 from metarun import counters
 from metarun.algorithms.base import Learned
 from metarun.config.settings import Settings
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Dataset, Problem, problem
 from metarun.engine.evaluation import EPISODES_AT_ONCE
 from metarun.errors import UserError
 from metarun.hypernets.base import Hypernet
 from metarun.hypernets.memory import refuse_if_too_large
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters, TaskModel
+from metarun.models.normalisation import Context
 
 
 def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple[Learner, MetaParameters]:
-    """The learner and its first φ, which depends on the seed alone. Raises `UserError`."""
-    _check(settings, dataset)
-    kind, shape, dtype = dataset.kind("test"), dataset.input_shape, settings.device.dtype
+    """The learner for a dataset's tasks and its first φ, as `assemble`; refuses what this dataset cannot be used for."""
+    posed = problem(dataset)
+    if settings.mode == "train":
+        _check_order(settings, dataset)
+    return assemble(settings, posed, device)
+
+
+def assemble(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
+    """The learner for a problem and its first φ, which depends on the seed alone. Raises `UserError`."""
+    _check(settings, problem)
+    kind, dtype, algorithm = problem.kind, settings.device.dtype, settings.algorithm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(counters.key(settings.seed, "first parameters"))
-        network = settings.model.build(shape, kind.outputs if settings.algorithm.needs_head else None)
+        network = settings.model.build(problem.input_shape, kind.outputs if algorithm.needs_head else None)
         theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
-        model = TaskModel(network, kind, settings.model.normalisation, settings.engine.transductive)
-        embedding = settings.embedding.build(dataset, model)
+        own = algorithm.network(_width(network, problem), problem)
+        model = TaskModel(network, kind, settings.model.normalisation, settings.engine.transductive, own)
+        embedding = settings.embedding.build(problem, model)
         hypernet = _hypernet(settings, theta, device)
         learner = Learner(
+            problem=problem,
             model=model,
-            training_kind=dataset.kind("train"),
             embedding=embedding,
             hypernet=hypernet,
-            algorithm=settings.algorithm,
+            algorithm=algorithm,
             penalties=settings.regulariser,
         )
-        modules = (network, embedding, hypernet)
+        modules = (network, own, embedding, hypernet)
         for module in modules:
             module.to(dtype)
         # What an algorithm sets to a number must be that number in the run's precision.
@@ -44,6 +55,13 @@ def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple
         group: {name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}
         for group, tensors in phi.items()
     }
+
+
+def _width(network: nn.Module, problem: Problem) -> int:
+    """How many numbers a network makes of an example."""
+    with torch.no_grad():
+        width: int = network(torch.zeros(2, *problem.input_shape), Context()).shape[1]
+    return width
 
 
 def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hypernet:
@@ -57,15 +75,15 @@ def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hy
     return settings.hypernet.build(settings.embedding.size, theta)
 
 
-def _check(settings: Settings, dataset: Dataset) -> None:
-    choices, kind, training_kind = settings.plain["choices"], dataset.kind("test"), dataset.kind("train")
+def _check(settings: Settings, problem: Problem) -> None:
+    choices, kind, training_kind = settings.plain["choices"], problem.kind, problem.training_kind
     if not isinstance(kind, settings.algorithm.kinds):
         able = " and ".join(each.__name__.lower() for each in settings.algorithm.kinds)
         raise UserError(
-            f"algorithm={choices['algorithm']}: does {able} only, and dataset={choices['dataset']} is "
-            f"{type(kind).__name__.lower()}; choose another algorithm, such as maml"
+            f"algorithm={choices['algorithm']}: does {able} only{settings.algorithm.because}, and dataset={choices['dataset']} "
+            f"is {type(kind).__name__.lower()}; choose another algorithm, such as maml"
         )
-    settings.algorithm.check(kind, training_kind)
+    settings.algorithm.check(problem)
     if settings.engine.transductive and settings.model.normalisation != "batch":
         raise UserError(
             f"engine.transductive=true: only model.normalisation=batch looks at other queries, and it is "
@@ -85,7 +103,6 @@ def _check(settings: Settings, dataset: Dataset) -> None:
         )
     if settings.mode == "train":
         _check_penalties(settings)
-        _check_order(settings, dataset)
 
 
 def _check_penalties(settings: Settings) -> None:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
+from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Seen
 from metarun.hypernets.base import Hypernet
-from metarun.kinds import TaskKind
 from metarun.models.base import Parameters, TaskModel
 from metarun.regularisers.penalties import Penalties
 from metarun.tasks import Task
@@ -25,12 +25,11 @@ MetaParameters = dict[str, Parameters]
 class Learner:
     """A start, an adaptation and an outer rule.
 
-    model: the task model, for tasks as at meta-test.
-    training_kind: the kind of the meta-training tasks, which may have more ways.
+    problem: what it is built for. model: the task model, for tasks as at meta-test.
     """
 
+    problem: Problem
     model: TaskModel
-    training_kind: TaskKind
     embedding: Embedding
     hypernet: Hypernet
     algorithm: Algorithm
@@ -43,13 +42,14 @@ class Learner:
             "theta": {name: tensor for name, tensor in theta.items() if name in self.hypernet.shared},
             "embedding": _parameters(self.embedding),
             "hypernet": _parameters(self.hypernet),
-            "algorithm": self.algorithm.parameters(theta),
+            "algorithm": {**self.algorithm.parameters(theta, self.problem), **_parameters(self.model.own)},
         }
 
     def learned(self, phi: MetaParameters) -> MetaParameters:
         """φ without what settings hold at its start."""
         free = {name: tensor for name, tensor in phi["embedding"].items() if name not in self.embedding.held}
-        return {**phi, "embedding": free, "algorithm": {} if self.algorithm.held else phi["algorithm"]}
+        own = {name: tensor for name, tensor in phi["algorithm"].items() if not self.algorithm.holds(name)}
+        return {**phi, "embedding": free, "algorithm": own}
 
     def seen(self, task: Task) -> Seen:
         """What the embedding may look at."""
@@ -61,7 +61,7 @@ class Learner:
         support, own = task.support, phi["algorithm"]
 
         def fit(embedding: Tensor) -> Tensor:
-            state = self.algorithm.begin(self.generated(phi, embedding))
+            state = self.algorithm.begin(own, self.generated(phi, embedding))
             prediction = self.algorithm.predict(self.model, own, state, support, support.x, support.real)
             return self.model.kind.loss(prediction, support.y, support.real)
 
@@ -82,7 +82,7 @@ class Learner:
         """
         assert isinstance(self.algorithm, Learned)
         # Training labels may be more than this model's kind knows.
-        model = replace(self.model, kind=self.training_kind)
+        model = replace(self.model, kind=self.problem.training_kind)
         training = replace(self, model=model)
         embedding = training.embed(phi, task, testing=False)
         start = training.generated(phi, embedding)

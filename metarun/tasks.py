@@ -49,6 +49,7 @@ class Task(NamedTuple):
 
     number: identifies it within its stream, a scalar int64. identity: which of the dataset's known tasks it is, a
     scalar int64, -1 where it is none of them. descriptor: what the dataset says of it, ``[features]``, often nothing.
+    classes: which of its stream's classes each label stands for, int64 ``[ways]``; empty where labels have no such.
     """
 
     support: AnyExamples
@@ -56,6 +57,7 @@ class Task(NamedTuple):
     number: Tensor
     identity: Tensor
     descriptor: Tensor
+    classes: Tensor
 
 
 TaskBatch = Task
@@ -70,8 +72,10 @@ def batch(
     number: Tensor,
     identity: Tensor | None = None,
     descriptor: Tensor | None = None,
+    classes: Tensor | None = None,
 ) -> TaskBatch:
-    """Tasks stacked, of which the dataset may know neither identity nor descriptor."""
+    """Tasks stacked, of which the dataset may know neither identity nor descriptor nor classes."""
     unknown = torch.full_like(number, -1) if identity is None else identity
     nothing = support.x.new_zeros(len(number), 0) if descriptor is None else descriptor
-    return TaskBatch(support, query, number, unknown, nothing)
+    unnamed = number.new_zeros(len(number), 0) if classes is None else classes
+    return TaskBatch(support, query, number, unknown, nothing, unnamed)

@@ -15,7 +15,7 @@ from metarun.config.check import check
 from metarun.config.compose import compose, plain
 from metarun.config.settings import Settings
 from metarun.counters import choose, key, keys, uniform
-from metarun.datasets.base import Dataset, split_of
+from metarun.datasets.base import Dataset, Problem, split_of
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.embeddings.none import Nothing
 from metarun.hypernets.none import NoHypernet
@@ -96,7 +96,7 @@ def looped(learner: Learner, phi: MetaParameters, tasks: TaskBatch) -> tuple[Met
     count, metrics = len(tasks.number), []
     for number in range(count):
         task = task_of(tasks, number)
-        draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), testing=False).items()}
+        draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), False, 0.0).items()}
         objective, measured = learner.objective(leaves, task, draws)
         parts = torch.autograd.grad(objective, list(flat.values()), allow_unused=True)
         for (group, n), part in zip(flat, parts, strict=True):
@@ -124,6 +124,7 @@ class Blobs:
         """``known``: so many meta-training tasks have an identity, and all tasks a descriptor."""
         self.ways, self.shots, self.queries, self.noise, self.known_tasks = ways, shots, queries, noise, known
         self.descriptor_size = 2 if known else 0
+        self.training_classes = self.classes
 
     def kind(self, stream: str) -> Classification:
         return Classification(self.ways)
@@ -136,7 +137,8 @@ class Blobs:
         patterns = coarse.repeat_interleave(3, 1).repeat_interleave(3, 2) - 0.5
         noise = uniform(keys(of, torch.tensor(1)), self.ways * each * 144) - 0.5
         shape = (tasks, self.ways, each, *self.input_shape)
-        x = patterns[choose(of, self.classes, self.ways)].view(tasks, self.ways, 1, *self.input_shape)
+        classes = choose(of, self.classes, self.ways)
+        x = patterns[classes].view(tasks, self.ways, 1, *self.input_shape)
         x = x + self.noise * noise.view(shape)
         y = torch.arange(self.ways).view(1, -1, 1).expand(tasks, -1, each)
         support, query = (slice(self.shots), slice(self.shots, None))
@@ -146,6 +148,7 @@ class Blobs:
             numbers,
             numbers % self.known_tasks if self.known_tasks and stream == "train" else None,
             uniform(of, self.descriptor_size),
+            classes,
         )
 
     def distinct(self, stream: str, group: int | None = None) -> None:
@@ -176,10 +179,11 @@ def linear(algorithm: Algorithm, inputs: int = 4) -> tuple[Learner, MetaParamete
     """A learner of linear regression, and its first φ."""
     torch.manual_seed(0)
     model = TaskModel(Linear(inputs), Regression(), "none", transductive=False)
+    problem = Problem("linear", (inputs,), Regression(), Regression(), 0, 0, 0)
     penalties = settings().regulariser
     made = Learner(
+        problem,
         model,
-        Regression(),
         Nothing(),
         NoHypernet().build(0, dict(model.network.named_parameters())),
         algorithm,

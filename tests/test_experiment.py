@@ -331,8 +331,8 @@ REFUSED = {
         "model=conv4 needs images, and this dataset's inputs have shape (1,); use model=mlp",
     ),
     "a range of step sizes": (
-        ["algorithm=meta_sgd", "algorithm.inner_lr_range=[0.2,0.1]"],
-        "algorithm.inner_lr_range=[0.2, 0.1]: give two positive numbers, the smaller first",
+        ["algorithm=meta_sgd", "algorithm.inner_lr=[0.2,0.1]"],
+        "algorithm.inner_lr=[0.2, 0.1]: give one positive number, or two of them, the smaller first",
     ),
 }
 

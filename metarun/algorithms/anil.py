@@ -11,4 +11,4 @@ class ANIL(MAML):
     """MAML whose inner loop moves the last layer only, at training and at test."""
 
     def adapts(self, name: str) -> bool:
-        return name.startswith(HEAD)
+        return super().adapts(name) and name.startswith(HEAD)

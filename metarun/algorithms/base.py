@@ -7,16 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarun.algorithms.inner_optimiser import OptimiserState
 from metarun.algorithms.outer_loop import OuterLoop
-from metarun.kinds import Classification, Regression, TaskKind
+from metarun.datasets.base import Problem
+from metarun.kinds import Classification, Regression
 from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import AnyExamples, Task, TaskBatch
 
 Draws = dict[str, Tensor]
-"""Random choices of one task's inner loop, by name."""
+"""What one task's inner loop is told from outside, by name."""
 
 
 class Adapted(NamedTuple):
@@ -37,6 +38,8 @@ class Algorithm:
 
     kinds: ClassVar[tuple[type, ...]] = (Classification, Regression)
     """Kinds of task that it can learn."""
+    because: ClassVar[str] = ""
+    """Why it can learn no others, as the rest of a sentence: ", since …"."""
     needs_head: ClassVar[bool] = True
     """Whether the task model ends in a layer with one output per class or target; else it makes features."""
 
@@ -45,31 +48,37 @@ class Algorithm:
         """Whether the outer gradient flows through the inner gradients."""
         return False
 
-    @property
-    def held(self) -> bool:
-        """Whether its own meta-parameters stay at their start."""
+    def holds(self, name: str) -> bool:
+        """Whether the meta-parameter of its own of that name stays at its start."""
         return False
 
-    def parameters(self, theta: Parameters) -> Parameters:
+    def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
         """Its own meta-parameters at the start, for a task model with parameters like ``theta``."""
         return {}
+
+    def network(self, features: int, problem: Problem) -> nn.Module:
+        """A network of its own beside the task model, whose parameters are its own meta-parameters as well.
+
+        It is found as `TaskModel.own`. ``features``: the number of outputs of the task model.
+        """
+        return nn.Module()
 
     def steps(self, testing: bool) -> int:
         """Number of inner steps."""
         return 0
 
-    def check(self, kind: TaskKind, training_kind: TaskKind) -> None:
-        """Raise `UserError` where these settings make no sense for tasks of ``kind``, trained on ``training_kind``."""
+    def check(self, problem: Problem) -> None:
+        """Raise `UserError` where these settings make no sense for the problem."""
         return
 
-    def draws(self, tasks: TaskBatch, testing: bool) -> Draws:
-        """Every random choice of the inner loops of T tasks, drawn before batching.
+    def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
+        """What the inner loops of T tasks are told from outside, before batching: random choices, and what is annealed.
 
-        Tensors ``[T, ...]``, pure in the tasks' numbers and sizes.
+        Tensors ``[T, ...]``, pure in the tasks' numbers and sizes, and in ``progress``, the share of meta-training done.
         """
         return {}
 
-    def begin(self, theta: Parameters) -> Adapted:
+    def begin(self, own: Parameters, theta: Parameters) -> Adapted:
         """The inner loop before its first step."""
         return Adapted(theta, theta, {}, {})
 
@@ -90,7 +99,7 @@ class Algorithm:
         visit: Callable[[Adapted], None] | None = None,
     ) -> Adapted:
         """The whole inner loop, from θ⁰. ``visit`` is shown where it stands before and after each step."""
-        state = self.begin(theta)
+        state = self.begin(own, theta)
         if visit is not None:
             visit(state)
         for number in range(self.steps(testing)):
@@ -136,7 +145,10 @@ class Learned(Algorithm):
         The engine averages the objective over tasks and differentiates with respect to φ, through whatever made θ⁰.
         The plain rule is the loss on the queries after adaptation; others override it.
         """
-        state = self.adapt(model, own, theta, task.support, draws)
+        return self.judged(model, own, self.adapt(model, own, theta, task.support, draws), task)
+
+    def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> Outcome:
+        """The loss on the queries where the inner loop stands."""
         prediction = self.predict(model, own, state, task.support, task.query.x, task.query.real)
         return Outcome(model.kind.loss(prediction, task.query.y, task.query.real), state.theta, prediction)
 

@@ -11,4 +11,4 @@ class BOIL(MAML):
     """MAML whose inner loop moves all but the last layer, at training and at test."""
 
     def adapts(self, name: str) -> bool:
-        return not name.startswith(HEAD)
+        return super().adapts(name) and not name.startswith(HEAD)

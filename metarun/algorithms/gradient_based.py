@@ -10,8 +10,8 @@ from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
 from metarun.algorithms.inner_optimiser import InnerOptimiser
 from metarun.algorithms.minibatches import minibatches
 from metarun.config.fields import number
+from metarun.datasets.base import Problem
 from metarun.errors import UserError
-from metarun.kinds import TaskKind
 from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import AnyExamples, TaskBatch
 
@@ -38,15 +38,19 @@ class GradientBased(Algorithm):
         """Whether the inner loop moves that parameter."""
         return True
 
+    def point(self, theta: Parameters, draws: Draws) -> Parameters:
+        """Where the inner gradient is taken: at a detached point, it is a constant to the outer loop (first order)."""
+        return {name: tensor.detach() for name, tensor in theta.items()}
+
     def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
         """What the inner optimiser is given for the gradient of the loss at ``theta``, θ⁰ being ``start``."""
         return gradient
 
     @abstractmethod
-    def rate(self, own: Parameters, name: str) -> float | Tensor:
-        """Inner step size of that parameter: a number, or a tensor like it."""
+    def rate(self, own: Parameters, name: str, step: int) -> float | Tensor:
+        """Step size of that parameter in inner step ``step`` (from 0): a number, or a tensor that goes with it."""
 
-    def draws(self, tasks: TaskBatch, testing: bool) -> Draws:
+    def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
         size = self.examples(testing)
         if size is None:
             return {}
@@ -57,14 +61,13 @@ class GradientBased(Algorithm):
     ) -> Adapted:
         if "minibatches" in draws:
             support = support.rows(draws["minibatches"][number])
-        # First order means that the inner gradient is a constant to the outer loop: taken at a detached point.
-        theta = state.theta if self.second_order else {n: t.detach() for n, t in state.theta.items()}
+        theta = self.point(state.theta, draws)
         moving = {n: t for n, t in theta.items() if self.adapts(n)}
         fixed = {n: t for n, t in theta.items() if not self.adapts(n)}
         gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
         gradient = self.directed(own, gradient, moving, state.start)
         direction, optimiser = self.inner_optimiser.direction(gradient, state.optimiser, number + 1)
-        moved = {n: state.theta[n] - self.rate(own, n) * step for n, step in direction.items()}
+        moved = {n: state.theta[n] - self.rate(own, n, number) * step for n, step in direction.items()}
         return Adapted({**state.theta, **moved}, state.start, optimiser, running)
 
 
@@ -74,7 +77,7 @@ class ConstantRate:
 
     inner_lr: float = number(above=0)
 
-    def rate(self, own: Parameters, name: str) -> float:
+    def rate(self, own: Parameters, name: str, step: int) -> float:
         return self.inner_lr
 
 
@@ -82,11 +85,13 @@ class ConstantRate:
 class LearnedStart(GradientBased, Learned):
     """An inner loop whose start an outer loop learns.
 
-    ``test_steps`` and ``test_minibatch`` hold at validation and test; where they are null, the training values do.
+    ``test_steps`` and ``test_minibatch`` hold at validation and test; where they are null, the training values do. With
+    ``proximal`` λ the inner loss is L_S(θ) + λ/2 ‖θ − θ⁰‖².
     """
 
     test_steps: int | None = number(least=0)
     test_minibatch: int | None = number(least=1)
+    proximal: float = number(least=0)
 
     def steps(self, testing: bool) -> int:
         return self.test_steps if testing and self.test_steps is not None else self.inner_steps
@@ -94,23 +99,15 @@ class LearnedStart(GradientBased, Learned):
     def examples(self, testing: bool) -> int | None:
         return self.test_minibatch if testing and self.test_minibatch is not None else self.minibatch
 
-    def check(self, kind: TaskKind, training_kind: TaskKind) -> None:
-        if kind.outputs != training_kind.outputs:
+    def check(self, problem: Problem) -> None:
+        if problem.kind.outputs != problem.training_kind.outputs:
             raise UserError(
-                f"dataset.train_ways={training_kind.outputs}: this algorithm's model has one output per class, so "
-                f"training needs as many ways as testing ({kind.outputs}); drop train_ways, or use algorithm=protonet"
+                f"dataset.train_ways={problem.training_kind.outputs}: this algorithm's model has one output per class, "
+                f"so training needs as many ways as testing ({problem.kind.outputs}); drop train_ways, or use "
+                "algorithm=protonet"
             )
 
-
-@dataclass(kw_only=True)
-class Unrolled(LearnedStart):
-    """The outer loop differentiates the query loss through the inner loop.
-
-    With ``order=1`` it takes the inner gradients as constants, so that the meta-gradient is ∇L_Q at θ'.
-    """
-
-    order: int = number(least=1, most=2)
-
-    @property
-    def second_order(self) -> bool:
-        return self.order == 2
+    def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        if not self.proximal:
+            return gradient
+        return {name: slope + self.proximal * (theta[name] - start[name]) for name, slope in gradient.items()}

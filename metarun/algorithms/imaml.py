@@ -9,6 +9,7 @@ from metarun.algorithms.base import Draws, Outcome, with_gradient
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
 from metarun.algorithms.solver import conjugate_gradients
 from metarun.config.fields import number
+from metarun.errors import UserError
 from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import Task
 
@@ -17,16 +18,19 @@ from metarun.tasks import Task
 class IMAML(ConstantRate, LearnedStart):
     """Inner steps on L_S(θ) + λ/2 ‖θ − θ⁰‖², and the meta-gradient (I + H/λ)⁻¹ ∇L_Q(θ') (equations 3 and 6).
 
-    H is the Hessian of L_S at θ'. The system is solved by a few steps of conjugate gradients (algorithm 2), with λ +
+    λ is ``proximal``. H is the Hessian of L_S at θ'. The system is solved by a few steps of conjugate gradients (algorithm 2), with λ +
     ``damping`` for λ, as the authors' code has it. Memory does not grow with the number of inner steps.
     """
 
-    proximal: float = number(above=0)
     solver_steps: int = number(least=1)
     damping: float = number(least=0)
 
-    def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
-        return {name: slope + self.proximal * (theta[name] - start[name]) for name, slope in gradient.items()}
+    def __post_init__(self) -> None:
+        if not self.proximal:
+            raise UserError(
+                "algorithm.proximal=0: the implicit gradient is that of an inner loop held near its start; give a "
+                "positive number"
+            )
 
     def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
         start = {name: tensor.detach() for name, tensor in theta.items()}
@@ -34,7 +38,7 @@ class IMAML(ConstantRate, LearnedStart):
         end = {name: tensor.detach() for name, tensor in outcome.adapted.items()}
 
         def query_loss(theta: Parameters) -> Tensor:
-            state = self.begin(theta)
+            state = self.begin(own, theta)
             prediction = self.predict(model, own, state, task.support, task.query.x, task.query.real)
             return model.kind.loss(prediction, task.query.y, task.query.real)
 

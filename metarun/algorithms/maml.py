@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
-from metarun.algorithms.gradient_based import ConstantRate, Unrolled
+from metarun.algorithms.unrolled import Unrolled
 
 
 @dataclass(kw_only=True)
-class MAML(ConstantRate, Unrolled):
-    """θ' = θ − α∇L_S(θ), repeated, and φ ← φ − β∇L_Q(θ') (algorithm 1; ``order=1``: the approximation of 5.2)."""
+class MAML(Unrolled):
+    """θ' = θ − α∇L_S(θ), repeated, and φ ← φ − β∇L_Q(θ') (algorithm 1).
+
+    By its keys it is FOMAML too, Meta-SGD (Li et al. 2017) with a learned step size a parameter, and MAML++ (Antoniou et
+    al. 2019) with step sizes a layer and inner step, losses of several steps, annealed order and per-step normalisation.
+    """

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.maml import MAML
+from metarun.datasets.base import Problem
 from metarun.models.base import Parameters
 
 AXES = ("outputs", "inputs", "places")
@@ -19,8 +20,8 @@ class MetaCurvature(MAML):
     The matrices are part of φ and start at the identity, where it is MAML.
     """
 
-    def parameters(self, theta: Parameters) -> Parameters:
-        return {
+    def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
+        return super().parameters(theta, problem) | {
             f"{name}.{axis}": torch.eye(size, dtype=tensor.dtype)
             for name, tensor in theta.items()
             if self.adapts(name)
@@ -29,6 +30,7 @@ class MetaCurvature(MAML):
         }
 
     def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        gradient = super().directed(own, gradient, theta, start)
         return {name: self._curved(own, name, tensor) for name, tensor in gradient.items()}
 
     def _curved(self, own: Parameters, name: str, gradient: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ class ProtoNet(Learned):
     """Logits are −‖f(x) − c_k‖², c_k the mean feature vector of class k's support examples (equations 1 and 2)."""
 
     kinds: ClassVar[tuple[type, ...]] = (Classification,)
+    because: ClassVar[str] = ", since it takes the mean of each class"
     needs_head: ClassVar[bool] = False
 
     def predict(

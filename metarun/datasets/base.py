@@ -40,6 +40,8 @@ class Dataset(Protocol):
     """How many meta-training tasks come again and again, identified as 0, 1, …; 0: tasks are drawn afresh."""
     descriptor_size: int
     """Features that the dataset gives of a task; 0: none."""
+    training_classes: int
+    """Classes of meta-training, which `Task.classes` numbers; 0: a label means the same in every task."""
     groups: tuple[str, ...]
     """Names of the groups that its tasks fall into, for training on one after another; empty: none."""
     grouped_test: bool
@@ -71,6 +73,36 @@ class Dataset(Protocol):
     def protocol(self) -> dict[str, Any]:
         """Plain values that a result must name to be comparable: ways, shots, queries, splits, rotations."""
         ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a learner is built for: all that it needs to know of a dataset, so that it can be built again without.
+
+    kind: of tasks as at meta-test; training_kind: of meta-training tasks, which may have more ways. The others are as
+    in `Dataset`.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    kind: TaskKind
+    training_kind: TaskKind
+    known_tasks: int
+    descriptor_size: int
+    training_classes: int
+
+
+def problem(dataset: Dataset) -> Problem:
+    """The problem that a dataset's tasks pose."""
+    return Problem(
+        name=dataset.name,
+        input_shape=dataset.input_shape,
+        kind=dataset.kind("test"),
+        training_kind=dataset.kind("train"),
+        known_tasks=dataset.known_tasks,
+        descriptor_size=dataset.descriptor_size,
+        training_classes=dataset.training_classes,
+    )
 
 
 class DatasetConfig(Protocol):

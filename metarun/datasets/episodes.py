@@ -52,6 +52,7 @@ class Episodes:
         _refuse_shortage(shape, banks)
         self.name = name
         self.input_shape = tuple(banks["train"].images.shape[1:])
+        self.training_classes = len(banks["train"].names)
         self._banks = {split: banks[split].to(device) for split in SPLITS}
         self._shape, self._seed, self._device, self._dtype = shape, seed, device, dtype
         self._noun, self._remark, self._facts = noun, remark, dict(facts)
@@ -87,7 +88,7 @@ class Episodes:
         rows = (self.bank(stream).first[classes].unsqueeze(-1) + items).transpose(1, 2)
         shots = self._shape.sizes(stream).shots
         support, query = self._examples(stream, rows[:, :shots]), self._examples(stream, rows[:, shots:])
-        return batch(support, query, numbers)
+        return batch(support, query, numbers, classes=classes)
 
     def distinct(self, stream: str, group: int | None = None) -> None:
         """See `Dataset.distinct`: every episode is drawn anew."""

@@ -67,6 +67,7 @@ class Functions(ABC):
     groups: tuple[str, ...] = ()
     grouped_test = True
     descriptor_size: int
+    training_classes = 0
     split = "separate seeds"
     """How the tasks of the splits differ, for `protocol`."""
 

@@ -91,6 +91,8 @@ class Table:
         self._identity = torch.full((len(rows.tasks),), -1, device=device)
         self._identity[self._streams["train"].members] = torch.arange(len(known), device=device)
 
+    training_classes = 0
+
     def kind(self, stream: str) -> Regression | Classification:
         return Regression() if self._ways is None else Classification(self._ways)
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Problem
 from metarun.models.base import TaskModel
 from metarun.tasks import AnyExamples
 
@@ -47,6 +47,6 @@ class EmbeddingConfig(Protocol):
     knows_tasks: bool
     """Whether it keeps something of each known task, so that a checkpoint serves no others."""
 
-    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
-        """An embedding for the tasks of a dataset and a task model. Raises `UserError` where it makes no sense."""
+    def build(self, problem: Problem, model: TaskModel) -> Embedding:
+        """An embedding for a problem's tasks and a task model. Raises `UserError` where it makes no sense."""
         ...

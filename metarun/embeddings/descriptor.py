@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from metarun.config.fields import number
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.errors import UserError
 from metarun.models.base import TaskModel
@@ -18,13 +18,13 @@ class DescriptorEmbedding:
     reads_labels = False
     knows_tasks = False
 
-    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
-        if not dataset.descriptor_size:
+    def build(self, problem: Problem, model: TaskModel) -> Embedding:
+        if not problem.descriptor_size:
             raise UserError(
-                f"embedding=descriptor: dataset={dataset.name} gives no features of a task; use embedding=support, "
+                f"embedding=descriptor: dataset={problem.name} gives no features of a task; use embedding=support, "
                 "which looks at its support set"
             )
-        return DescriptorEncoder(self, dataset.descriptor_size)
+        return DescriptorEncoder(self, problem.descriptor_size)
 
 
 class DescriptorEncoder(Embedding):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from metarun.config.fields import number
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.embeddings.probe import probe_of
 from metarun.kinds import Classification, TaskKind
@@ -42,7 +42,7 @@ class FisherEmbedding:
     reads_labels = True
     knows_tasks = False
 
-    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
+    def build(self, problem: Problem, model: TaskModel) -> Embedding:
         return FisherEncoder(self, model)
 
 

@@ -11,7 +11,7 @@ from torch.func import grad
 
 from metarun.algorithms.inner_optimiser import InnerOptimiser, OptimiserState
 from metarun.config.fields import number
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.errors import UserError
 from metarun.models.base import TaskModel
@@ -25,13 +25,13 @@ class LearnedEmbedding:
     reads_labels = False
     knows_tasks = True
 
-    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
-        if not dataset.known_tasks:
+    def build(self, problem: Problem, model: TaskModel) -> Embedding:
+        if not problem.known_tasks:
             raise UserError(
-                f"embedding=learned: needs tasks that come again, and those of dataset={dataset.name} are sampled "
+                f"embedding=learned: needs tasks that come again, and those of dataset={problem.name} are sampled "
                 "afresh; add dataset.tasks=N where the dataset has that key, or use embedding=support"
             )
-        return Table(self, dataset.known_tasks)
+        return Table(self, problem.known_tasks)
 
 
 class Table(Embedding):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.models.base import TaskModel
 
@@ -15,7 +15,7 @@ class NoEmbedding:
     reads_labels = False
     knows_tasks = False
 
-    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
+    def build(self, problem: Problem, model: TaskModel) -> Embedding:
         return Nothing()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from metarun.config.fields import choice, number
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.embeddings.pooling import Attention, Mean
 from metarun.errors import UserError
@@ -26,13 +26,13 @@ class SupportEmbedding:
     reads_labels = True
     knows_tasks = False
 
-    def build(self, dataset: Dataset, model: TaskModel) -> Embedding:
+    def build(self, problem: Problem, model: TaskModel) -> Embedding:
         if self.pooling == "attention" and self.hidden % self.heads:
             raise UserError(
                 f"embedding.heads={self.heads}: the heads share embedding.hidden={self.hidden} evenly; "
                 "make it a multiple of the heads"
             )
-        return SetEncoder(self, dataset.input_shape, model.kind.outputs)
+        return SetEncoder(self, problem.input_shape, model.kind.outputs)
 
 
 class SetEncoder(Embedding):

@@ -86,7 +86,7 @@ def evaluate(
     with torch.no_grad():
         for first in range(0, episodes, size):
             tasks = dataset.sample(stream, first // size, size, group)
-            draws = learner.algorithm.draws(tasks, testing=True)
+            draws = learner.algorithm.draws(tasks, testing=True, progress=1.0)
             parts.append(tree_map(lambda values, left=episodes - first: values[:left], curve(phi, tasks, draws)))
             progress(min(first + size, episodes))
     metrics, totals = (

@@ -19,6 +19,7 @@ class MetaGradient:
 
     chunk: tasks computed at once; memory grows with it, the result does not depend on it but for rounding.
     compiled: whether `torch.compile` fuses the whole computation.
+    progress: the share of meta-training done.
     """
 
     def __init__(self, learner: Learner, chunk: int | None, compiled: bool) -> None:
@@ -37,10 +38,10 @@ class MetaGradient:
                 self.gradient, dynamic=False, fullgraph=True, options={"layout_optimization": False}
             )
 
-    def __call__(self, phi: MetaParameters, batch: TaskBatch) -> tuple[MetaParameters, Metrics]:
+    def __call__(self, phi: MetaParameters, batch: TaskBatch, progress: float = 0.0) -> tuple[MetaParameters, Metrics]:
         total: tuple[MetaParameters, Metrics] | None = None
         for tasks in chunks(batch, self.chunk):
-            draws = self.algorithm.draws(tasks, testing=False)
+            draws = self.algorithm.draws(tasks, testing=False, progress=progress)
             gradient, (_, metrics) = self.gradient(phi, tasks, draws)
             part = (gradient, metrics)
             total = part if total is None else tree_map(torch.add, total, part)

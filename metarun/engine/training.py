@@ -77,7 +77,7 @@ class Training:
                 # Else the momentum of groups behind would go on moving what belongs to them alone.
                 optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
             batch = self.dataset.sample("train", state.step, settings.meta_batch_size, group)
-            gradient, metrics = meta_gradient(state.phi, batch)
+            gradient, metrics = meta_gradient(state.phi, batch, state.step / settings.steps)
             lr = algorithm.outer.lr_at(state.step, settings.steps)
             if behind is not None:
                 gradient, metrics["omega/output"] = self._held(behind, optimiser, gradient, lr)

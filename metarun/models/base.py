@@ -1,6 +1,6 @@
 """Task models: networks called with explicit parameters θ, so that every task can have its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -40,12 +40,14 @@ class TaskModel:
     transductive: the queries of a task are normalised by one another, as the first MAML code did; else each query's
         prediction depends on the support set and itself alone.
     normalisation: the network's kind, see `metarun.models.normalisation`.
+    own: what the meta-learner adds, a network called with its own meta-parameters; often empty.
     """
 
     network: nn.Module
     kind: TaskKind
     normalisation: str
     transductive: bool
+    own: nn.Module = field(default_factory=nn.Module)
 
     def support_loss(
         self, moving: Parameters, fixed: Parameters, running: Parameters, support: AnyExamples

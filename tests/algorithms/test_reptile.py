@@ -34,7 +34,7 @@ def plain_loop(
     learner: Learner, theta: Parameters, batch: TaskBatch, optimiser: type[torch.optim.Optimizer], **keys: Any
 ) -> list[Parameters]:
     """Where the inner loops of all tasks end, each with a network and an optimiser of its own."""
-    draws = learner.algorithm.draws(batch, testing=False)
+    draws = learner.algorithm.draws(batch, False, 0.0)
     ends = []
     for number in range(len(batch.number)):
         network = deepcopy(learner.model.network)
@@ -96,7 +96,7 @@ def test_the_inner_optimisers_state_is_born_and_dies_with_the_task() -> None:
     dataset = waves()
     learner, phi = build(dataset, *MLP, "algorithm=reptile", inner_steps=3, minibatch=None)
     task = task_of(dataset.sample("train", 0, 3), 1)
-    assert learner.algorithm.begin(phi["theta"]).optimiser == {}
+    assert learner.algorithm.begin({}, phi["theta"]).optimiser == {}
     first, second = (learner.algorithm.adapt(learner.model, {}, phi["theta"], task.support, {}) for _ in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     # One task's end doesn't depend on which tasks are computed before or beside it.

@@ -77,7 +77,7 @@ def test_none_by_default() -> None:
     ("overrides", "group"),
     [
         (("embedding=fisher", "embedding.size=4", "hypernet=film", "hypernet.hidden=[6]"), "embedding"),
-        (("algorithm=meta_sgd", "algorithm.learn_inner_lr=false"), "algorithm"),
+        (("algorithm=meta_sgd", "algorithm.rates.learned=false"), "algorithm"),
     ],
     ids=["probe", "step sizes"],
 )

@@ -1,0 +1,69 @@
+"""The gradient through a long inner loop in the memory of one step: Chen et al. 2016, "Training deep nets with sublinear
+memory cost", with every inner step a segment.
+
+Automatic differentiation would keep all that every step computed until the way back. Here the way there keeps only where
+the loop stood after each step, and the way back computes one step at a time again. It costs one more pass forward.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.func import vjp
+from torch.utils._pytree import tree_map
+
+from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
+from metarun.models.base import Parameters, TaskModel
+from metarun.tasks import Task
+
+if TYPE_CHECKING:
+    from metarun.algorithms.unrolled import Unrolled
+
+
+def recomputed(
+    algorithm: "Unrolled", model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+) -> Outcome:
+    """As `Unrolled.objective`, to rounding."""
+    steps = algorithm.steps(testing=False)
+    held: Parameters = _detached(own)
+
+    def step(number: int, own: Parameters, state: Adapted) -> Adapted:
+        return algorithm.step(model, own, state, task.support, number, draws)
+
+    def loss(own: Parameters, state: Adapted) -> Tensor:
+        return algorithm.judged(model, own, state, task).objective
+
+    states = [_detached(algorithm.begin(own, theta))]
+    for number in range(steps):
+        states.append(_detached(step(number, held, states[-1])))
+    last = algorithm.judged(model, held, states[-1], task)
+
+    weights = algorithm.step_weights(draws, last.objective)
+    total = torch.zeros_like(last.objective)
+    own_slope, slope = tree_map(torch.zeros_like, (held, states[-1]))
+    for place in range(steps, -1, -1):
+        if place in weights:
+            value, back = _with_pullback(loss, held, states[place])
+            total = total + weights[place] * value
+            own_slope, slope = tree_map(torch.add, (own_slope, slope), back(weights[place]))
+        if place:
+            _, back = _with_pullback(partial(step, place - 1), held, states[place - 1])
+            own_part, slope = back(slope)
+        else:
+            _, back = _with_pullback(algorithm.begin, held, _detached(theta))
+            own_part, slope = back(slope)
+        own_slope = tree_map(torch.add, own_slope, own_part)
+    objective = with_gradient(with_gradient(total, theta, slope), own, own_slope)
+    return Outcome(objective, last.adapted, last.prediction)
+
+
+def _detached(tree: Any) -> Any:
+    return tree_map(torch.detach, tree)
+
+
+def _with_pullback(function: Callable[..., Any], *point: Any) -> tuple[Any, Callable[..., Any]]:
+    """The function's value, and what carries a slope of the value back to one of the point."""
+    value, back, *_ = vjp(function, *point)
+    return value, back

@@ -1,0 +1,33 @@
+"""Per-step normalisation (Antoniou, Edwards & Storkey 2019, "How to train your MAML", section 4, "BNWB").
+
+Every inner step has a gain and a shift of its own in each normalisation layer, learned by the outer loop. They are kept
+as what is added to θ's, so that a start made by a hypernetwork has them too. The paper's running statistics per step
+have nothing to stand for here, since no normalisation of metarun remembers other tasks.
+"""
+
+import torch
+
+from metarun.models.base import NORMS, Parameters
+
+PREFIX = "step."
+"""How the names of these additions begin, among an algorithm's own meta-parameters."""
+
+
+def initial(theta: Parameters, steps: int) -> Parameters:
+    """Zeros: for the start and after each step, ``[steps + 1, channels]`` for each tensor of a normalisation."""
+    norms = {name: tensor for name, tensor in theta.items() if name.startswith(NORMS)}
+    return {PREFIX + name: torch.zeros(steps + 1, *tensor.shape) for name, tensor in norms.items()}
+
+
+def placed(own: Parameters, theta: Parameters, step: int, before: int | None) -> Parameters:
+    """θ with the additions of place ``step`` (0: the start) instead of those of ``before``; ``None``: θ has none.
+
+    Places beyond the last are the last.
+    """
+    moved = {}
+    for key, added in own.items():
+        if key.startswith(PREFIX):
+            name, last = key.removeprefix(PREFIX), len(added) - 1
+            change = added[min(step, last)]
+            moved[name] = theta[name] + (change if before is None else change - added[min(before, last)])
+    return {**theta, **moved}

@@ -1,0 +1,134 @@
+"""The outer rule of the MAML family: the query loss, differentiated through the inner loop."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarun.algorithms import step_norms
+from metarun.algorithms.base import Adapted, Draws, Outcome
+from metarun.algorithms.gradient_based import LearnedStart
+from metarun.algorithms.inner_rates import PREFIX, InnerRates
+from metarun.algorithms.recomputation import recomputed
+from metarun.config.fields import number
+from metarun.datasets.base import Problem
+from metarun.errors import UserError
+from metarun.models.base import NORMS, Parameters, TaskModel
+from metarun.tasks import AnyExamples, Task, TaskBatch
+
+
+@dataclass(kw_only=True)
+class Unrolled(LearnedStart):
+    """The outer loop differentiates the query loss through the inner loop.
+
+    inner_lr: α; or two numbers between which step sizes start. rates: how many there are, and whether they are learned.
+    order: with 1 the inner gradients are constants to the outer loop, so that the meta-gradient is ∇L_Q at θ' (Finn et
+    al. 2017, section 5.2).
+
+    Three parts of MAML++ (Antoniou et al. 2019, section 4) go with any of this family. multi_step_share: in this first
+    share of meta-training the losses after all inner steps count, at first all alike, those of earlier steps less and
+    less (equation 4). first_order_share: in this first share the order is 1; it is computed as if it were 2, so that no
+    time is saved. step_norms: every inner step has a
+    gain and a shift of its own in each normalisation that the network has, learned; the inner loop leaves them alone.
+
+    recompute: the outer loop goes back through the inner loop step by step, computing each step again rather than
+    keeping what it computed, so that memory does not grow with the number of inner steps.
+    """
+
+    inner_lr: float | list[float] = number(above=0)
+    rates: InnerRates
+    order: int = number(least=1, most=2)
+    first_order_share: float = number(least=0, most=1)
+    multi_step_share: float = number(least=0, most=1)
+    step_norms: bool
+    recompute: bool
+
+    def __post_init__(self) -> None:
+        if isinstance(self.inner_lr, list) and (len(self.inner_lr) != 2 or self.inner_lr[0] > self.inner_lr[1]):
+            raise UserError(
+                f"algorithm.inner_lr={self.inner_lr}: give one positive number, or two of them, the smaller first"
+            )
+        if self.first_order_share and self.order == 1:
+            raise UserError(
+                f"algorithm.first_order_share={self.first_order_share:g}: with algorithm.order=1 all of the training "
+                "is first order; set one of them only"
+            )
+        if self.multi_step_share and not self.inner_steps:
+            raise UserError(
+                f"algorithm.multi_step_share={self.multi_step_share:g}: there are no inner steps whose losses could "
+                "count; give algorithm.inner_steps"
+            )
+
+    @property
+    def second_order(self) -> bool:
+        return self.order == 2
+
+    @property
+    def _constant_rate(self) -> float | None:
+        """The step size where there is one for all, and it is no meta-parameter."""
+        plain = isinstance(self.inner_lr, float | int) and not self.rates.learned
+        return float(self.inner_lr) if plain else None  # type: ignore[arg-type]
+
+    def holds(self, name: str) -> bool:
+        return name.startswith(PREFIX) and not self.rates.learned
+
+    def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
+        own: Parameters = {}
+        moving = {name: tensor for name, tensor in theta.items() if self.adapts(name)}
+        if self._constant_rate is None:
+            start = self.inner_lr if isinstance(self.inner_lr, list) else [self.inner_lr, self.inner_lr]
+            own = self.rates.initial(start, moving, self.inner_steps)
+        return own | step_norms.initial(theta, self.inner_steps) if self.step_norms else own
+
+    def adapts(self, name: str) -> bool:
+        return not (self.step_norms and name.startswith(NORMS))
+
+    def rate(self, own: Parameters, name: str, step: int) -> float | Tensor:
+        constant = self._constant_rate
+        return self.rates.rate(own, name, step) if constant is None else constant
+
+    def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
+        draws = super().draws(tasks, testing, progress)
+        everywhere = torch.ones_like(tasks.descriptor[:, :0].sum(1))  # of the inputs' precision, on their device
+        if self.first_order_share:
+            draws["second_order"] = everywhere * (progress >= self.first_order_share)
+        if self.multi_step_share and not testing:
+            early = max(0.0, 1 - progress / self.multi_step_share) / self.inner_steps
+            weights = [early] * (self.inner_steps - 1)
+            draws["step_weights"] = everywhere[:, None] * everywhere.new_tensor([*weights, 1 - sum(weights)])
+        return draws
+
+    def point(self, theta: Parameters, draws: Draws) -> Parameters:
+        constant = super().point(theta, draws)
+        if not self.second_order:
+            return constant
+        if "second_order" not in draws:
+            return theta
+        return {name: tensor + draws["second_order"] * (theta[name] - tensor) for name, tensor in constant.items()}
+
+    def begin(self, own: Parameters, theta: Parameters) -> Adapted:
+        return super().begin(own, step_norms.placed(own, theta, 0, None))
+
+    def step(
+        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+    ) -> Adapted:
+        state = super().step(model, own, state, support, number, draws)
+        return state._replace(theta=step_norms.placed(own, state.theta, number + 1, number))
+
+    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+        if self.recompute:
+            return recomputed(self, model, own, theta, task, draws)
+        if "step_weights" not in draws:
+            return super().objective(model, own, theta, task, draws)
+        outcomes, state = [], self.begin(own, theta)
+        for number in range(self.inner_steps):
+            state = self.step(model, own, state, task.support, number, draws)
+            outcomes.append(self.judged(model, own, state, task))
+        weighted = torch.stack([outcome.objective for outcome in outcomes]) * draws["step_weights"]
+        return outcomes[-1]._replace(objective=weighted.sum())
+
+    def step_weights(self, draws: Draws, one: Tensor) -> dict[int, Tensor]:
+        """What the loss after each inner step counts, where that is anything; like the scalar ``one``."""
+        if "step_weights" not in draws:
+            return {self.inner_steps: torch.ones_like(one)}
+        return dict(enumerate(draws["step_weights"], 1))
