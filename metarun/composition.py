@@ -17,7 +17,7 @@ from metarun.models.normalisation import Context
 
 
 def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple[Learner, MetaParameters]:
-    """The learner for a dataset's tasks and its first φ, as `assemble`; refuses what this dataset cannot be used for."""
+    """The learner for a dataset's tasks and its first φ, as `assemble`; refuses an order that the dataset has not."""
     posed = problem(dataset)
     if settings.mode == "train":
         _check_order(settings, dataset)
@@ -30,7 +30,9 @@ def assemble(settings: Settings, problem: Problem, device: torch.device) -> tupl
     kind, dtype, algorithm = problem.kind, settings.device.dtype, settings.algorithm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(counters.key(settings.seed, "first parameters"))
-        network = settings.model.build(problem.input_shape, kind.outputs if algorithm.needs_head else None)
+        network = settings.model.build(
+            problem.input_shape, kind.outputs if algorithm.needs_head else None, algorithm.context_size
+        )
         theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
         own = algorithm.network(_width(network, problem), problem)
         model = TaskModel(network, kind, settings.model.normalisation, settings.engine.transductive, own)
@@ -80,8 +82,8 @@ def _check(settings: Settings, problem: Problem) -> None:
     if not isinstance(kind, settings.algorithm.kinds):
         able = " and ".join(each.__name__.lower() for each in settings.algorithm.kinds)
         raise UserError(
-            f"algorithm={choices['algorithm']}: does {able} only{settings.algorithm.because}, and dataset={choices['dataset']} "
-            f"is {type(kind).__name__.lower()}; choose another algorithm, such as maml"
+            f"algorithm={choices['algorithm']}: does {able} only{settings.algorithm.because}, and "
+            f"dataset={choices['dataset']} is {type(kind).__name__.lower()}; choose another algorithm, such as maml"
         )
     settings.algorithm.check(problem)
     if settings.engine.transductive and settings.model.normalisation != "batch":

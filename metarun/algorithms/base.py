@@ -44,6 +44,11 @@ class Algorithm:
     """Whether the task model ends in a layer with one output per class or target; else it makes features."""
 
     @property
+    def context_size(self) -> int:
+        """How many numbers of context the task model is to have."""
+        return 0
+
+    @property
     def second_order(self) -> bool:
         """Whether the outer gradient flows through the inner gradients."""
         return False
@@ -72,9 +77,9 @@ class Algorithm:
         return
 
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
-        """What the inner loops of T tasks are told from outside, before batching: random choices, and what is annealed.
+        """What the inner loops of T tasks are told before batching: random choices, and what is annealed.
 
-        Tensors ``[T, ...]``, pure in the tasks' numbers and sizes, and in ``progress``, the share of meta-training done.
+        Tensors ``[T, ...]``, pure in the tasks' numbers and sizes and in ``progress``, the share of meta-training done.
         """
         return {}
 

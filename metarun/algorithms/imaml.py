@@ -18,8 +18,8 @@ from metarun.tasks import Task
 class IMAML(ConstantRate, LearnedStart):
     """Inner steps on L_S(θ) + λ/2 ‖θ − θ⁰‖², and the meta-gradient (I + H/λ)⁻¹ ∇L_Q(θ') (equations 3 and 6).
 
-    λ is ``proximal``. H is the Hessian of L_S at θ'. The system is solved by a few steps of conjugate gradients (algorithm 2), with λ +
-    ``damping`` for λ, as the authors' code has it. Memory does not grow with the number of inner steps.
+    λ is ``proximal``. H is the Hessian of L_S at θ'. The system is solved by a few steps of conjugate gradients
+    (algorithm 2), with λ + ``damping`` for λ, as the authors' code has it. Memory does not grow with the inner steps.
     """
 
     solver_steps: int = number(least=1)

@@ -17,9 +17,10 @@ class InnerRates:
     """How many step sizes there are, and whether they are meta-parameters.
 
     per: one for ``all`` parameters, one a ``layer`` (a normalisation is one of its own), or one a ``parameter``, that
-        is for every number of θ, as in Meta-SGD (Li et al. 2017). each_step: others for every inner step; steps beyond
-        those of the training use the last. With ``layer`` these are MAML++'s (Antoniou et al. 2019, section 4). learned:
-        whether the outer loop moves them; else they stay where they start.
+        is for every number of θ, as in Meta-SGD (Li et al. 2017).
+    each_step: others for every inner step; steps beyond those of the training use the last. With ``layer`` these are
+        MAML++'s (Antoniou et al. 2019, section 4).
+    learned: whether the outer loop moves them; else they stay where they start.
     """
 
     per: str = choice("all", "layer", "parameter")
@@ -32,7 +33,7 @@ class InnerRates:
         leading = (max(steps, 1),) if self.each_step else ()
         like = {self._key(name): tensor for name, tensor in theta.items()}
         return {
-            key: low + (high - low) * torch.rand(*leading, *self._shape(tensor), dtype=tensor.dtype)
+            key: low + (high - low) * torch.rand((*leading, *self._shape(tensor)), dtype=tensor.dtype)
             for key, tensor in like.items()
         }
 

@@ -1,8 +1,8 @@
-"""The gradient through a long inner loop in the memory of one step: Chen et al. 2016, "Training deep nets with sublinear
-memory cost", with every inner step a segment.
+"""The gradient through a long inner loop in the memory of one step.
 
-Automatic differentiation would keep all that every step computed until the way back. Here the way there keeps only where
-the loop stood after each step, and the way back computes one step at a time again. It costs one more pass forward.
+Chen et al. 2016, "Training deep nets with sublinear memory cost", with every inner step a segment: automatic
+differentiation would keep all that every step computed until the way back. Here the way there keeps only where the loop
+stood after each step, and the way back computes one step at a time again.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def recomputed(
             _, back = _with_pullback(algorithm.begin, held, _detached(theta))
             own_part, slope = back(slope)
         own_slope = tree_map(torch.add, own_slope, own_part)
-    objective = with_gradient(with_gradient(total, theta, slope), own, own_slope)
+    objective = with_gradient(total, theta, slope) + with_gradient(torch.zeros_like(total), own, own_slope)
     return Outcome(objective, last.adapted, last.prediction)
 
 

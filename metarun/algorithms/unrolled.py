@@ -31,6 +31,8 @@ class Unrolled(LearnedStart):
     time is saved. step_norms: every inner step has a
     gain and a shift of its own in each normalisation that the network has, learned; the inner loop leaves them alone.
 
+    contexts: so many numbers of context the task model has, which belong to the task (`metarun.models.base.CONTEXT`).
+
     recompute: the outer loop goes back through the inner loop step by step, computing each step again rather than
     keeping what it computed, so that memory does not grow with the number of inner steps.
     """
@@ -42,6 +44,7 @@ class Unrolled(LearnedStart):
     multi_step_share: float = number(least=0, most=1)
     step_norms: bool
     recompute: bool
+    contexts: int = number(least=0)
 
     def __post_init__(self) -> None:
         if isinstance(self.inner_lr, list) and (len(self.inner_lr) != 2 or self.inner_lr[0] > self.inner_lr[1]):
@@ -58,6 +61,10 @@ class Unrolled(LearnedStart):
                 f"algorithm.multi_step_share={self.multi_step_share:g}: there are no inner steps whose losses could "
                 "count; give algorithm.inner_steps"
             )
+
+    @property
+    def context_size(self) -> int:
+        return self.contexts
 
     @property
     def second_order(self) -> bool:
@@ -90,7 +97,7 @@ class Unrolled(LearnedStart):
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
         draws = super().draws(tasks, testing, progress)
         everywhere = torch.ones_like(tasks.descriptor[:, :0].sum(1))  # of the inputs' precision, on their device
-        if self.first_order_share:
+        if self.first_order_share and not testing:
             draws["second_order"] = everywhere * (progress >= self.first_order_share)
         if self.multi_step_share and not testing:
             early = max(0.0, 1 - progress / self.multi_step_share) / self.inner_steps
@@ -121,8 +128,8 @@ class Unrolled(LearnedStart):
         if "step_weights" not in draws:
             return super().objective(model, own, theta, task, draws)
         outcomes, state = [], self.begin(own, theta)
-        for number in range(self.inner_steps):
-            state = self.step(model, own, state, task.support, number, draws)
+        for step in range(self.inner_steps):
+            state = self.step(model, own, state, task.support, step, draws)
             outcomes.append(self.judged(model, own, state, task))
         weighted = torch.stack([outcome.objective for outcome in outcomes]) * draws["step_weights"]
         return outcomes[-1]._replace(objective=weighted.sum())

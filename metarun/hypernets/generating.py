@@ -10,7 +10,7 @@ from metarun.config.fields import choice, number
 from metarun.config.names import listed
 from metarun.errors import UserError
 from metarun.hypernets.base import Hypernet
-from metarun.models.base import HEAD, NORMS, Parameters
+from metarun.models.base import CONTEXT, HEAD, NORMS, Parameters
 
 CHOICES = ("all", "head", "body", "normalisation")
 
@@ -73,14 +73,17 @@ class Maker(Generator):
 
 
 def chosen(layers: str, names: Collection[str]) -> list[str]:
-    """Those of the names that ``hypernet.layers`` means. Raises `UserError` where that is none of them."""
+    """Those of the names that ``hypernet.layers`` means. Raises `UserError` where that is none of them.
+
+    A context is never made: it starts at 0, which is what the layers that read it are learned for.
+    """
     means = {
         "all": lambda name: True,
         "head": lambda name: name.startswith(HEAD),
         "body": lambda name: not name.startswith(HEAD),
         "normalisation": lambda name: name.startswith(NORMS),
     }
-    there = {option: [name for name in names if test(name)] for option, test in means.items()}
+    there = {option: [name for name in names if test(name) and name != CONTEXT] for option, test in means.items()}
     if not there[layers]:
         others = listed(option for option, found in there.items() if found)
         raise UserError(f"hypernet.layers={layers}: this task model has no parameters there; choose one of {others}")

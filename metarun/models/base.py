@@ -18,17 +18,21 @@ LAYERS, NORMS, HEAD = "layers.", "norms.", "head."
 """How names of parameters begin, in every network: of the hidden layers, ``layers.0`` and so on; of the normalisation
 of each, ``norms.0`` and so on; and of the last layer."""
 
+CONTEXT = "context"
+"""Name of the context of a network that has one: numbers that belong to the task as a whole, 0 at the start."""
+
 
 class ModelConfig(Protocol):
     """The keys of a ``conf/model/*.yaml`` file."""
 
     normalisation: str
 
-    def build(self, input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
         """A network whose ``forward(x, context)`` maps ``[n, *input_shape]`` to ``[n, outputs]``.
 
-        With ``outputs=None`` it has no head and returns features ``[n, features]``. Raises `UserError` when the input
-        does not fit.
+        With ``outputs=None`` it has no head and returns features ``[n, features]``. With ``contexts`` it has so many
+        numbers besides that condition it (Zintgraf et al. 2019), the parameter `CONTEXT`. Raises `UserError` when the
+        input does not fit.
         """
         ...
 
@@ -73,13 +77,13 @@ class TaskModel:
     ) -> tuple[Tensor, Tensor]:
         """The network's outputs for support and queries, in one pass: ``[s, outputs]``, ``[q, outputs]``."""
         s = len(support.x)
-        seen = _joined(support, x, real) if self.transductive else support.real
+        seen = joined(support, x, real) if self.transductive else support.real
         context = Context(None if self.transductive else s, seen, dict(running))
         out = functional_call(self.network, theta, (torch.cat((support.x, x)), context))
         return out[:s], out[s:]
 
 
-def _joined(support: AnyExamples, x: Tensor, real: Tensor | None) -> Tensor | None:
+def joined(support: AnyExamples, x: Tensor, real: Tensor | None) -> Tensor | None:
     """Which rows of support and queries together are examples."""
     if support.real is None and real is None:
         return None

@@ -22,7 +22,7 @@ class Conv4:
     readout: str = choice("flatten", "mean")
     normalisation: str = choice(*KINDS)
 
-    def build(self, input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
         if len(input_shape) != 3:
             raise UserError(
                 f"model=conv4 needs images, and this dataset's inputs have shape {input_shape}; use model=mlp"
@@ -32,12 +32,19 @@ class Conv4:
                 f"model.layers={self.layers}: {input_shape[1]}x{input_shape[2]} images can be halved "
                 f"{min(input_shape[1:]).bit_length() - 1} times; use as many layers or model.downsample=stride"
             )
-        return Conv4Network(self, input_shape, outputs)
+        return Conv4Network(self, input_shape, outputs, contexts)
 
 
 class Conv4Network(nn.Module):
-    def __init__(self, config: Conv4, input_shape: tuple[int, ...], outputs: int | None) -> None:
+    """Contexts scale and shift the channels of the third block, or of the last where there are fewer, before its ReLU:
+    h(1 + γ) + β, both linear in the context (FiLM, as in Zintgraf et al. 2019, section 3.3).
+    """
+
+    def __init__(self, config: Conv4, input_shape: tuple[int, ...], outputs: int | None, contexts: int) -> None:
         super().__init__()
+        self.conditioned = min(2, config.layers - 1)
+        self.context = nn.Parameter(torch.zeros(contexts)) if contexts else None
+        self.modulation = nn.Linear(contexts, 2 * config.channels) if contexts else None
         self.pool = config.downsample == "pool"
         self.mean = config.readout == "mean"
         # A bias before a layer that subtracts the mean does nothing.
@@ -56,8 +63,12 @@ class Conv4Network(nn.Module):
             self.head = nn.Linear(features, outputs)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = norm(layer(x), context).relu()
+        for block, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            x = norm(layer(x), context)
+            if self.modulation is not None and block == self.conditioned:
+                scale, shift = self.modulation(self.context).view(2, -1, 1, 1)
+                x = x * (1 + scale) + shift
+            x = x.relu()
             if self.pool:
                 x = F.max_pool2d(x, 2)
         x = x.mean((2, 3)) if self.mean else x.flatten(1)

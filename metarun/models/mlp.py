@@ -20,25 +20,30 @@ class MLP:
     activation: str = choice("relu", "tanh", "sigmoid")
     normalisation: str = choice(*KINDS)
 
-    def build(self, input_shape: tuple[int, ...], outputs: int | None) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
         if not self.hidden:
             raise UserError("model.hidden=[]: give at least one layer, as in [64,64]")
-        return MLPNetwork(self, prod(input_shape), outputs)
+        return MLPNetwork(self, prod(input_shape), outputs, contexts)
 
 
 class MLPNetwork(nn.Module):
-    def __init__(self, config: MLP, inputs: int, outputs: int | None) -> None:
+    """Contexts are further inputs, the same for all examples (Zintgraf et al. 2019, section 3.3)."""
+
+    def __init__(self, config: MLP, inputs: int, outputs: int | None, contexts: int) -> None:
         super().__init__()
-        sizes = [inputs, *config.hidden]
+        sizes = [inputs + contexts, *config.hidden]
         self.activation = getattr(torch, config.activation)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(
             normalisation(config.normalisation, size, f"norm{i}") for i, size in enumerate(config.hidden)
         )
         self.head = nn.Identity() if outputs is None else nn.Linear(sizes[-1], outputs)
+        self.context = nn.Parameter(torch.zeros(contexts)) if contexts else None
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = x.flatten(1)
+        if self.context is not None:
+            x = torch.cat((x, self.context.expand(len(x), -1)), 1)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = self.activation(norm(layer(x), context))
         return self.head(x)
