@@ -15,9 +15,10 @@ from metarun.config.check import check
 from metarun.config.compose import compose, plain
 from metarun.config.settings import Settings
 from metarun.counters import choose, key, keys, uniform
-from metarun.datasets.base import Dataset, Problem, split_of
+from metarun.datasets.base import Dataset, Problem, problem, split_of
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.embeddings.none import Nothing
+from metarun.errors import UserError
 from metarun.hypernets.none import NoHypernet
 from metarun.kinds import Classification, Regression
 from metarun.learner import Learner, MetaParameters
@@ -43,6 +44,16 @@ def algorithm(name: str, **changes: Any) -> Algorithm:
     """The algorithm with its default settings, but for ``changes``."""
     made: Algorithm = replace(settings(f"algorithm={name}").algorithm, **changes)
     return made
+
+
+def able(name: str, dataset: Dataset) -> bool:
+    """Whether the algorithm is one for such a dataset's tasks."""
+    posed = problem(dataset)
+    try:
+        algorithm(name).check(posed)
+    except UserError:
+        return False
+    return isinstance(posed.kind, algorithm(name).kinds)
 
 
 def with_keys(of: Algorithm, **changes: Any) -> Algorithm:
@@ -179,10 +190,10 @@ def linear(algorithm: Algorithm, inputs: int = 4) -> tuple[Learner, MetaParamete
     """A learner of linear regression, and its first φ."""
     torch.manual_seed(0)
     model = TaskModel(Linear(inputs), Regression(), "none", transductive=False)
-    problem = Problem("linear", (inputs,), Regression(), Regression(), 0, 0, 0)
+    posed = Problem("linear", (inputs,), Regression(), Regression(), 0, 0, 0)
     penalties = settings().regulariser
     made = Learner(
-        problem,
+        posed,
         model,
         Nothing(),
         NoHypernet().build(0, dict(model.network.named_parameters())),

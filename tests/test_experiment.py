@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 import torch
-from builders import ALGORITHMS, algorithm
+from builders import ALGORITHMS, Blobs, able, algorithm, waves
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarun.algorithms.base import Learned
-from metarun.kinds import Regression
 from metarun.tracking.log import TrainingLog
 
 Command = Callable[..., tuple[int, str, str]]
@@ -47,12 +46,24 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
-def options(name: str) -> tuple[str, ...]:
-    """A tiny run of that algorithm: regression where it can, else letters."""
-    if isinstance(Regression(), algorithm(name).kinds):
-        rates = [override for override in WAVES if not override.startswith("algorithm.")]
-        return (f"algorithm={name}", *rates)
-    return (f"algorithm={name}", *GLYPHS)
+PROBLEMS = {"waves": (waves(), WAVES), "glyphs": (Blobs(), GLYPHS)}
+"""Tiny runs, and tasks of the same kind."""
+
+
+def options(name: str, problem: str) -> tuple[str, ...]:
+    """A tiny run of that algorithm, with its own step size."""
+    own = [override for override in PROBLEMS[problem][1] if not override.startswith("algorithm.")]
+    return (f"algorithm={name}", *own)
+
+
+def cases(*, learned: bool) -> list[Any]:
+    """Every algorithm that has, or has not, an outer loop, on every problem that it can do."""
+    return [
+        pytest.param(name, problem, id=f"{name}-{problem}")
+        for name in ALGORITHMS
+        for problem, (dataset, _) in PROBLEMS.items()
+        if able(name, dataset) and isinstance(algorithm(name), Learned) == learned
+    ]
 
 
 def ran(command: Command, folder: str, *overrides: str) -> Path:
@@ -216,13 +227,13 @@ def crash() -> None:
     raise Crash
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if isinstance(algorithm(name), Learned)])
+@pytest.mark.parametrize(("name", "problem"), cases(learned=True))
 def test_a_stopped_and_a_crashed_run_go_on_bit_for_bit(
-    name: str, command: Command, monkeypatch: pytest.MonkeyPatch
+    name: str, problem: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = ran(command, "whole", *options(name))
+    whole = ran(command, "whole", *options(name, problem))
     stopping(monkeypatch, 2, interrupt)
-    code, _, err = command(*options(name), "hydra.run.dir=parts")
+    code, _, err = command(*options(name, problem), "hydra.run.dir=parts")
     assert code == 130, err
     parts = Path("parts")
     assert err.splitlines()[-1].endswith(f"stopped at step 2 of 6; go on with: metarun resume={parts.absolute()}")
@@ -299,9 +310,9 @@ def test_the_seed_decides_everything(command: Command) -> None:
     assert numbers(one)["meta_test"] != numbers(other)["meta_test"]
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if not isinstance(algorithm(name), Learned)])
-def test_a_baseline_is_validated_and_tested_as_it_is(name: str, command: Command) -> None:
-    folder = ran(command, "run", *options(name))
+@pytest.mark.parametrize(("name", "problem"), cases(learned=False))
+def test_a_baseline_is_validated_and_tested_as_it_is(name: str, problem: str, command: Command) -> None:
+    folder = ran(command, "run", *options(name, problem))
     assert numbers(folder)["train"] == {"steps": 0, "tested_step": 0}
     assert status(folder)["status"] == "done"
     assert (folder / "checkpoints" / "best.pt").exists()
@@ -310,7 +321,7 @@ def test_a_baseline_is_validated_and_tested_as_it_is(name: str, command: Command
 REFUSED = {
     "protonet on waves": (
         ["algorithm=protonet", "dataset=sinusoid", "model=mlp"],
-        "algorithm=protonet: does classification only, and dataset=sinusoid is regression; choose another algorithm",
+        "algorithm=protonet: does classification only, since it takes the mean of each class, and dataset=sinusoid is ",
     ),
     "a head for each class": (
         ["dataset.train_ways=7"],

@@ -11,6 +11,7 @@ from builders import (
     HYPERNET,
     MLP,
     Blobs,
+    able,
     algorithm,
     alone,
     build,
@@ -26,18 +27,17 @@ from torch.utils._pytree import tree_leaves
 
 from metarun.algorithms.base import Draws, Learned
 from metarun.datasets.base import Dataset
-from metarun.datasets.base import problem as problem_of
 from metarun.engine.compilation import TOLERANCE, compiled_if_equal
 from metarun.engine.evaluation import evaluate
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.errors import UserError
 from metarun.kinds import TaskKind
 from metarun.learner import Learner, MetaParameters
 from metarun.models.normalisation import Context
 from metarun.tasks import Examples, PaddedExamples, Task
 
 SHORT = {"inner_steps": 2, "test_steps": 3, "inner_lr": 0.05}
+FILM = ("hypernet=film", *HYPERNET[1:])
 WHOLE = {"minibatch": None, "test_minibatch": None}
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {
@@ -46,21 +46,12 @@ PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {
 }
 
 
-def able(name: str, problem: str) -> bool:
-    posed = problem_of(PROBLEMS[problem][0])
-    try:
-        algorithm(name).check(posed)
-    except UserError:
-        return False
-    return isinstance(posed.kind, algorithm(name).kinds)
-
-
 def cases(*, learned: bool = False) -> list[Any]:
     return [
         pytest.param(name, problem, id=f"{name}-{problem}")
         for name in ALGORITHMS
         for problem in PROBLEMS
-        if able(name, problem) and (not learned or isinstance(algorithm(name), Learned))
+        if able(name, PROBLEMS[problem][0]) and (not learned or isinstance(algorithm(name), Learned))
     ]
 
 
@@ -88,7 +79,7 @@ def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | No
 
 
 @pytest.mark.parametrize(("name", "problem"), cases(learned=True))
-@pytest.mark.parametrize("hypernet", [(), HYPERNET], ids=["plain", "hypernet"])
+@pytest.mark.parametrize("hypernet", [(), HYPERNET, FILM], ids=["plain", "full", "film"])
 def test_batched_equals_a_loop_over_tasks(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
     learner, phi, dataset = made(name, problem, *hypernet)
     batch = dataset.sample("train", 0, 7)
@@ -191,7 +182,7 @@ def test_a_support_set_given_twice_adapts_alike(name: str, problem: str, hyperne
     torch.testing.assert_close(predicted(learner, phi, task), predicted(learner, phi, twice), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if able(name, "classification")])
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if able(name, PROBLEMS["classification"][0])])
 @pytest.mark.parametrize("normalisation", ["batch", "running", "group", "none"])
 def test_inductive_predictions_do_not_depend_on_other_queries(name: str, normalisation: str) -> None:
     learner, phi, dataset = made(name, "classification", f"model.normalisation={normalisation}")
@@ -203,7 +194,7 @@ def test_inductive_predictions_do_not_depend_on_other_queries(name: str, normali
     torch.testing.assert_close(predicted(learner, phi, alone)[0], one, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if able(name, "classification")])
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if able(name, PROBLEMS["classification"][0])])
 def test_transductive_predictions_depend_on_other_queries(name: str) -> None:
     """Or the test above could not fail."""
     learner, phi, dataset = made(name, "classification", "engine.transductive=true")
