@@ -7,6 +7,7 @@ import pytest
 import torch
 from builders import settings
 from torch import nn
+from torch.func import functional_call
 
 from metarun.errors import UserError
 from metarun.models.base import HEAD
@@ -110,3 +111,29 @@ def test_an_mlp_is_its_layers_and_its_activation(activation: str) -> None:
     first, second = network.layers
     function = getattr(torch, activation)
     torch.testing.assert_close(network(x, Context()), network.head(function(second(function(first(x))))))
+
+
+def test_contexts_are_further_inputs_of_a_perceptron() -> None:
+    torch.manual_seed(0)
+    network = config("mlp", hidden=[5]).build((3,), 2, contexts=2)
+    assert network.context.tolist() == [0, 0]
+    x, c = torch.randn(4, 3), torch.randn(2)
+    wide = config("mlp", hidden=[5]).build((5,), 2)
+    wide.load_state_dict({name: tensor for name, tensor in network.state_dict().items() if name != "context"})
+    found = functional_call(network, {**dict(network.named_parameters()), "context": c}, (x, Context()))
+    torch.testing.assert_close(found, wide(torch.cat((x, c.expand(4, 2)), 1), Context()))
+
+
+@pytest.mark.parametrize(("layers", "block"), [(1, 0), (2, 1), (4, 2)])
+def test_contexts_scale_and_shift_the_third_block_or_the_last(layers: int, block: int) -> None:
+    """FiLM behind a normalisation is a normalisation with another gain and shift."""
+    torch.manual_seed(0)
+    network = config("conv4", channels=3, layers=layers).build((1, 16, 16), 2, contexts=5)
+    x, theta = torch.randn(4, 1, 16, 16), {**dict(network.named_parameters()), "context": torch.randn(5)}
+    scale, shift = (theta["modulation.weight"] @ theta["context"] + theta["modulation.bias"]).split(3)
+    gain, bias = f"norms.{block}.weight", f"norms.{block}.bias"
+    plain = config("conv4", channels=3, layers=layers).build((1, 16, 16), 2)
+    same = {name: theta[name] for name, _ in plain.named_parameters()}
+    same |= {gain: theta[gain] * (1 + scale), bias: theta[bias] * (1 + scale) + shift}
+    found, wanted = functional_call(network, theta, (x, Context())), functional_call(plain, same, (x, Context()))
+    torch.testing.assert_close(found, wanted)
