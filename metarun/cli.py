@@ -1,6 +1,9 @@
 """The command ``metarun``: compose, check, run; one clear line for every mistake, and an exit code that says whose.
 
 0: done. 1: our bug, its traceback in the run's log. 2: a mistake of the user's. 130: stopped by the user.
+
+An error in a part of the user's own is theirs: one line with its place, and its traceback, in the run's log where there
+is one, else above that line.
 """
 
 import logging
@@ -12,7 +15,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
@@ -24,13 +27,17 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from metarun import __version__
+from metarun.config import own_parts
 from metarun.config.check import check
 from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, one_line, parse, plain, run_folder
-from metarun.config.saved import holds_a_run, quoted, with_saved_run
+from metarun.config.own_parts import OwnCodeError
+from metarun.config.saved import CONFIG_DIR, holds_a_run, quoted, with_saved_run
 from metarun.config.settings import Settings
 from metarun.errors import Interrupted, UserError
 from metarun.tracking.status import NAME as STATUS
 from metarun.tracking.status import write_status
+
+LOG = "metarun.log"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _hydra_that_raises():
             _run(arguments)
+    except OwnCodeError as error:
+        traceback.print_exception(error.__cause__)
+        return _say(str(error), 2)
     except UserError as error:
         return _say(str(error), 2)
     except (Interrupted, KeyboardInterrupt) as error:
@@ -90,6 +100,8 @@ def _run(arguments: list[str]) -> None:
     flags = parser.parse_intermixed_args(arguments)
     if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
         raise UserError(f"--config-dir {flags.config_dir}: no such folder")
+    if flags.config_dir is not None:
+        own_parts.find(flags.config_dir)
     if flags.help or flags.hydra_help or flags.shell_completion or flags.info:
         _start(flags, parser, lambda config: None)
         return
@@ -97,12 +109,14 @@ def _run(arguments: list[str]) -> None:
         raise UserError("--cfg shows one run's settings; leave out -m")
     if flags.resolve and not flags.cfg:
         raise UserError("--resolve goes with --cfg job")
-    flags.overrides = with_saved_run(flags.overrides, parse(flags.overrides), sweep=flags.multirun)
+    flags.overrides = with_saved_run(flags.overrides, parse(flags.overrides), flags.config_dir, sweep=flags.multirun)
     config = compose(flags.overrides, flags.config_dir, sweep=flags.multirun)
     if flags.cfg:
         _start(flags, parser, lambda config: None)
         return
-    settings = check(plain(config, config.hydra.runtime.choices))
+    values = plain(config, config.hydra.runtime.choices)
+    with own_parts.blaming(values):
+        settings = _settings(values, flags.config_dir)
     if flags.multirun or config.hydra.mode == RunMode.MULTIRUN:
         _run_sweep(flags, parser)
     else:
@@ -132,9 +146,22 @@ def _start(flags: Namespace, parser: ArgumentParser, task: object) -> None:
         raise explained(error) from error
 
 
-def _experiment(config: DictConfig) -> tuple[Settings, Path]:
+def _settings(values: dict[str, Any], config_dir: str | None) -> Settings:
+    settings = check(values)
+    own_parts.refuse_incomplete(settings)
+    if config_dir is not None:
+        settings.plain[CONFIG_DIR] = str(Path(config_dir).resolve())
+    return settings
+
+
+def _job(config: DictConfig, config_dir: str | None) -> float:
+    """Run what Hydra composed."""
+    from metarun.experiment import run
+
     hydra = HydraConfig.get()
-    return check(plain(config, hydra.runtime.choices)), Path(hydra.runtime.output_dir)
+    values = plain(config, hydra.runtime.choices)
+    with own_parts.blaming(values):
+        return run(_settings(values, config_dir), Path(hydra.runtime.output_dir))
 
 
 def _run_once(flags: Namespace, parser: ArgumentParser, folder: Path, *, resumed: bool) -> None:
@@ -143,13 +170,12 @@ def _run_once(flags: Namespace, parser: ArgumentParser, folder: Path, *, resumed
     traces = _Traces(folder)
     status_before = _status(folder)
     failures: list[BaseException] = []
+    config_dir = flags.config_dir
 
     def task(config: DictConfig) -> None:
         # Kept for later: Hydra would print more about an exception than one line.
         try:
-            from metarun.experiment import run
-
-            run(*_experiment(config))
+            _job(config, config_dir)
         except (Exception, KeyboardInterrupt) as error:
             failures.append(error)
 
@@ -181,21 +207,23 @@ def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) 
         else:
             _log(error)
             write_status(folder, "failed", reason=one_line(str(error)))
+            if isinstance(error, OwnCodeError):
+                raise UserError(f"{error} (traceback in {folder / LOG})") from error
         raise error
     _log(error)
     write_status(folder, "failed", reason=_named(error))
-    raise _OurBug(f"this is a bug: {_named(error)} (traceback in {folder / 'metarun.log'})") from error
+    raise _OurBug(f"this is a bug: {_named(error)} (traceback in {folder / LOG})") from error
 
 
 def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
-    def task(config: DictConfig) -> float | None:
-        from metarun.experiment import run
+    config_dir = flags.config_dir
 
+    def task(config: DictConfig) -> float | None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         if holds_a_run(folder):
             raise UserError(f"{folder} holds a run already")
         try:
-            return run(*_experiment(config))
+            return _job(config, config_dir)
         except Interrupted as error:
             # An ordinary exception would end this job alone, and the next would begin.
             raise KeyboardInterrupt(str(error)) from error
@@ -217,8 +245,9 @@ def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
 
 
 def _log(error: BaseException) -> None:
-    """Write an error to the run's log, and not to the terminal, with its traceback unless it is the user's."""
-    told = None if isinstance(error, UserError) else (type(error), error, error.__traceback__)
+    """Write an error to the run's log, and not to the terminal, with a traceback where code is to be mended."""
+    bug = error.__cause__ if isinstance(error, OwnCodeError) else None if isinstance(error, UserError) else error
+    told = None if bug is None else (type(bug), bug, bug.__traceback__)
     record = logging.LogRecord("metarun", logging.ERROR, __file__, 0, one_line(str(error)), None, told)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from metarun.composition import compose
-from metarun.config.saved import checkpoint_file
+from metarun.config.saved import checkpoint_file, command_line
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
@@ -176,11 +176,11 @@ class Experiment:
             def progress(done: int) -> None:
                 bar.update(done - bar.n)
                 if self.stop.asked:
-                    raise Interrupted(f"stopped during the meta-test; test again with: metarun {self._again()}")
+                    raise Interrupted(f"stopped during the meta-test; test again with: {self._again()}")
 
             return evaluate(self.learner, phi, self.dataset, stream, count, engine.task_chunk, whole_curve, progress)
 
     def _again(self) -> str:
         if self.settings.mode == "train":
-            return f"resume={self.folder}"
-        return f"mode=test checkpoint={self.settings.checkpoint}"
+            return command_line(self.settings.plain, f"resume={self.folder}")
+        return command_line(self.settings.plain, "mode=test", f"checkpoint={self.settings.checkpoint}")

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import math
+import traceback
 import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -14,6 +15,10 @@ from metarun.errors import UserError
 
 class _Mismatch(Exception):
     """A value is not of the kind, or not in the range, that its field asks for."""
+
+
+class _Unreadable(Exception):
+    """A field is of a type that no configuration holds."""
 
 
 def check(plain: Mapping[str, Any]) -> Settings:
@@ -74,17 +79,37 @@ def _part(name: str, node: Mapping[str, Any], option: str | None, everywhere: li
 def _locate(group: str, option: str | None, target: str) -> type:
     module, _, name = target.rpartition(".")
     try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{group}={option}: _target_ {target} cannot be imported: {error}") from error
+        there = importlib.import_module(module)
+    except Exception as error:  # whatever a user's own module may raise
+        raise UserError(f"{group}={option}: _target_ {target} cannot be imported: {_why(error)}") from error
+    kind = getattr(there, name, None)
+    if kind is None:
+        hint = nearest(name, vars(there))
+        raise UserError(f"{group}={option}: _target_ {target} cannot be imported: no '{name}' in {module}{hint}")
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
         raise UserError(f"{group}={option}: _target_ {target} is not a dataclass")
+    lacking = [each for each in dir(kind) if getattr(getattr(kind, each, None), "__isabstractmethod__", False)]
+    if lacking:
+        raise UserError(f"{group}={option}: {target} lacks what its base leaves to it: {', '.join(lacking)}")
     return kind
+
+
+def _why(error: Exception) -> str:
+    """What went wrong in importing a module, with the file and line unless the message says enough."""
+    if isinstance(error, ImportError | ValueError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}: {error.msg}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}, line {last.lineno}: {type(error).__name__}: {error}"
 
 
 def _build(kind: Any, node: Mapping[str, Any], prefix: str, option: str | None, everywhere: list[str]) -> Any:
     """An instance of a dataclass from a mapping that must hold its fields, all of them and nothing else."""
-    hints = get_type_hints(kind)
+    try:
+        hints = get_type_hints(kind)
+    except NameError as error:
+        raise UserError(f"{prefix}={option}: {_called(kind)} has a field whose type is not known: {error}") from error
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     for key, value in node.items():
         if key not in fields:
@@ -96,12 +121,21 @@ def _build(kind: Any, node: Mapping[str, Any], prefix: str, option: str | None, 
             raise UserError(f"{full}: missing; {_described(hints[key], field.metadata)} is expected")
         try:
             values[key] = _converted(node[key], hints[key], field.metadata, full, everywhere)
+        except _Unreadable:
+            raise UserError(
+                f"{full}: a field of type {hints[key]} in {_called(kind)} cannot be read from a configuration; use "
+                "int, float, bool, str, lists or dicts of these, or a dataclass"
+            ) from None
         except _Mismatch:
             expected = _described(hints[key], field.metadata)
             raise UserError(
                 f"{full}={shown(node[key])}: {expected} is expected{_hint(node[key], hints[key], field.metadata)}"
             ) from None
     return kind(**values)
+
+
+def _called(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _converted(value: Any, hint: Any, limits: Mapping[str, Any], full: str, everywhere: list[str]) -> Any:
@@ -156,7 +190,7 @@ def _scalar(value: Any, hint: Any, limits: Mapping[str, Any]) -> Any:
         if isinstance(value, bool) or not isinstance(value, kinds) or not _within(value, limits):
             raise _Mismatch
         return hint(value)
-    raise TypeError(f"a field of type {hint} cannot be read from a configuration")
+    raise _Unreadable
 
 
 def _text(value: Any, limits: Mapping[str, Any]) -> str:

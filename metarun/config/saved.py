@@ -1,7 +1,9 @@
 """A saved run as the base of a new command: its configuration, put in front of what the user typed."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from metarun.errors import UserError
 CONFIG = "config.yaml"
 RESULT = "result.json"
 CHECKPOINTS = "checkpoints"
+
+CONFIG_DIR = "config_dir"
+"""Where a run's configuration names the folder given as ``--config-dir``, if one was."""
 
 _DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.split")
 """Keys that a test may not change: another split would hold classes of the training."""
@@ -40,10 +45,23 @@ def checkpoint_file(path: str) -> Path:
     raise UserError(f"checkpoint={path}: not a run's folder: it has no {CHECKPOINTS}/best.pt or last.pt")
 
 
-def with_saved_run(overrides: Sequence[str], parsed: Sequence[Override], *, sweep: bool) -> list[str]:
+def command_line(config: Mapping[str, Any], *overrides: str) -> str:
+    """The line to type for going on with a run of this configuration, with the ``--config-dir`` that it was given."""
+    folder = config.get(CONFIG_DIR)
+    if folder is None:
+        return shlex.join(["metarun", *overrides])
+    place = Path(folder)
+    short = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
+    return shlex.join(["metarun", "--config-dir", str(short), *overrides])
+
+
+def with_saved_run(
+    overrides: Sequence[str], parsed: Sequence[Override], config_dir: str | None = None, *, sweep: bool
+) -> list[str]:
     """The overrides with the configuration of the run named by ``resume`` or ``checkpoint`` in front of them, if any.
 
-    Raises `UserError` where no run is there or its configuration is broken, and for overrides that would be ignored.
+    Raises `UserError` where no run is there or its configuration is broken, for overrides that would be ignored, and
+    where the run had parts from a folder of the user's and no ``config_dir`` is given.
     """
     given = {override.key_or_group: override for override in parsed}
     for key in ("resume", "checkpoint"):
@@ -57,9 +75,14 @@ def with_saved_run(overrides: Sequence[str], parsed: Sequence[Override], *, swee
         if not isinstance(path, str):
             raise UserError(f"{given[key].input_line}: a path is expected")
         if key == "resume":
-            return _resumed(path, overrides, parsed)
-        return _tested(path, overrides, parsed)
+            return _resumed(path, overrides, parsed, config_dir)
+        return _tested(path, overrides, parsed, config_dir)
     return list(overrides)
+
+
+def as_overrides(config: Any, source: str, config_dir: str | None) -> list[str]:
+    """A saved configuration as overrides; ``source`` says where it was saved. Raises `UserError`."""
+    return _as_overrides(config, {}, source, config_dir)
 
 
 def quoted(text: str) -> str:
@@ -67,7 +90,7 @@ def quoted(text: str) -> str:
     return QuotedString(text=text.replace("${", "\\${"), quote=Quote.single).with_quotes()
 
 
-def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override]) -> list[str]:
+def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], config_dir: str | None) -> list[str]:
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"resume={path}: no such folder")
@@ -86,7 +109,7 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override]) ->
             f"resume={path}: engine.steps does not go with a sequence, whose groups share the steps; start anew"
         )
     return [
-        *_as_overrides(saved, {}, str(folder / CONFIG)),
+        *as_overrides(saved, str(folder / CONFIG), config_dir),
         *overrides,
         f"hydra.run.dir={quoted(path)}",
     ]
@@ -101,7 +124,7 @@ def _goes_with_resume(name: str) -> bool:
     return name in ("resume", "engine.steps") or (name.startswith("hydra") and name != "hydra.run.dir")
 
 
-def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override]) -> list[str]:
+def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override], config_dir: str | None) -> list[str]:
     names = {_name(override): override for override in parsed}
     for name in _DECIDE_SPLITS:
         if name in names:
@@ -116,8 +139,8 @@ def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override]) -> 
     file = checkpoint_file(path)
     beside = (Path(path) if Path(path).is_dir() else file.parent.parent) / CONFIG
     if beside.is_file():
-        return [*_as_overrides(_read(beside), names, str(beside)), *overrides]
-    return [*_as_overrides(_inside(file), names, str(file)), *overrides]
+        return [*_as_overrides(_read(beside), names, str(beside), config_dir), *overrides]
+    return [*_as_overrides(_inside(file), names, str(file), config_dir), *overrides]
 
 
 def _name(override: Override) -> str:
@@ -142,7 +165,7 @@ def _inside(file: Path) -> Any:
     return state.get("config") if isinstance(state, dict) else None
 
 
-def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str) -> list[str]:
+def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str, config_dir: str | None) -> list[str]:
     """A saved configuration as overrides; a group in ``replaced`` is left out, for the user chose it anew.
 
     Of the same dataset chosen anew, what decides its splits is kept. Classes (``_target_``) are never taken from a
@@ -156,10 +179,25 @@ def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str) ->
         if not isinstance(option, str) or not re.fullmatch(r"[\w./-]+", option) or not isinstance(node, dict):
             raise UserError(f"{source}: not the configuration of a metarun run: it has no {group}")
         if group not in replaced:
+            _refuse_lost(group, option, config.get(CONFIG_DIR), source, config_dir)
             texts += [f"{group}={option}", *_leaves(group, node, source)]
         elif replaced[group].value() == option:
             texts += [text for text in _leaves(group, node, source) if text.partition("=")[0] in _DECIDE_SPLITS]
     return [*texts, f"seed={_value(config.get('seed'), source)}"]
+
+
+def _refuse_lost(group: str, option: str, saved: Any, source: str, config_dir: str | None) -> None:
+    """Refuse to look among metarun's own options for one of the user's.
+
+    The folder that the saved file names is told and not used, since its files name classes to import.
+    """
+    if not isinstance(saved, str) or config_dir is not None:
+        return
+    if not files("metarun.conf").joinpath(group, f"{option}.yaml").is_file():
+        raise UserError(
+            f"{source}: {group}={option} is not metarun's but of the folder {saved}; give that again as --config-dir "
+            "(in Python: config_dir=)"
+        )
 
 
 def _leaves(prefix: str, node: Mapping[Any, Any], source: str) -> list[str]:

@@ -1,16 +1,20 @@
 """A run's state on disk: all that is needed to go on as if nothing had happened."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from metarun.datasets.base import Problem
+from metarun.engine import saved_problem
 from metarun.errors import UserError
 from metarun.learner import MetaParameters
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass
@@ -48,13 +52,23 @@ class State:
         return self.measured_steps * meta_batch_size / self.measured_seconds if self.measured_steps else None
 
 
-def save(path: Path, state: State, config: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: the run's settings in builtin types, what its learner was built for, and its state."""
+
+    config: Any
+    problem: Problem
+    state: State
+
+
+def save(path: Path, state: State, config: dict[str, Any], problem: Problem) -> None:
     """Write a checkpoint whole or not at all; ``config`` is the run's, in builtin types."""
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     content = {
         "format": FORMAT,
         "config": config,
+        "problem": saved_problem.to_plain(problem),
         "state": {**vars(state), "best": asdict(state.best) if state.best else None},
     }
     try:
@@ -72,22 +86,44 @@ def load(path: Path, like: MetaParameters, device: torch.device) -> State:
 
     Raises `UserError` for a file that is none, is broken, or belongs to another learner.
     """
+    state = read(path, device).state
+    fit(path, state, like)
+    return state
+
+
+def read(path: Path, device: torch.device) -> Checkpoint:
+    """A checkpoint, whatever learner it belongs to. Raises `UserError` for a file that is none or is broken."""
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a file that is none of its own
         raise UserError(f"{path}: not a checkpoint of metarun, or a broken one") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: not a checkpoint of this version of metarun (format {FORMAT})")
-    try:
+    with _broken(path):
         best = content["state"].pop("best")
         state = State(best=Best(**best) if best else None, **content["state"])
+        _refuse_nonsense(path, state)
+        return Checkpoint(content["config"], saved_problem.from_plain(content["problem"]), state)
+
+
+def fit(path: Path, state: State, like: MetaParameters) -> None:
+    """Bring a state that was read from ``path`` to the precision of ``like``.
+
+    Raises `UserError` where its φ has other names or shapes.
+    """
+    with _broken(path):
         _refuse_others(path, state.phi, like)
         if state.kept:
             _refuse_others(path, state.kept, like)
-        _refuse_nonsense(path, state)
+
+
+@contextmanager
+def _broken(path: Path) -> Iterator[None]:
+    """Tell what goes wrong with the values in a checkpoint as one line."""
+    try:
+        yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path}: a broken checkpoint ({error})") from error
-    return state
 
 
 def _refuse_nonsense(path: Path, state: State) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Learned
+from metarun.config.saved import command_line
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
@@ -19,6 +20,7 @@ from metarun.engine.evaluation import EPISODES_AT_ONCE, evaluate
 from metarun.engine.insight import insight
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
+from metarun.engine.selection import Selector
 from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
 from metarun.engine.stopping import StopRequest
@@ -67,6 +69,9 @@ class Training:
         if not state.step:
             self._save(optimiser)  # so that a run killed before its first checkpoint can be resumed
         meta_gradient = self._meta_gradient()
+        selector = Selector(
+            algorithm.outer.tasks, self.learner, self.dataset, settings.meta_batch_size, settings.task_chunk
+        )
         sequence = self._sequence()
         behind = self._behind()
         warm = state.step + WARM_UP
@@ -76,8 +81,10 @@ class Training:
             if state.step and sequence.begins(state.step):
                 # Else the momentum of groups behind would go on moving what belongs to them alone.
                 optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
-            batch = self.dataset.sample("train", state.step, settings.meta_batch_size, group)
-            gradient, metrics = meta_gradient(state.phi, batch, state.step / settings.steps)
+            progress = state.step / settings.steps
+            batch, weights, standing = selector(state.phi, state.step, progress, group)
+            gradient, metrics = meta_gradient(state.phi, batch, progress, weights)
+            metrics |= standing
             lr = algorithm.outer.lr_at(state.step, settings.steps)
             if behind is not None:
                 gradient, metrics["omega/output"] = self._held(behind, optimiser, gradient, lr)
@@ -104,9 +111,8 @@ class Training:
             if last or stop.asked or state.step % settings.checkpoint_every == 0:
                 self._save(optimiser)
             if stop.asked and not last:
-                raise Interrupted(
-                    f"stopped at step {state.step:,} of {settings.steps:,}; go on with: metarun resume={self.folder}"
-                )
+                again = command_line(self.config, f"resume={self.folder}")
+                raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; go on with: {again}")
 
     def _sequence(self) -> Sequence:
         groups = len(self.dataset.groups) if self.settings.order == "sequential" else 0
@@ -167,7 +173,7 @@ class Training:
         )
         if better:
             state.best = Best(state.step, episodes.summary())
-            checkpoint.save(best_file(self.folder), state, self.config)
+            checkpoint.save(best_file(self.folder), state, self.config, self.learner.problem)
         self.log.validated(state.step, episodes, kind.metric, better)
         if self.learner.hypernet.made:
             seen = insight(self.learner, state.phi, self.dataset, "val", min(count, EPISODES_AT_ONCE), chunk)
@@ -176,7 +182,7 @@ class Training:
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:
         if optimiser is not None:
             self.state.optimiser = optimiser.state_dict()
-        checkpoint.save(last_file(self.folder), self.state, self.config)
+        checkpoint.save(last_file(self.folder), self.state, self.config, self.learner.problem)
 
 
 def best_file(folder: Path) -> Path:

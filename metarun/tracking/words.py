@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from metarun.config.saved import command_line
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.learner import Learner, MetaParameters
@@ -44,7 +45,8 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     log.info(f"            {unadapted}gap to meta-train {content['gap'][metric]:+.4f}")
     log.info(f"look        tensorboard --logdir {short(folder)}")
     if settings.mode == "train":
-        log.info(f"again       metarun mode=test checkpoint={short(folder)}")
+        again = command_line(settings.plain, "mode=test", f"checkpoint={short(folder)}")
+        log.info(f"again       {again}")
 
 
 def short(folder: Path) -> Path:

@@ -10,11 +10,14 @@ import pytest
 import torch
 from builders import CPU, MLP, build, moved, waves
 
+from metarun.datasets.base import problem
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.errors import UserError
+
+PROBLEM = problem(waves())
 
 
 def trained(*overrides: str) -> State:
@@ -42,7 +45,7 @@ def trained(*overrides: str) -> State:
 
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     state = trained("algorithm=meta_sgd")
-    checkpoint.save(tmp_path / "a" / "last.pt", state, {"seed": 3})
+    checkpoint.save(tmp_path / "a" / "last.pt", state, {"seed": 3}, PROBLEM)
     loaded = checkpoint.load(tmp_path / "a" / "last.pt", state.phi, CPU)
     torch.testing.assert_close(loaded.phi, state.phi, rtol=0, atol=0)
     torch.testing.assert_close(loaded.optimiser["state"], state.optimiser["state"], rtol=0, atol=0)
@@ -56,7 +59,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["torch.save", "os.fsync"])
 def test_a_crash_while_saving_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     state, path = trained(), tmp_path / "last.pt"
-    checkpoint.save(path, state, {})
+    checkpoint.save(path, state, {}, PROBLEM)
     before = path.read_bytes()
 
     def crash(*arguments: Any) -> None:
@@ -68,7 +71,7 @@ def test_a_crash_while_saving_leaves_the_old_one(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(*({"torch.save": (torch, "save"), "os.fsync": (os, "fsync")}[where]), crash)
     state.step = 3
     with pytest.raises(OSError, match="disk full"):
-        checkpoint.save(path, state, {})
+        checkpoint.save(path, state, {}, PROBLEM)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["last.pt"]
 
@@ -97,7 +100,7 @@ def test_a_file_that_holds_code_is_refused_and_not_run(tmp_path: Path) -> None:
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     state, path = trained(), tmp_path / "last.pt"
-    checkpoint.save(path, state, {})
+    checkpoint.save(path, state, {}, PROBLEM)
     whole = path.read_bytes()
     for content in (b"", b"garbage", whole[: len(whole) // 2]):
         path.write_bytes(content)
@@ -105,7 +108,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
             checkpoint.load(path, state.phi, CPU)
     for value in ([1], {}, {"format": 0}, {"state": {}}):
         torch.save(value, path)
-        with pytest.raises(UserError, match=r"not a checkpoint of this version of metarun \(format 2\)"):
+        with pytest.raises(UserError, match=r"not a checkpoint of this version of metarun \(format 3\)"):
             checkpoint.load(path, state.phi, CPU)
     for broken in ({}, {"best": None}, {"best": {"step": 1}}, None):
         torch.save({"format": checkpoint.FORMAT, "state": broken}, path)
@@ -115,7 +118,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 
 def test_the_checkpoint_of_another_learner_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    checkpoint.save(path, trained(), {})
+    checkpoint.save(path, trained(), {}, PROBLEM)
     wider = build(waves(), "model=mlp", "model.hidden=[8,9]")[1]
     with pytest.raises(UserError, match=r"'layers.1.weight' of theta has shape \(8, 8\) there, and .* make \(9, 8\)"):
         checkpoint.load(path, wider, CPU)
@@ -123,13 +126,13 @@ def test_the_checkpoint_of_another_learner_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"saved with other parts .* theta differs in 'layers.2"):
         checkpoint.load(path, deeper, CPU)
     meta_sgd = build(waves(), *MLP, "algorithm=meta_sgd")[1]
-    with pytest.raises(UserError, match=r"saved with other parts .* algorithm differs in 'head.bias'"):
+    with pytest.raises(UserError, match=r"saved with other parts .* algorithm differs in 'rate.head.bias'"):
         checkpoint.load(path, meta_sgd, CPU)
 
 
 def test_tensors_take_the_precision_asked_for(tmp_path: Path) -> None:
     state = trained()
-    checkpoint.save(tmp_path / "last.pt", state, {})
+    checkpoint.save(tmp_path / "last.pt", state, {}, PROBLEM)
     like = deepcopy(state.phi)
     like["theta"] = {name: tensor.float() for name, tensor in like["theta"].items()}
     loaded = checkpoint.load(tmp_path / "last.pt", like, CPU)
@@ -149,7 +152,7 @@ def test_a_state_that_no_run_saves_is_refused(tmp_path: Path, changes: dict[str,
     like = state.phi
     for name, value in changes.items():
         setattr(state, name, value)
-    checkpoint.save(tmp_path / "last.pt", state, {})
+    checkpoint.save(tmp_path / "last.pt", state, {}, PROBLEM)
     with pytest.raises(UserError, match=r"a broken checkpoint|saved with other parts"):
         checkpoint.load(tmp_path / "last.pt", like, CPU)
 
@@ -157,6 +160,6 @@ def test_a_state_that_no_run_saves_is_refused(tmp_path: Path, changes: dict[str,
 def test_parameters_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     state = trained()
     state.phi["theta"]["head.weight"][0, 0] = float("nan")
-    checkpoint.save(tmp_path / "last.pt", state, {})
+    checkpoint.save(tmp_path / "last.pt", state, {}, PROBLEM)
     with pytest.raises(UserError, match="not finite"):
         checkpoint.load(tmp_path / "last.pt", state.phi, CPU)

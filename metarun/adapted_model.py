@@ -1,0 +1,58 @@
+"""A task model that was adapted to a user's own examples."""
+
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metarun.algorithms.base import Adapted
+from metarun.arrays import floating
+from metarun.errors import UserError
+from metarun.kinds import Classification
+from metarun.learner import Learner
+from metarun.models.base import Parameters
+from metarun.tasks import AnyExamples
+
+
+class AdaptedModel:
+    """Predicts for inputs of one task; made by `metarun.meta_learner.MetaLearner.adapt`.
+
+    Each prediction depends on the support set and its own input alone, unless the run was ``transductive``: then inputs
+    that are given together are normalised by one another.
+    """
+
+    def __init__(
+        self, learner: Learner, own: Parameters, state: Adapted, support: AnyExamples, lock: threading.RLock
+    ) -> None:
+        self._learner, self._own, self._state, self._support, self._lock = learner, own, state, support, lock
+
+    @property
+    def parameters(self) -> Parameters:
+        """A copy of θ', by name."""
+        return {name: tensor.clone() for name, tensor in self._state.theta.items()}
+
+    def predict(self, x: Any) -> Tensor:
+        """Class numbers ``[q]``, or expected targets ``[q, dimensions]``, for inputs ``x`` ``[q, *input_shape]``.
+
+        x: a NumPy array, a tensor or a list. Raises `UserError` where it has another shape or is not finite.
+        """
+        outputs = self._outputs(x)
+        return outputs.argmax(-1) if isinstance(self._learner.model.kind, Classification) else outputs
+
+    def logits(self, x: Any) -> Tensor:
+        """Logits ``[q, ways]``. Raises `UserError` of a regression."""
+        if not isinstance(self._learner.model.kind, Classification):
+            raise UserError("this meta-learner does regression, which has no logits or probabilities; use predict(x)")
+        return self._outputs(x)
+
+    def probabilities(self, x: Any) -> Tensor:
+        """Probabilities of the classes ``[q, ways]``: the softmax of `logits`."""
+        return self.logits(x).softmax(-1)
+
+    def _outputs(self, x: Any) -> Tensor:
+        learner = self._learner
+        like = self._support.x
+        inputs = floating(x, "x", learner.problem.input_shape, like.dtype, like.device)
+        with self._lock, torch.no_grad():
+            return learner.algorithm.predict(learner.model, self._own, self._state, self._support, inputs)

@@ -1,0 +1,75 @@
+"""Bases for a user's own datasets: they say what a task holds, and all the rest is done here.
+
+The class is a dataclass whose fields are the keys of its YAML file. What is below is no field: give it as a plain class
+attribute or a property, without an annotation.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from metarun.datasets.base import Dataset
+from metarun.datasets.own_streams import Drawn, Listed
+from metarun.kinds import TaskKind
+
+
+class _Own(ABC):
+    """What both bases have."""
+
+    kind: ClassVar[TaskKind]
+    """`metarun.kinds.Classification(ways)` or `metarun.kinds.Regression(dimensions)`, of all tasks."""
+    input_shape: ClassVar[tuple[int, ...]]
+    """Shape of one input x."""
+    descriptor_size: ClassVar[int] = 0
+    """How many numbers describe a task; where there are any, they come fifth (see below)."""
+
+    @property
+    def name(self) -> str:
+        """What summaries and results call the dataset."""
+        return type(self).__name__
+
+    def prepare(self) -> None:
+        """Called once before the first task: the place to read data. Raise `metarun.errors.UserError` for a mistake."""
+        return
+
+
+class OwnTasks(_Own):
+    """Tasks that are drawn at random, a fresh one at every visit."""
+
+    largest: ClassVar[tuple[int, int] | None] = None
+    """Where tasks differ in size: the most support and the most query examples of one. Smaller ones are padded."""
+
+    @abstractmethod
+    def task(self, split: str, generator: np.random.Generator) -> Sequence[Any]:
+        """One task of a split, ``train``, ``val`` or ``test``: support x, support y, query x, query y[, descriptor].
+
+        x: ``[n, *input_shape]``; y: class numbers ``[n]`` (integers from 0) or targets ``[n, dimensions]``; of one
+        number each, ``[n]`` will do. Whatever is random must come from ``generator``, so that a task is the same at
+        every call and a resumed run meets the same ones. What differs between the splits is up to you: they get other
+        random numbers each.
+        """
+
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Dataset:
+        """See `DatasetConfig.load`."""
+        self.prepare()
+        return Drawn(self, seed, device, dtype)
+
+
+class OwnTaskList(_Own):
+    """Tasks that are there, so many of each split, each always with the same support and query.
+
+    Those of meta-training are visited again and again in random order, and are known tasks (see `Dataset`); validation
+    and test measure each of theirs once. They may differ in size.
+    """
+
+    @abstractmethod
+    def tasks(self, split: str) -> Sequence[Sequence[Any]]:
+        """All tasks of a split, ``train``, ``val`` or ``test``, each as `OwnTasks.task` gives one."""
+
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Dataset:
+        """See `DatasetConfig.load`."""
+        self.prepare()
+        return Listed(self, seed, device, dtype)

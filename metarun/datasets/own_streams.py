@@ -1,0 +1,248 @@
+"""The datasets behind `metarun.datasets.own`: what a user's class gives, checked, stacked and padded."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from metarun.arrays import examples, floating
+from metarun.counters import key, keys, uniform
+from metarun.datasets.base import STREAMS, split_of
+from metarun.errors import UserError
+from metarun.kinds import Classification, Regression, TaskKind
+from metarun.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
+
+if TYPE_CHECKING:
+    from metarun.datasets.own import OwnTaskList, OwnTasks
+
+
+class Given(NamedTuple):
+    """One task as a user's class gave it, checked. descriptor: ``[descriptor_size]``."""
+
+    support: Examples
+    query: Examples
+    descriptor: Tensor
+
+
+Sizes = tuple[int, int]
+"""Support and query examples of a task."""
+
+
+class Own(ABC):
+    """A dataset of tasks that a user's class gives one by one."""
+
+    groups: tuple[str, ...] = ()
+    grouped_test = False
+    training_classes = 0
+    known_tasks = 0
+
+    def __init__(self, own: "OwnTasks | OwnTaskList", seed: int, device: torch.device, dtype: torch.dtype) -> None:
+        _refuse_unfit(own)
+        self.name, self.input_shape, self.descriptor_size = own.name, tuple(own.input_shape), own.descriptor_size
+        self._kind, self._own, self._seed, self._device, self._dtype = own.kind, own, seed, device, dtype
+
+    def kind(self, stream: str) -> TaskKind:
+        return self._kind
+
+    def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
+        """See `Dataset.sample`."""
+        if group is not None:
+            raise ValueError(f"no group {group}; {self.name} has none")
+        split_of(stream)
+        numbers = index * tasks + torch.arange(tasks)
+        identities = self._identities(stream, numbers)
+        given = [
+            self._given(stream, number, identity)
+            for number, identity in zip(numbers.tolist(), identities.tolist(), strict=True)
+        ]
+        sizes, padded = self._sizes(stream)
+        known = identities if split_of(stream) == "train" else torch.full_like(identities, -1)
+        return batch(
+            _stacked([each.support for each in given], sizes[0], padded),
+            _stacked([each.query for each in given], sizes[1], padded),
+            numbers.to(self._device),
+            known.to(self._device),
+            torch.stack([each.descriptor for each in given]),
+        )
+
+    def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
+        """See `Dataset.facts`: nothing is known."""
+        return {}
+
+    def protocol(self) -> dict[str, Any]:
+        """See `Dataset.protocol`: the class's keys."""
+        return {"dataset": self.name, **dataclasses.asdict(self._own)}  # type: ignore[call-overload]
+
+    def summary(self) -> str:
+        (support, query), padded = self._sizes("test")
+        most = "up to " if padded else ""
+        return f"{self.name} · {most}{support} support and {most}{query} query examples      {self._remark()}"
+
+    @abstractmethod
+    def distinct(self, stream: str, group: int | None = None) -> int | None:
+        """See `Dataset.distinct`."""
+
+    @abstractmethod
+    def _identities(self, stream: str, numbers: Tensor) -> Tensor:
+        """Which of the known tasks those of these ``numbers`` ``[T]`` are; -1: none."""
+
+    @abstractmethod
+    def _given(self, stream: str, number: int, identity: int) -> Given:
+        """One task."""
+
+    @abstractmethod
+    def _sizes(self, stream: str) -> tuple[Sizes, bool]:
+        """The sizes of the stream's tasks, and whether smaller ones are padded to it."""
+
+    @abstractmethod
+    def _remark(self) -> str:
+        """How many tasks there are, for `summary`."""
+
+    def _checked(self, values: Any, told: str) -> Given:
+        """One task, as the method that ``told`` names gave it. Raises `UserError`."""
+        parts = ["support_x", "support_y", "query_x", "query_y", *(["descriptor"] if self.descriptor_size else [])]
+        if not isinstance(values, Sequence) or len(values) != len(parts):
+            got = f"{len(values)} values" if isinstance(values, Sequence) else f"a {type(values).__name__}"
+            raise UserError(f"{told} gave {got}, where {len(parts)} are expected: {', '.join(parts)}")
+        place = (self._dtype, self._device)
+        names = [f"{told}: {part}" for part in parts]
+        support, query = (
+            examples(values[at], values[at + 1], (names[at], names[at + 1]), self.input_shape, self._kind, *place)
+            for at in (0, 2)
+        )
+        descriptor = support.x.new_zeros(0)
+        if self.descriptor_size:
+            descriptor = floating([values[4]], names[4], (self.descriptor_size,), *place)[0]
+        return Given(support, query, descriptor)
+
+
+class Drawn(Own):
+    """Fresh tasks at every visit, by `metarun.datasets.own.OwnTasks`."""
+
+    _own: "OwnTasks"
+
+    def __init__(self, own: "OwnTasks", seed: int, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(own, seed, device, dtype)
+        largest = own.largest
+        if largest is not None and (len(largest) != 2 or not all(type(size) is int and size > 0 for size in largest)):
+            raise UserError(f"{self.name}.largest = {largest}: give the most support and the most query examples")
+        self._usual = {stream: _sizes(self._given(stream, 0, -1, sized=False)) for stream in STREAMS}
+        self._refuse_chance()
+
+    def distinct(self, stream: str, group: int | None = None) -> None:
+        return
+
+    def _identities(self, stream: str, numbers: Tensor) -> Tensor:
+        return torch.full_like(numbers, -1)
+
+    def _given(self, stream: str, number: int, identity: int, *, sized: bool = True) -> Given:
+        told = f"{self.name}.task({split_of(stream)!r}) of task {number}"
+        generator = np.random.default_rng([key(self._seed, "dataset", stream), number])
+        given = self._checked(self._own.task(split_of(stream), generator), told)
+        if sized:
+            self._refuse_size(told, _sizes(given), *self._sizes(stream))
+        return given
+
+    def _sizes(self, stream: str) -> tuple[Sizes, bool]:
+        largest = self._own.largest
+        return (self._usual[stream], False) if largest is None else (largest, True)
+
+    def _remark(self) -> str:
+        return "fresh tasks at every visit"
+
+    def _refuse_size(self, told: str, sizes: Sizes, expected: Sizes, padded: bool) -> None:
+        if padded and any(size > most for size, most in zip(sizes, expected, strict=True)):
+            raise UserError(f"{told} gave {sizes} support and query examples, more than {self.name}.largest {expected}")
+        if not padded and sizes != expected:
+            raise UserError(
+                f"{told} gave {sizes} support and query examples, and the first task {expected}; where tasks differ in "
+                f"size, {self.name} needs the attribute largest = (most support examples, most query examples)"
+            )
+
+    def _refuse_chance(self) -> None:
+        """Refuse a class whose tasks come from elsewhere than the generator: no run of it could be resumed."""
+        once, again = (tree_leaves(self._given("train", 0, -1)) for _ in range(2))
+        if not all(map(torch.equal, once, again)):
+            raise UserError(
+                f"{self.name}.task('train') gave something else when asked again for the same task; draw whatever is "
+                "random from the generator that it is given"
+            )
+
+
+class Listed(Own):
+    """Tasks that are there, by `metarun.datasets.own.OwnTaskList`."""
+
+    def __init__(self, own: "OwnTaskList", seed: int, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(own, seed, device, dtype)
+        self._tasks = {split: self._listed(own, split) for split in SPLITS}
+        self.known_tasks = len(self._tasks["train"])
+        sizes = [_sizes(each) for tasks in self._tasks.values() for each in tasks]
+        self._most = (max(size[0] for size in sizes), max(size[1] for size in sizes))
+        self._uneven = len(set(sizes)) > 1
+
+    def distinct(self, stream: str, group: int | None = None) -> int | None:
+        """See `Dataset.distinct`: meta-training draws its tasks at random, the other streams go through theirs."""
+        return None if stream == "train" else len(self._tasks[split_of(stream)])
+
+    def _listed(self, own: "OwnTaskList", split: str) -> list[Given]:
+        told = f"{self.name}.tasks({split!r})"
+        values = own.tasks(split)
+        if not isinstance(values, Sequence):
+            raise UserError(f"{told} gave a {type(values).__name__}, where a list of tasks is expected")
+        if not values:
+            raise UserError(f"{told} gave no tasks; each split needs at least one")
+        return [self._checked(each, f"{told}[{place}]") for place, each in enumerate(values)]
+
+    def _identities(self, stream: str, numbers: Tensor) -> Tensor:
+        count = len(self._tasks[split_of(stream)])
+        if stream != "train":
+            return numbers % count
+        return (uniform(keys(key(self._seed, "dataset", stream), numbers), 1).squeeze(-1) * count).long()
+
+    def _given(self, stream: str, number: int, identity: int) -> Given:
+        return self._tasks[split_of(stream)][identity]
+
+    def _sizes(self, stream: str) -> tuple[Sizes, bool]:
+        return self._most, self._uneven
+
+    def _remark(self) -> str:
+        return " / ".join(f"{len(self._tasks[split]):,} meta-{split}" for split in SPLITS) + " tasks"
+
+
+def _refuse_unfit(own: "OwnTasks | OwnTaskList") -> None:
+    """Refuse a class whose attributes are not what its base asks for. Raises `UserError`."""
+    name = own.name
+    for attribute in ("kind", "input_shape"):
+        if not hasattr(type(own), attribute):
+            raise UserError(f"{name} has no attribute '{attribute}', which says what its tasks are")
+    if type(own.kind) not in (Classification, Regression):
+        raise UserError(
+            f"{name}.kind = {own.kind!r}: give metarun.kinds.Classification(ways) or metarun.kinds.Regression()"
+        )
+    shape = own.input_shape
+    if not isinstance(shape, tuple | list) or not all(type(size) is int and size > 0 for size in shape):
+        raise UserError(f"{name}.input_shape = {shape!r}: give the shape of one input, as in (1, 28, 28)")
+    if type(own.descriptor_size) is not int or own.descriptor_size < 0:
+        raise UserError(f"{name}.descriptor_size = {own.descriptor_size!r}: give a number of features, 0 for none")
+
+
+def _sizes(given: Given) -> Sizes:
+    return len(given.support.y), len(given.query.y)
+
+
+def _stacked(of: list[Examples], size: int, padded: bool) -> AnyExamples:
+    """The examples of several tasks, filled up to ``size`` rows where they are ``padded``."""
+    if not padded:
+        return Examples(*(torch.stack(tensors) for tensors in zip(*of, strict=True)))
+    x, y = (torch.stack([_filled(tensor, size) for tensor in tensors]) for tensors in zip(*of, strict=True))
+    real = torch.stack([_filled(each.x.new_ones(len(each.y)), size) for each in of])
+    return PaddedExamples(x, y, real)
+
+
+def _filled(tensor: Tensor, size: int) -> Tensor:
+    return torch.cat((tensor, tensor.new_zeros(size - len(tensor), *tensor.shape[1:])))

@@ -1,0 +1,49 @@
+"""A problem as a checkpoint holds it: in builtin types, so that a learner can be built again without its dataset."""
+
+from typing import Any
+
+from metarun.datasets.base import Problem
+from metarun.errors import UserError
+from metarun.kinds import Classification, Regression, TaskKind
+
+_KINDS: dict[str, type[Classification] | type[Regression]]
+_KINDS = {"classification": Classification, "regression": Regression}
+_COUNTS = ("known_tasks", "descriptor_size", "training_classes")
+
+
+def to_plain(problem: Problem) -> dict[str, Any]:
+    """The problem's fields; kinds with their name. Raises `UserError` for a kind of task that is not metarun's own."""
+    kinds = {name: _kind_to_plain(getattr(problem, name)) for name in ("kind", "training_kind")}
+    return {**vars(problem), "input_shape": list(problem.input_shape), **kinds}
+
+
+def from_plain(plain: dict[str, Any]) -> Problem:
+    """The problem that `to_plain` told. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
+    kinds = {name: _kind(plain[name]) for name in ("kind", "training_kind")}
+    problem = Problem(**{**plain, "input_shape": tuple(plain["input_shape"]), **kinds})
+    if not isinstance(problem.name, str) or not all(_counts(size, 1) for size in problem.input_shape):
+        raise ValueError("problem")
+    if not all(_counts(plain[name], 0) for name in _COUNTS):
+        raise ValueError("problem")
+    return problem
+
+
+def _kind_to_plain(kind: TaskKind) -> dict[str, Any]:
+    for name, made in _KINDS.items():
+        if type(kind) is made:
+            return {"name": name, **vars(kind)}
+    raise UserError(
+        f"dataset: its tasks are of kind {type(kind).__name__}, which no checkpoint can hold; use "
+        "metarun.kinds.Classification or metarun.kinds.Regression"
+    )
+
+
+def _kind(plain: dict[str, Any]) -> Classification | Regression:
+    kind = _KINDS[plain["name"]](**{name: value for name, value in plain.items() if name != "name"})
+    if not _counts(kind.outputs, 1) or not isinstance(kind.metric, str) or type(kind.higher_is_better) is not bool:
+        raise ValueError("problem")
+    return kind
+
+
+def _counts(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least

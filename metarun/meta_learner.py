@@ -1,0 +1,304 @@
+"""A trained meta-learner as Python sees it: adapt it to one's own examples, and measure it."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.utils._pytree import tree_map
+
+from metarun.adapted_model import AdaptedModel
+from metarun.arrays import examples, floating
+from metarun.composition import assemble
+from metarun.config.reload import settings_of
+from metarun.config.saved import CHECKPOINTS
+from metarun.config.settings import Settings
+from metarun.engine import checkpoint as checkpoints
+from metarun.engine.evaluation import EPISODES_AT_ONCE, half_width
+from metarun.errors import UserError
+from metarun.kinds import Classification, TaskKind
+from metarun.learner import Learner, MetaParameters
+from metarun.tasks import Examples, Task, TaskBatch, batch
+
+Pair = tuple[Any, Any]
+"""A user's own examples: x ``[n, *input_shape]``, and y, class numbers ``[n]`` or targets ``[n, dimensions]``. NumPy
+arrays, tensors or lists; what is of one number each may be ``[n]``."""
+
+
+def load(
+    run: str | Path,
+    *,
+    checkpoint: str | Path = "best",
+    device: str | torch.device = "cpu",
+    config_dir: str | Path | None = None,
+) -> "MetaLearner":
+    """See `metarun.load`."""
+    file = _file(Path(run), checkpoint)
+    content = checkpoints.read(file, torch.device("cpu"))
+    settings = settings_of(content.config, file, str(device), None if config_dir is None else str(config_dir))
+    place = settings.device.resolve()
+    learner, phi = assemble(settings, content.problem, place)
+    checkpoints.fit(file, content.state, phi)
+    return MetaLearner(settings, learner, tree_map(lambda tensor: tensor.to(place), content.state.phi))
+
+
+def _file(run: Path, checkpoint: str | Path) -> Path:
+    if run.is_file():
+        return run
+    if not run.is_dir():
+        raise UserError(f"{run}: no such folder")
+    if checkpoint not in ("best", "last"):
+        if not Path(checkpoint).is_file():
+            raise UserError(f"checkpoint={checkpoint}: no such file; give best, last or a .pt file")
+        return Path(checkpoint)
+    saved = [name for name in ("best", "last") if (run / CHECKPOINTS / f"{name}.pt").is_file()]
+    if checkpoint not in saved:
+        hint = f"; give checkpoint='{saved[0]}'" if saved else ": not a run's folder, or nothing was saved yet"
+        raise UserError(f"{run}: has no {CHECKPOINTS}/{checkpoint}.pt{hint}")
+    return run / CHECKPOINTS / f"{checkpoint}.pt"
+
+
+class MetaLearner:
+    """A meta-learner as a run left it; `metarun.load` makes it.
+
+    Nothing here changes it: adapting makes a model for the task. Calls from several threads take turns.
+    """
+
+    def __init__(self, settings: Settings, learner: Learner, phi: MetaParameters) -> None:
+        self.settings = settings
+        """The run's settings, checked and typed."""
+        self._learner, self._phi, self._lock = learner, phi, threading.RLock()
+        self._device = next(learner.model.network.parameters()).device
+
+    @property
+    def kind(self) -> TaskKind:
+        """What its tasks are: `metarun.kinds.Classification` or `metarun.kinds.Regression`."""
+        return self._learner.problem.kind
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input x."""
+        return self._learner.problem.input_shape
+
+    @property
+    def phi(self) -> MetaParameters:
+        """A copy of φ, in groups: ``theta`` (θ₀), ``embedding``, ``hypernet``, ``algorithm``."""
+        copy: MetaParameters = tree_map(torch.clone, self._phi)
+        return copy
+
+    def adapt(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        steps: int | None = None,
+        descriptor: Any = None,
+        identity: int | None = None,
+    ) -> AdaptedModel:
+        """Adapt to a support set: ``adapt(x, y)``, or ``adapt(task)`` for a `metarun.tasks.Task`.
+
+        x, y: see `Pair`. steps: inner steps; ``None``: as many as the run tests with. descriptor: what the dataset
+        would say of the task, ``[features]``. identity: which of the known training tasks it is, where it is one.
+
+        Raises `UserError` for what does not fit this meta-learner, and where the inner loop diverges.
+        """
+        if isinstance(x, Task):
+            _refuse_both(y=y, descriptor=descriptor, identity=identity)
+            tasks = self._taken(_batched([x]))
+        else:
+            support = self._examples((x, y), ("x", "y"))
+            tasks = self._task(support, Examples(support.x[:0], support.y[:0]), descriptor, identity)
+        learner = self._with_steps(steps)
+        task: Task = tree_map(lambda tensor: tensor[0], tasks)
+        with self._lock, torch.no_grad():
+            draws = {name: each[0] for name, each in learner.algorithm.draws(tasks, testing=True, progress=1.0).items()}
+            start = learner.start(self._phi, task, testing=True)
+            model, phi = learner.model, self._phi["algorithm"]
+            state = learner.algorithm.adapt(model, phi, start, task.support, draws, testing=True)
+        if not all(tensor.isfinite().all() for tensor in state.theta.values()):
+            raise UserError("adapting to these examples diverged: θ' is not finite; scale them as in training")
+        return AdaptedModel(learner, phi, state, task.support, self._lock)
+
+    def evaluate(
+        self,
+        tasks: Task | Sequence[Task] | None = None,
+        *,
+        support: Pair | None = None,
+        query: Pair | None = None,
+        steps: int | None = None,
+        descriptor: Any = None,
+        identity: int | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """Adapt to a support set and measure on a query set: ``evaluate(support=(x, y), query=(x, y))``.
+
+        Or ``evaluate(task)``, or several: a list of tasks, or a batch as `Dataset.sample` gives it. The answer has an
+        entry for each metric: ``before`` and ``after`` adaptation, and ``curve``, the points before and after each
+        inner step. Of several tasks these are means, and there are ``ci95``, the half-width of the 95 % interval of
+        ``after`` over the tasks, and ``each_before`` and ``each_after``, the values of every task.
+
+        Of a run's meta-test tasks in one batch these are the figures of its ``episodes.csv``, to the last bit on the
+        same device with the same number of threads. Raises `UserError` as `adapt`, but not where the loop diverges.
+        """
+        if tasks is None:
+            if support is None or query is None:
+                raise UserError("evaluate: give a task, several tasks, or support=(x, y) and query=(x, y)")
+            learned = self._examples(support, ("support x", "support y"))
+            judged = self._examples(query, ("query x", "query y"))
+            batches, alone = [self._task(learned, judged, descriptor, identity)], True
+        else:
+            _refuse_both(support=support, query=query, descriptor=descriptor, identity=identity)
+            alone = isinstance(tasks, Task) and not tasks.number.dim()
+            batches = [self._taken(each) for each in _batches(tasks)]
+        learner = self._with_steps(steps)
+        with self._lock, torch.no_grad():
+            parts = [part for each in batches for part in self._curves(learner, each)]
+        return {name: _told(torch.cat([part[name] for part in parts]), alone) for name in parts[0]}
+
+    def _curves(self, learner: Learner, tasks: TaskBatch) -> list[dict[str, Tensor]]:
+        """Adaptation curves ``[tasks, steps + 1]`` by metric, in pieces, float64 on CPU."""
+        curve = vmap(learner.curve, in_dims=(None, 0, 0))
+        count = len(tasks.number)
+        size = min(self.settings.engine.task_chunk or EPISODES_AT_ONCE, count)
+        parts = []
+        for first in range(0, count, size):
+            # As many at once as in a run, also the last time, since rounding may depend on it.
+            places = torch.arange(first, first + size, device=self._device) % count
+            some: TaskBatch = tree_map(lambda tensor, places=places: tensor[places], tasks)
+            metrics, _ = curve(self._phi, some, learner.algorithm.draws(some, testing=True, progress=1.0))
+            parts.append({name: values[: count - first].double().cpu() for name, values in metrics.items()})
+        return parts
+
+    def _examples(self, pair: Any, names: tuple[str, str]) -> Examples:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise UserError(f"give {names[0]} and {names[1]}, a pair of arrays")
+        x, y = pair
+        return examples(x, y, names, self.input_shape, self.kind, self.settings.device.dtype, self._device)
+
+    def _task(self, support: Examples, query: Examples, descriptor: Any, identity: int | None) -> TaskBatch:
+        """A batch of one task made of a user's examples."""
+        number = torch.zeros(1, dtype=torch.int64, device=self._device)
+        tasks = batch(
+            Examples(support.x[None], support.y[None]),
+            Examples(query.x[None], query.y[None]),
+            number,
+            number + self._identified(identity),
+            self._described(descriptor),
+        )
+        if descriptor is None:
+            self._refuse_undescribed(tasks)
+        return tasks
+
+    def _described(self, descriptor: Any) -> Tensor:
+        """A descriptor as ``[1, features]``; where none is given, NaN, so that whatever is made of it shows."""
+        size, dtype = self._learner.problem.descriptor_size, self.settings.device.dtype
+        if descriptor is None:
+            return torch.full((1, size), torch.nan, dtype=dtype, device=self._device)
+        if not size:
+            raise UserError("descriptor: the dataset of this run describes no tasks; leave it out")
+        return floating([descriptor], "descriptor", (size,), dtype, self._device)
+
+    def _refuse_undescribed(self, tasks: TaskBatch) -> None:
+        with self._lock, torch.no_grad():
+            seen: Tensor = self._learner.embed(self._phi, tree_map(lambda tensor: tensor[0], tasks), testing=True)
+        if not seen.isfinite().all():
+            size = self._learner.problem.descriptor_size
+            raise UserError(f"this run's task embedding is made from a descriptor: give descriptor=, {size} numbers")
+
+    def _identified(self, identity: Any) -> int:
+        if identity is None:
+            return -1
+        known = self._learner.problem.known_tasks
+        if not self.settings.embedding.knows_tasks:
+            raise UserError(f"identity={identity}: this run keeps nothing of single training tasks; leave it out")
+        if type(identity) is not int or not 0 <= identity < known:
+            raise UserError(f"identity={identity}: there are {known} known tasks, 0 to {known - 1}")
+        return identity
+
+    def _taken(self, tasks: TaskBatch) -> TaskBatch:
+        """Tasks of a dataset, in this meta-learner's precision and on its device."""
+        for name in ("support", "query"):
+            part = getattr(tasks, name)
+            if tuple(part.x.shape[2:]) != self.input_shape:
+                raise UserError(
+                    f"the task's {name} inputs have shape {tuple(part.x.shape[2:])}, and this run's {self.input_shape}"
+                )
+            self._refuse_labels(part.y, name)
+        if tasks.descriptor.shape[1] != self._learner.problem.descriptor_size:
+            raise UserError(
+                f"the task has a descriptor of {tasks.descriptor.shape[1]} numbers, and this run's tasks have "
+                f"{self._learner.problem.descriptor_size}"
+            )
+        dtype = self.settings.device.dtype
+        moved: TaskBatch = tree_map(
+            lambda tensor: tensor.to(self._device, dtype if tensor.is_floating_point() else None), tasks
+        )
+        return moved
+
+    def _refuse_labels(self, y: Tensor, name: str) -> None:
+        """Refuse labels ``[T, n, ...]`` that are not of this meta-learner's kind."""
+        if isinstance(self.kind, Classification):
+            fits = y.dim() == 2 and not y.is_floating_point() and bool(((y >= 0) & (y < self.kind.ways)).all())
+            expected = f"class numbers 0 to {self.kind.ways - 1}"
+        else:
+            fits = y.dim() == 3 and y.is_floating_point() and y.shape[2] == self.kind.outputs
+            expected = f"targets of {self.kind.outputs} dimensions"
+        if not fits:
+            raise UserError(f"the task's {name} labels are not {expected}, which this run's tasks have")
+
+    def _with_steps(self, steps: int | None) -> Learner:
+        """The learner, with another number of inner steps where one is given."""
+        if steps is None:
+            return self._learner
+        algorithm = self._learner.algorithm
+        names = {field.name for field in fields(algorithm)}
+        name = next((name for name in ("test_steps", "inner_steps") if name in names), None)
+        if name is None:
+            option = self.settings.plain["choices"]["algorithm"]
+            raise UserError(f"steps={steps}: algorithm={option} has no inner steps; leave it out")
+        if type(steps) is not int or steps < 0:
+            raise UserError(f"steps={steps}: an integer of at least 0 is expected")
+        return replace(self._learner, algorithm=replace(algorithm, **{name: steps}))
+
+
+def _refuse_both(**others: Any) -> None:
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise UserError(f"{given[0]} does not go with a task, which has its own")
+
+
+def _batches(tasks: Any) -> list[TaskBatch]:
+    """A task, a batch of them or a list of them, as batches."""
+    if isinstance(tasks, Task):
+        return [_batched([tasks])] if not tasks.number.dim() else [tasks]
+    if not isinstance(tasks, Sequence) or not tasks or not all(isinstance(task, Task) for task in tasks):
+        raise UserError("evaluate: give a task, or a list of at least one; for arrays, support=(x, y) and query=(x, y)")
+    if len({_shapes(task) for task in tasks}) > 1:
+        return [_batched([task]) for task in tasks]
+    return [_batched(tasks)]
+
+
+def _batched(tasks: Sequence[Task]) -> TaskBatch:
+    if any(task.number.dim() for task in tasks):
+        raise UserError("this is a batch of tasks, where a single one is expected")
+    stacked: TaskBatch = tree_map(lambda *tensors: torch.stack(tensors), *tasks)
+    return stacked
+
+
+def _shapes(task: Task) -> tuple[Any, ...]:
+    return tuple(type(part) for part in task[:2]) + tuple(
+        tuple(tensor.shape) for tensor in (*task.support, *task.query, *task[2:])
+    )
+
+
+def _told(curve: Tensor, alone: bool) -> dict[str, Any]:
+    """A metric's curve ``[tasks, steps + 1]`` in plain numbers."""
+    means = curve.mean(0).tolist()
+    told: dict[str, Any] = {"before": means[0], "after": means[-1], "curve": means}
+    if not alone:
+        after = curve[:, -1]
+        told |= {"ci95": half_width(after), "each_before": curve[:, 0].tolist(), "each_after": after.tolist()}
+    return told
