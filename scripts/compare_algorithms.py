@@ -4,8 +4,9 @@
 
 Three problems: sine waves 10-shot, and letters 5-way 1-shot and 5-shot. Runs go to FOLDER, one thread each, ``--jobs``
 at a time; those that are there already are kept, so that the command can be stopped and given again. Then each
-algorithm runs once more, alone, for a few meta-updates: for tasks a second and the most memory that its process held. Prints a
-table in Markdown; the overrides behind each row are those in this file. ``--scale`` multiplies the meta-updates.
+algorithm runs once more, alone, for a few meta-updates: for tasks a second, and for the most memory that its process
+held. Prints a table in Markdown; the overrides behind each row are those in this file. ``--scale`` multiplies the
+meta-updates.
 """
 
 import argparse
