@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         traceback.print_exc()
-        return _say(f"this is a bug: {_named(error)}", 1)
+        return _say(f"this is {_bug(error)}", 1)
     return 0
 
 
@@ -78,6 +78,11 @@ def _say(line: str, code: int) -> int:
 
 def _named(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {error}")
+
+
+def _bug(error: BaseException) -> str:
+    """A bug, whose it may be, and what it is."""
+    return ", ".join(("a bug", *getattr(error, "__notes__", ()))) + f": {_named(error)}"
 
 
 @contextmanager
@@ -212,7 +217,7 @@ def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) 
         raise error
     _log(error)
     write_status(folder, "failed", reason=_named(error))
-    raise _OurBug(f"this is a bug: {_named(error)} (traceback in {folder / LOG})") from error
+    raise _OurBug(f"this is {_bug(error)} (traceback in {folder / LOG})") from error
 
 
 def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
@@ -240,7 +245,7 @@ def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
         raise UserError(f"not every job of the sweep was done; the first failure: {error}") from error
     except Exception as error:
         raise _OurBug(
-            f"not every job of the sweep was done; the first failure is a bug: {_named(error)} (traceback in its log)"
+            f"not every job of the sweep was done; the first failure is {_bug(error)} (traceback in its log)"
         ) from error
 
 

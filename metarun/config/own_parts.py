@@ -39,14 +39,20 @@ def packages(plain: Mapping[str, Any]) -> set[str]:
 
 @contextmanager
 def blaming(plain: Mapping[str, Any]) -> Iterator[None]:
-    """Within, an error that comes out of the user's own code becomes an `OwnCodeError` that names file and line."""
+    """Within, an error that comes out of the user's own code becomes an `OwnCodeError` that names file and line.
+
+    Another one that a run with parts of the user's own meets is passed on with a note that says whose it may be.
+    """
     try:
         yield
     except (UserError, Interrupted):
         raise
     except Exception as error:
-        place = _place(error, packages(plain))
+        own = packages(plain)
+        place = _place(error, own)
         if place is None:
+            if own:
+                error.add_note(f"metarun's or one of {', '.join(sorted(own))}, which this run uses")
             raise
         raise OwnCodeError(f"an error in your code, {place}: {type(error).__name__}: {error}") from error
 

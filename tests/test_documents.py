@@ -1,0 +1,47 @@
+"""What the manual says works: its pages about Python and about own parts are done, block by block."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import blocks, commands
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _own_modules() -> Iterator[None]:
+    """Modules and folders that a page adds go again with it."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("my_package"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(("page", "files", "programs"), [("python.md", 0, 3), ("own_parts.md", 6, 1)])
+def test_a_page_is_true(command: Command, page: str, files: int, programs: int) -> None:
+    names: dict[str, Any] = {}
+    done = {"files": 0, "programs": 0}
+    for block in blocks(page):
+        if block.file is not None:
+            file = Path(block.file)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
+            done["files"] += 1
+        elif block.language == "sh":
+            for arguments in commands(block):
+                code, _, err = command(*arguments, *_small(arguments))
+                assert code == 0, (arguments, err)
+        elif block.language == "python":
+            exec(compile(block.text, f"docs/{page}, line {block.line}", "exec"), names)
+            done["programs"] += 1
+    assert done == {"files": files, "programs": programs}
+
+
+def _small(arguments: list[str]) -> list[str]:
+    """What a test adds, so as not to depend on the machine."""
+    return [] if "mode=test" in arguments else ["device.name=cpu", "device.threads=1"]

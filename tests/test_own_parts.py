@@ -1,0 +1,280 @@
+"""A user's package beside the command line: it is found, it runs, it goes on, and mistakes in it are told as such."""
+
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from documents import blocks
+
+import metarun
+from metarun.config import own_parts
+from metarun.errors import UserError
+from metarun.tracking.log import TrainingLog
+
+Command = Callable[..., tuple[int, str, str]]
+SMALL = (
+    "model=mlp", "model.hidden=[6]", "algorithm.inner_lr=0.01", "debug=fast", "engine.steps=4",
+    "device.name=cpu", "device.threads=1",
+)  # fmt: skip
+TIDES = ("--config-dir", "conf", "dataset=tides", *SMALL)
+
+
+@pytest.fixture(autouse=True)
+def _own_modules() -> Iterator[None]:
+    """Modules of one test are not those of the next."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("my_package"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def package(command: Command) -> Path:
+    """The package of the manual's page, in the folder where commands run."""
+    for block in blocks("own_parts.md"):
+        if block.file is not None:
+            Path(block.file).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.file).write_text(block.text, encoding="utf-8")
+    return Path.cwd()
+
+
+def edit(file: str, old: str, new: str) -> None:
+    text = Path(file).read_text(encoding="utf-8")
+    assert old in text
+    Path(file).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def numbers(folder: str) -> Any:
+    return json.loads(Path(folder, "result.json").read_text())["meta_test"]
+
+
+def test_a_run_of_own_parts_is_stopped_resumed_and_tested(
+    command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = (*TIDES, "algorithm=sign_maml")
+    code, out, err = command(*own, "hydra.run.dir=whole")
+    assert code == 0, err
+    assert "Tides · 10 support and 20 query examples      fresh tasks at every visit" in out
+    assert "again       metarun --config-dir conf mode=test checkpoint=whole" in out
+
+    step = TrainingLog.step
+
+    def stop(self: TrainingLog, number: int, *rest: Any) -> None:
+        step(self, number, *rest)
+        if number == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLog, "step", stop)
+        code, _, err = command(*own, "hydra.run.dir=parts")
+    assert code == 130
+    line = re.search(r"go on with: metarun (--config-dir conf resume=\S+)", err)
+    assert line, err
+    assert command(*line[1].split())[0] == 0
+    assert numbers("parts") == numbers("whole")
+
+    code, out, err = command("--config-dir", "conf", "mode=test", "checkpoint=whole", "hydra.run.dir=again")
+    assert code == 0, err
+    assert numbers("again") == numbers("whole")
+    assert "config_dir" in Path("whole/config.yaml").read_text()
+
+
+@pytest.mark.parametrize("words", [["mode=test", "checkpoint=run"], ["resume=run"]])
+def test_going_on_needs_the_folder_again_and_says_which(command: Command, package: Path, words: list[str]) -> None:
+    """It is not taken from the run's folder: its files name classes to import."""
+    assert command(*TIDES, "hydra.run.dir=run")[0] == 0
+    code, _, err = command(*words)
+    assert (code, err.count("\n")) == (2, 1)
+    assert (
+        f"dataset=tides is not metarun's but of the folder {package / 'conf'}; give that again as --config-dir" in err
+    )
+    with pytest.raises(UserError, match="dataset=tides is not metarun's but of the folder"):
+        metarun.load("run")
+
+
+def test_a_test_on_another_dataset_needs_no_folder(command: Command, package: Path) -> None:
+    assert command(*TIDES, "hydra.run.dir=run")[0] == 0
+    code, _, err = command("mode=test", "checkpoint=run", "dataset=sinusoid", "hydra.run.dir=waves")
+    assert code == 0, err
+
+
+def test_from_python_too(command: Command, package: Path) -> None:
+    assert command(*TIDES, "algorithm=smoother", "~algorithm.inner_lr", "hydra.run.dir=run")[0] == 2  # no such key
+    small = [word for word in TIDES if "inner_lr" not in word]
+    assert command(*small, "algorithm=smoother", "hydra.run.dir=run")[0] == 0
+    learner = metarun.load("run", config_dir="conf")
+    model = learner.adapt([0.0, 1.0], [5.0, 5.0])
+    torch.testing.assert_close(model.predict([0.3]), torch.tensor([[5.0]]))
+    with pytest.raises(UserError, match="config_dir=nowhere: no such folder"):
+        metarun.load("run", config_dir="nowhere")
+    with pytest.raises(UserError, match="steps=3: algorithm=smoother has no inner steps"):
+        learner.adapt([0.0], [5.0], steps=3)
+
+
+def test_modules_are_found_beside_the_folder_from_anywhere(
+    command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    flags = ("--config-dir", "../conf", *TIDES[2:])
+    assert command(*flags, "hydra.run.dir=run")[0] == 0
+    # In a package, beside the package.
+    Path("../my_package/__init__.py").touch()
+    Path("../conf").rename("../my_package/conf")
+    sys.path[:] = [place for place in sys.path if place != str(package)]
+    for name in [name for name in sys.modules if name.startswith("my_package")]:
+        del sys.modules[name]
+    code, _, err = command("--config-dir", "../my_package/conf", *TIDES[2:], "hydra.run.dir=other")
+    assert code == 0, err
+    assert sys.path[-1] == str(package), "last, so that nothing installed is hidden"
+
+
+def test_without_the_flag_nothing_is_found_where_one_stands(command: Command, package: Path) -> None:
+    before = list(sys.path)
+    assert command("dataset=tides")[0] == 2
+    assert sys.path == before
+
+
+def test_a_sweep_runs_own_parts(command: Command, package: Path) -> None:
+    small = [word for word in TIDES if "inner_lr" not in word]
+    code, _, err = command("-m", *small, "algorithm=sign_maml,smoother", "hydra.sweep.dir=sweep")
+    assert code == 0, err
+    assert Path("sweep/0/result.json").exists()
+    assert Path("sweep/1/result.json").exists()
+
+
+MISTAKES = {
+    "no such module": (
+        "conf/dataset/tides.yaml", "my_package.tides.Tides", "my_pakage.tides.Tides",
+        "dataset=tides: _target_ my_pakage.tides.Tides cannot be imported: No module named 'my_pakage'",
+    ),
+    "no such class": (
+        "conf/dataset/tides.yaml", "tides.Tides", "tides.Tide",
+        "dataset=tides: _target_ my_package.tides.Tide cannot be imported: no 'Tide' in my_package.tides; did you mean "
+        "'Tides'?",
+    ),
+    "a field without key": (
+        "conf/dataset/tides.yaml", "noise: 0.1", "",
+        "dataset.noise: missing; a number of at least 0 is expected",
+    ),
+    "a key without field": (
+        "conf/dataset/tides.yaml", "noise: 0.1", "noise: 0.1\nnoize: 1",
+        "dataset.noize=1: no key 'noize' in dataset=tides; did you mean 'dataset.noise'?",
+    ),
+    "no method": (
+        "my_package/tides.py", "def task(", "def tusk(",
+        "dataset=tides: my_package.tides.Tides lacks what its base leaves to it: task",
+    ),
+    "no dataclass": (
+        "my_package/tides.py", "@dataclass(kw_only=True)", "",
+        "dataset=tides: _target_ my_package.tides.Tides is not a dataclass",
+    ),
+    "no base": (
+        "my_package/tides.py", "class Tides(OwnTasks)", "class Tides",
+        "dataset=tides: my_package.tides.Tides has no method 'load', by which a dataset is used",
+    ),
+    "not Python": (
+        "my_package/tides.py", "kind = Regression()", "kind = Regression(",
+        "dataset=tides: _target_ my_package.tides.Tides cannot be imported: HERE/my_package/tides.py, line 17: ",
+    ),
+    "an error when imported": (
+        "my_package/tides.py", "kind = Regression()", "kind = Regresion()",
+        "dataset=tides: _target_ my_package.tides.Tides cannot be imported: HERE/my_package/tides.py, line 17: NameEr",
+    ),
+    "a type that no file holds": (
+        "my_package/tides.py", "noise: float", "noise: np.ndarray",
+        "dataset.noise: a field of type <class 'numpy.ndarray'> in my_package.tides.Tides cannot be read from a",
+    ),
+    "a type that is not known": (
+        "my_package/tides.py", "noise: float", "noise: 'flaot'",
+        "dataset=tides: my_package.tides.Tides has a field whose type is not known: name 'flaot' is not defined",
+    ),
+    "no attribute": (
+        "my_package/tides.py", "input_shape = (1,)", "",
+        "Tides has no attribute 'input_shape', which says what its tasks are",
+    ),
+    "a wrong shape": (
+        "my_package/tides.py", "x = hours / 12 - 1", "x = hours.reshape(-1, 1, 1)",
+        "Tides.task('train') of task 0: support_x has shape (10, 1, 1), where (n, 1) is expected",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "expected"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    command: Command, package: Path, file: str, old: str, new: str, expected: str
+) -> None:
+    edit(file, old, new)
+    code, _, err = command(*TIDES, "hydra.run.dir=run")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert err.startswith(f"metarun: {expected.replace('HERE', str(package))}")
+    assert not Path("run").exists()
+
+
+def test_an_error_in_own_code_before_the_run_shows_its_traceback(command: Command, package: Path) -> None:
+    edit("my_package/tides.py", "x = hours / 12 - 1", "x = hours @ np.zeros(7)")
+    code, _, err = command(*TIDES, "hydra.run.dir=run")
+    assert code == 2
+    place = f"{package / 'my_package' / 'tides.py'}, line 24"
+    assert err.splitlines()[-1].startswith(f"metarun: an error in your code, {place}: ValueError: matmul: ")
+    assert err.startswith("Traceback (most recent call last)")
+    assert "bug" not in err
+    assert not Path("run").exists()
+
+
+def test_an_error_in_own_code_later_is_in_the_log(command: Command, package: Path) -> None:
+    edit("my_package/sign_maml.py", "slope.sign()", "slope.sing()")
+    code, _, err = command(*TIDES, "algorithm=sign_maml", "hydra.run.dir=run")
+    assert (code, err.count("\n")) == (2, 1)
+    place = f"{package / 'my_package' / 'sign_maml.py'}, line 11"
+    assert err.startswith(f"metarun: an error in your code, {place}: AttributeError: 'Tensor' object has no")
+    assert err.endswith(f"(traceback in {package / 'run' / 'metarun.log'})\n")
+    log = Path("run/metarun.log").read_text()
+    assert "Traceback (most recent call last)" in log
+    assert "sign_maml.py" in log
+    status = json.loads(Path("run/status.json").read_text())
+    assert (status["status"], status["reason"][:26]) == ("failed", "an error in your code, /tm")
+
+
+def test_a_jobs_error_in_own_code_is_theirs_in_a_sweep(command: Command, package: Path) -> None:
+    edit("my_package/sign_maml.py", "slope.sign()", "slope.sing()")
+    code, _, err = command("-m", *TIDES, "algorithm=sign_maml", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert code == 2
+    assert "not every job of the sweep was done; the first failure: an error in your code" in err
+    assert "is a bug" not in err
+    assert "Traceback" in Path("sweep/1/metarun.log").read_text()
+
+
+def test_an_error_in_a_dataclass_of_own_is_theirs(command: Command, package: Path) -> None:
+    edit("my_package/tides.py", "    kind =", "    def __post_init__(self):\n        self.noise / 0\n\n    kind =")
+    code, _, err = command(*TIDES)
+    assert code == 2
+    assert "an error in your code" in err
+    assert "ZeroDivisionError" in err
+
+
+def test_only_own_code_is_blamed() -> None:
+    plain = {"dataset": {"_target_": "my_package.tides.Tides"}, "model": {"_target_": "metarun.models.mlp.MLP"}}
+    assert own_parts.packages(plain) == {"my_package"}
+    with pytest.raises(ZeroDivisionError), own_parts.blaming(plain):
+        1 / 0  # noqa: B018
+    here = {"dataset": {"_target_": f"{__name__}.Thing"}}
+    told = r"test_own_parts.py, line \d+: ZeroDivisionError: "
+    with pytest.raises(own_parts.OwnCodeError, match=told), own_parts.blaming(here):
+        1 / 0  # noqa: B018
+
+
+def test_an_error_of_which_nobody_knows_whose_it_is_names_both(command: Command, package: Path) -> None:
+    edit("my_package/smoother.py", "nearness.softmax(-1) @ support.y", "nearness.softmax(-1)[:3] @ support.y")
+    small = [word for word in TIDES if "inner_lr" not in word]
+    code, _, err = command(*small, "algorithm=smoother", "hydra.run.dir=run")
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("metarun: this is a bug, metarun's or one of my_package, which this run uses: RuntimeError: ")
