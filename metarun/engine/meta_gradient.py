@@ -19,7 +19,8 @@ class MetaGradient:
 
     chunk: tasks computed at once; memory grows with it, the result does not depend on it but for rounding.
     compiled: whether `torch.compile` fuses the whole computation.
-    progress: the share of meta-training done.
+    progress: the share of meta-training done. weights: what each task counts in the means, ``[T]`` with mean 1;
+    ``None``: all alike.
     """
 
     def __init__(self, learner: Learner, chunk: int | None, compiled: bool) -> None:
@@ -27,9 +28,10 @@ class MetaGradient:
         objective = vmap(learner.objective, in_dims=(None, 0, 0))
         self.algorithm = learner.algorithm
 
-        def total(phi: MetaParameters, tasks: TaskBatch, draws: Draws) -> tuple[Tensor, Metrics]:
+        def total(phi: MetaParameters, tasks: TaskBatch, draws: Draws, weights: Tensor) -> tuple[Tensor, Metrics]:
             objectives, metrics = objective(phi, tasks, draws)
-            return objectives.sum(), {name: values.sum() for name, values in metrics.items()}
+            # Of equal weights each is exactly 1, and changes no bit.
+            return (weights * objectives).sum(), {name: (weights * values).sum() for name, values in metrics.items()}
 
         self.gradient = grad_and_value(total, has_aux=True)
         if compiled:
@@ -38,14 +40,17 @@ class MetaGradient:
                 self.gradient, dynamic=False, fullgraph=True, options={"layout_optimization": False}
             )
 
-    def __call__(self, phi: MetaParameters, batch: TaskBatch, progress: float = 0.0) -> tuple[MetaParameters, Metrics]:
+    def __call__(
+        self, phi: MetaParameters, batch: TaskBatch, progress: float = 0.0, weights: Tensor | None = None
+    ) -> tuple[MetaParameters, Metrics]:
+        size = len(batch.number)
+        shares = batch.descriptor.new_ones(size) if weights is None else weights.to(batch.descriptor)
         total: tuple[MetaParameters, Metrics] | None = None
-        for tasks in chunks(batch, self.chunk):
+        for tasks, share in zip(chunks(batch, self.chunk), shares.split(self.chunk or size), strict=True):
             draws = self.algorithm.draws(tasks, testing=False, progress=progress)
-            gradient, (_, metrics) = self.gradient(phi, tasks, draws)
+            gradient, (_, metrics) = self.gradient(phi, tasks, draws, share)
             part = (gradient, metrics)
             total = part if total is None else tree_map(torch.add, total, part)
-        size = len(batch.number)
         return tree_map(lambda tensor: tensor / size, total)
 
 

@@ -1,4 +1,4 @@
-"""The optimiser of φ: PyTorch's own, over φ's tensors in place."""
+"""The optimiser of φ: PyTorch's own, over φ's tensors in place, and the slow weights that follow it."""
 
 import copy
 from typing import Any
@@ -11,11 +11,16 @@ from metarun.learner import MetaParameters
 
 
 class OuterOptimiser:
-    """Moves φ by its gradient, after optional clipping, with the step size that the schedule gives."""
+    """Moves φ by its gradient, after optional clipping, with the step size that the schedule gives.
+
+    Slow weights, where ``outer.slow`` asks for them, begin at φ as it is given. Between two of their steps φ holds the
+    fast weights.
+    """
 
     def __init__(self, outer: OuterLoop, phi: MetaParameters, clip: float | None) -> None:
         self._clip = clip
         self._tensors = [tensor for group in phi.values() for tensor in group.values()]
+        self._slow = _Slow(outer, self._tensors) if outer.slow.ratio != 1 else None
         self._optimiser: torch.optim.Optimizer
         if outer.optimiser == "adam":
             self._optimiser = torch.optim.Adam(self._tensors, outer.lr, betas=(outer.momentum, 0.999), fused=True)
@@ -35,6 +40,8 @@ class OuterOptimiser:
         for settings in self._optimiser.param_groups:
             settings["lr"] = lr
         self._optimiser.step()
+        if self._slow is not None:
+            self._slow.follow()
         return norm
 
     def candidate(self, gradient: MetaParameters, lr: float) -> MetaParameters:
@@ -48,7 +55,36 @@ class OuterOptimiser:
         return {group: {name: next(after) for name in tensors} for group, tensors in gradient.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return self._optimiser.state_dict()
+        """PyTorch's, and ``slow`` where there are slow weights."""
+        slow = {} if self._slow is None else {"slow": {"tensors": self._slow.tensors, "done": self._slow.done}}
+        return {**self._optimiser.state_dict(), **slow}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._optimiser.load_state_dict(state)
+        self._optimiser.load_state_dict({name: part for name, part in state.items() if name != "slow"})
+        if self._slow is not None:
+            self._slow.load(state["slow"]["tensors"], state["slow"]["done"])
+
+
+class _Slow:
+    """Slow weights: a copy of φ's tensors, and how many meta-updates they have let pass."""
+
+    def __init__(self, outer: OuterLoop, fast: list[Tensor]) -> None:
+        self._settings, self._fast = outer.slow, fast
+        self.tensors, self.done = [tensor.clone() for tensor in fast], 0
+
+    def follow(self) -> None:
+        """After a meta-update of the fast weights."""
+        self.done += 1
+        if self.done % self._settings.every:
+            return
+        for slow, fast in zip(self.tensors, self._fast, strict=True):
+            slow.lerp_(fast, self._settings.ratio)
+            fast.copy_(slow)
+
+    def load(self, tensors: list[Tensor], done: int) -> None:
+        """Raises `ValueError` for tensors that are not those of this φ."""
+        if [tensor.shape for tensor in tensors] != [tensor.shape for tensor in self.tensors]:
+            raise ValueError("slow weights of another φ")
+        for slow, saved in zip(self.tensors, tensors, strict=True):
+            slow.copy_(saved)
+        self.done = done

@@ -1,6 +1,9 @@
 """Schedules of the outer step size."""
 
+from dataclasses import replace
+
 import pytest
+from builders import algorithm
 
 from metarun.algorithms.outer_loop import OuterLoop
 
@@ -15,5 +18,6 @@ from metarun.algorithms.outer_loop import OuterLoop
     ],
 )
 def test_step_sizes(schedule: str, expected: list[float]) -> None:
-    outer = OuterLoop(optimiser="sgd", lr=0.8, momentum=0.0, schedule=schedule, halve_every=3)
+    plain: OuterLoop = algorithm("maml").outer  # type: ignore[attr-defined]
+    outer = replace(plain, lr=0.8, schedule=schedule, halve_every=3)
     assert [outer.lr_at(step, 4) for step in range(4)] == pytest.approx(expected, rel=1e-12)

@@ -1,6 +1,7 @@
 """Reptile against loops written with PyTorch's own optimisers."""
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from metarun.models.normalisation import Context
 from metarun.tasks import TaskBatch
 
 EPSILON = 0.3
-OUTER = OuterLoop(optimiser="sgd", lr=EPSILON, momentum=0.0, schedule="constant", halve_every=1)
+OUTER: OuterLoop = replace(algorithm("reptile").outer, lr=EPSILON, schedule="constant")  # type: ignore[attr-defined]
 SGD = InnerOptimiser(name="sgd", momentum=0.0, beta2=0.999)
 
 

@@ -1,11 +1,14 @@
 """Moving φ."""
 
 import io
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from builders import algorithm
 
-from metarun.algorithms.outer_loop import OuterLoop
+from metarun.algorithms.outer_loop import OuterLoop, SlowWeights
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.learner import MetaParameters
 
@@ -15,8 +18,10 @@ def phi() -> MetaParameters:
     return {"theta": {"w": torch.randn(3, 2), "b": torch.randn(2)}, "embedding": {}, "algorithm": {"w": torch.ones(4)}}
 
 
-def outer(optimiser: str, momentum: float = 0.9) -> OuterLoop:
-    return OuterLoop(optimiser=optimiser, lr=0.1, momentum=momentum, schedule="constant", halve_every=1)
+def outer(optimiser: str, momentum: float = 0.9, ratio: float = 1.0, every: int = 1) -> OuterLoop:
+    plain: OuterLoop = algorithm("maml").outer  # type: ignore[attr-defined]
+    slow = SlowWeights(ratio=ratio, every=every)
+    return replace(plain, optimiser=optimiser, lr=0.1, momentum=momentum, schedule="constant", slow=slow)
 
 
 def gradients(count: int) -> list[MetaParameters]:
@@ -86,3 +91,106 @@ def test_a_gradient_that_is_not_finite_moves_nothing(bad: float) -> None:
     assert not optimiser.step(gradient, 0.1).isfinite()
     torch.testing.assert_close(moved, phi(), rtol=0, atol=0)
     assert optimiser.state_dict()["state"] == {}
+
+
+def copied(of: MetaParameters) -> MetaParameters:
+    return {group: {n: t.clone() for n, t in tensors.items()} for group, tensors in of.items()}
+
+
+def mixed(one: MetaParameters, other: MetaParameters, share: float) -> MetaParameters:
+    """one + share (other − one)."""
+    return {group: {n: t + share * (other[group][n] - t) for n, t in tensors.items()} for group, tensors in one.items()}
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("every", [1, 3])
+def test_slow_weights_follow_fast_ones(name: str, every: int) -> None:
+    """Lookahead, by a loop around an optimiser without."""
+    now, slow = phi(), phi()
+    optimiser = OuterOptimiser(outer(name, ratio=0.3, every=every), now, None)
+    fast = phi()
+    plain = OuterOptimiser(outer(name), fast, None)
+    for number, gradient in enumerate(gradients(8), 1):
+        optimiser.step(gradient, 0.1)
+        plain.step(gradient, 0.1)
+        if number % every == 0:
+            slow = mixed(slow, fast, 0.3)
+            for group, tensors in fast.items():
+                for n, tensor in tensors.items():
+                    tensor.copy_(slow[group][n])
+        torch.testing.assert_close(now, fast, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_slow_weights_after_every_step_are_a_shorter_step(name: str) -> None:
+    """Where the optimiser's memory is of gradients alone, (γ/σ²) is a factor of the step size."""
+    slow, short = phi(), phi()
+    one, other = OuterOptimiser(outer(name, ratio=0.25), slow, None), OuterOptimiser(outer(name), short, None)
+    for gradient in gradients(5):
+        one.step(gradient, 0.1)
+        other.step(gradient, 0.025)
+    torch.testing.assert_close(slow, short, rtol=1e-5, atol=1e-6)
+
+
+def test_a_ratio_of_one_is_no_slow_weights() -> None:
+    one, other = phi(), phi()
+    with_keys = OuterOptimiser(outer("adam", ratio=1.0, every=3), one, None)
+    without = OuterOptimiser(outer("adam"), other, None)
+    for gradient in gradients(4):
+        with_keys.step(gradient, 0.1)
+        without.step(gradient, 0.1)
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert with_keys.state_dict().keys() == {"state", "param_groups"}
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_slow_weights_go_through_a_file_bit_for_bit(stop: int) -> None:
+    settings, one = outer("adam", ratio=0.4, every=3), phi()
+    optimiser = OuterOptimiser(settings, one, None)
+    for gradient in gradients(7)[:stop]:
+        optimiser.step(gradient, 0.1)
+    other, file = copied(one), io.BytesIO()
+    torch.save(optimiser.state_dict(), file)
+    file.seek(0)
+    resumed = OuterOptimiser(settings, other, None)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    for gradient in gradients(7)[stop:]:
+        optimiser.step(gradient, 0.1)
+        resumed.step(gradient, 0.1)
+    torch.testing.assert_close(other, one, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("slow", [None, {"tensors": [torch.zeros(3)], "done": 1}, {"tensors": []}])
+def test_a_state_without_these_slow_weights_is_refused(slow: Any) -> None:
+    optimiser = OuterOptimiser(outer("sgd", ratio=0.5), phi(), None)
+    state = {name: part for name, part in optimiser.state_dict().items() if name != "slow"}
+    with pytest.raises((KeyError, ValueError)):
+        optimiser.load_state_dict(state if slow is None else {**state, "slow": slow})
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_candidate_is_what_the_step_would_leave_and_leaves_no_trace(before: int) -> None:
+    """Also where slow weights are about to move."""
+    settings, one, other = outer("adam", ratio=0.4, every=3), phi(), phi()
+    optimiser, alike = OuterOptimiser(settings, one, None), OuterOptimiser(settings, other, None)
+    steps = gradients(6)
+    for gradient in steps[:before]:
+        optimiser.step(gradient, 0.1)
+        alike.step(gradient, 0.1)
+    place = copied(one)
+    told = optimiser.candidate(steps[before], 0.1)
+    torch.testing.assert_close(one, place, rtol=0, atol=0)
+    for gradient in steps[before:]:
+        optimiser.step(gradient, 0.1)
+        alike.step(gradient, 0.1)
+        if gradient is steps[before]:
+            torch.testing.assert_close(told, one, rtol=0, atol=0)
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_gradient_that_is_not_finite_moves_no_slow_weights() -> None:
+    moved, (gradient,) = phi(), gradients(1)
+    optimiser = OuterOptimiser(outer("sgd", ratio=0.5, every=2), moved, None)
+    gradient["theta"]["b"][0] = torch.nan
+    optimiser.step(gradient, 0.1)
+    assert optimiser.state_dict()["slow"]["done"] == 0

@@ -1,0 +1,213 @@
+"""Which tasks a meta-update learns from: of a pool of candidates, those that represent it, or those that are hard.
+
+Representative tasks (k-centre, k-medoids) are chosen by distance, of task embeddings where the run has any, else of how
+the tasks pull on their start: the gradient of the loss on the support set by θ at θ⁰. Each counts as often as there are
+candidates nearest to it, so that the meta-gradient is an estimate of the whole pool's. Hard tasks are drawn without
+replacement, with probability ∝ loss^(1/temperature), by what the outer loop minimises; they all count alike, so that
+the meta-gradient leans towards them.
+
+Of meta-update n with T tasks the candidates are tasks n·pool·T to (n + 1)·pool·T − 1 of the stream. Everything is a
+function of them and of φ.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+from torch.utils._pytree import tree_map
+
+from metarun import counters
+from metarun.algorithms.base import Draws
+from metarun.algorithms.outer_loop import TaskSelection
+from metarun.datasets.base import Dataset
+from metarun.engine.meta_gradient import Metrics, chunks
+from metarun.learner import Learner, MetaParameters
+from metarun.models.base import Parameters
+from metarun.tasks import Task, TaskBatch
+
+SKETCH = 4099
+"""Most numbers kept of a task's gradient: distances among sketches of so many are within a few percent of the true
+ones. A prime, so that weights at the same place of several units rarely share a number."""
+ROUNDS = 100
+"""Most rounds of k-medoids, which nearly always stops within ten."""
+TINY = 1e-30
+"""Keeps the logarithm of a loss of 0 finite."""
+
+_NOISE, _SIGNS = counters.key(0, "task selection"), counters.key(0, "sketch of gradients")
+
+
+class Chosen(NamedTuple):
+    """Tasks to learn from. weights: what each counts, ``[T]`` with mean 1. metrics: how they stand among the pool."""
+
+    batch: TaskBatch
+    weights: Tensor | None
+    metrics: Metrics
+
+
+class Selector:
+    """Samples the meta-batches of ``tasks`` tasks each, candidates being looked at ``chunk`` at once (``None``: so many
+    as a meta-batch has).
+    """
+
+    def __init__(
+        self, settings: TaskSelection, learner: Learner, dataset: Dataset, tasks: int, chunk: int | None
+    ) -> None:
+        self._settings, self._dataset, self._tasks, self._chunk = settings, dataset, tasks, chunk or tasks
+        # Training labels may be more than the task model's kind knows.
+        self._learner = replace(learner, model=replace(learner.model, kind=learner.problem.training_kind))
+
+    def __call__(self, phi: MetaParameters, step: int, progress: float, group: int | None) -> Chosen:
+        """The meta-batch of meta-update ``step`` (from 0) at ``phi``; ``progress`` and ``group`` as elsewhere."""
+        if self._settings.select == "all":
+            return Chosen(self._dataset.sample("train", step, self._tasks, group), None, {})
+        pool = self._dataset.sample("train", step, self._settings.pool * self._tasks, group)
+        if self._settings.select == "loss":
+            return self._hard(phi, pool, progress)
+        return self._representative(phi, pool)
+
+    def _representative(self, phi: MetaParameters, pool: TaskBatch) -> Chosen:
+        with torch.no_grad():
+            told = torch.cat([vmap(self._features, in_dims=(None, 0))(phi, part) for part in self._parts(pool)])
+        distances = apart(told)
+        choose = k_centre if self._settings.select == "k_centre" else k_medoids
+        chosen = choose(distances, self._tasks).sort().values
+        counts = represented(distances, chosen)
+        # The first candidates are as random as any.
+        first = torch.arange(self._tasks)
+        ratio = ratio_of(to_nearest(distances, chosen).mean(), to_nearest(distances, first).mean())
+        return Chosen(
+            tree_map(lambda tensor: tensor[chosen.to(tensor.device)], pool),
+            counts * (self._tasks / len(distances)),
+            {"tasks/distance_ratio": ratio},
+        )
+
+    def _features(self, phi: MetaParameters, task: Task) -> Tensor:
+        """What tells a task from others, ``[features]``."""
+        learner = self._learner
+        embedding = learner.embed(phi, task, testing=False)
+        if len(embedding):
+            return embedding
+        own, support = phi["algorithm"], task.support
+
+        def loss(theta: Parameters) -> Tensor:
+            state = learner.algorithm.begin(own, theta)
+            prediction = learner.algorithm.predict(learner.model, own, state, support, support.x, support.real)
+            return learner.model.kind.loss(prediction, support.y, support.real)
+
+        slopes = grad(loss)(learner.generated(phi, embedding))
+        return sketch(torch.cat([slope.flatten() for slope in slopes.values()]))
+
+    def _hard(self, phi: MetaParameters, pool: TaskBatch, progress: float) -> Chosen:
+        def objective(phi: MetaParameters, task: Task, draws: Draws) -> Tensor:
+            return self._learner.objective(phi, task, draws)[0]
+
+        parts = []
+        with torch.no_grad():
+            for part in self._parts(pool):
+                draws = self._learner.algorithm.draws(part, testing=False, progress=progress)
+                parts.append(vmap(objective, in_dims=(None, 0, 0))(phi, part, draws))
+        losses = torch.cat(parts).double()
+        chosen = drawn(losses, pool.number, self._settings.temperature, self._tasks).sort().values
+        return Chosen(
+            tree_map(lambda tensor: tensor[chosen], pool),
+            None,
+            {"tasks/loss_ratio": ratio_of(losses[chosen].mean(), losses.mean())},
+        )
+
+    def _parts(self, pool: TaskBatch) -> list[TaskBatch]:
+        return list(chunks(pool, self._chunk))
+
+
+def sketch(vector: Tensor) -> Tensor:
+    """A vector ``[n]``, or where it is longer than `SKETCH` a random projection of it that keeps distances.
+
+    Numbers `SKETCH` apart are added under random signs (the count sketch of Charikar, Chen & Farach-Colton 2002, with
+    places in turn instead of random ones), whose square of the norm is right on average.
+    """
+    size = len(vector)
+    if size <= SKETCH:
+        return vector
+    odd = counters.keys(_SIGNS, torch.arange(size, device=vector.device)) & 1
+    signed = torch.cat((vector * (1 - 2 * odd), vector.new_zeros(-size % SKETCH)))
+    return signed.view(-1, SKETCH).sum(0)
+
+
+def apart(points: Tensor) -> Tensor:
+    """Distances ``[n, n]`` of points ``[n, features]``, in double precision on CPU."""
+    told = points.double().cpu()
+    return torch.cdist(told, told).fill_diagonal_(0)
+
+
+def k_centre(distances: Tensor, count: int) -> Tensor:
+    """``count`` points of ``[n, n]`` distances, each the farthest from those before; the first is the medoid of all.
+
+    The largest distance of any point to its nearest is at most twice the least possible (Gonzalez 1985).
+    """
+    chosen = [int(distances.sum(1).argmin())]
+    nearest = distances[chosen[0]].clone()
+    while len(chosen) < count:
+        nearest[chosen[-1]] = -1  # or of points that are all alike one would be taken again
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, distances[chosen[-1]])
+    return torch.tensor(chosen)
+
+
+def k_medoids(distances: Tensor, count: int) -> Tensor:
+    """``count`` points of ``[n, n]`` distances such that the sum of distances of points to their nearest is small.
+
+    Begun greedily, each point the one that lowers the sum most (BUILD of Kaufman & Rousseeuw 1990), then by turns each
+    point to its nearest and each cluster to its medoid, until nothing changes.
+    """
+    chosen = torch.zeros(0, dtype=torch.int64)
+    nearest = torch.full_like(distances[0], torch.inf)
+    for _ in range(count):
+        sums = torch.minimum(nearest[:, None], distances).sum(0)
+        sums[chosen] = torch.inf
+        chosen = torch.cat((chosen, sums.argmin()[None]))
+        nearest = torch.minimum(nearest, distances[chosen[-1]])
+    for _ in range(ROUNDS):
+        belongs = belonging(distances, chosen)
+        together = belongs[:, None] == belongs
+        sums = torch.where(together, distances, 0).sum(1)
+        medoids = torch.stack([torch.where(belongs == place, sums, torch.inf).argmin() for place in range(count)])
+        # Of equals the present one, so that it ends.
+        medoids = torch.where(sums[medoids] < sums[chosen], medoids, chosen)
+        if medoids.equal(chosen):
+            break
+        chosen = medoids
+    return chosen
+
+
+def belonging(distances: Tensor, chosen: Tensor) -> Tensor:
+    """Which of the ``chosen`` ``[T]`` each point is nearest to, ``[n]``; each of these itself, whatever is as near."""
+    to_chosen = distances[:, chosen].clone()
+    to_chosen[chosen, torch.arange(len(chosen))] = -1
+    return to_chosen.argmin(1)
+
+
+def represented(distances: Tensor, chosen: Tensor) -> Tensor:
+    """How many of all points each of the ``chosen`` ``[T]`` is nearest to, itself included; float64."""
+    return torch.bincount(belonging(distances, chosen), minlength=len(chosen)).double()
+
+
+def to_nearest(distances: Tensor, chosen: Tensor) -> Tensor:
+    """The distance ``[n]`` of each point to the nearest of the ``chosen``."""
+    return distances[:, chosen].amin(1)
+
+
+def drawn(losses: Tensor, numbers: Tensor, temperature: float, count: int) -> Tensor:
+    """``count`` places of ``losses`` ``[n]``, drawn one after another with probability ∝ loss^(1/temperature).
+
+    By the Gumbel-max trick for drawing without replacement (Kool, van Hoof & Welling 2019): the largest of log-weights
+    with Gumbel noise, which is a function of the tasks' ``numbers`` ``[n]``.
+    """
+    uniform = counters.uniform(counters.keys(_NOISE, numbers), 1).squeeze(-1)
+    gumbel = -torch.log(-torch.log(uniform.clamp_min(TINY)))
+    return torch.topk(losses.clamp_min(TINY).log() / temperature + gumbel, count).indices
+
+
+def ratio_of(value: Tensor, to: Tensor) -> Tensor:
+    """``value / to``; 1 where both are 0."""
+    return torch.where(to > 0, value / torch.where(to > 0, to, 1), torch.ones_like(to))
