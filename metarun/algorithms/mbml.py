@@ -1,0 +1,34 @@
+"""MBML, model-based meta-learning: MAML whose meta-model holds a training strategy beside the parameters.
+
+Its other parts are of the outer loop, and any algorithm can have them: slow weights (`outer_loop.SlowWeights`) and
+representative tasks (`outer_loop.TaskSelection`).
+"""
+
+from dataclasses import dataclass
+
+from metarun.algorithms import learned_optimiser
+from metarun.algorithms.maml import MAML
+from metarun.config.fields import number
+from metarun.datasets.base import Problem
+from metarun.models.base import Parameters
+
+
+@dataclass(kw_only=True)
+class MBML(MAML):
+    """θ' = θ − α_l d(∇L_S(θ)), the step sizes α_l of layers and the optimiser d being part of φ.
+
+    optimiser_units: hidden units of the network that is d (`learned_optimiser`); with 0, d is the identity.
+    """
+
+    optimiser_units: int = number(least=0)
+
+    def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
+        own = super().parameters(theta, problem)
+        if not self.optimiser_units:
+            return own
+        dtype = next(iter(theta.values())).dtype
+        return own | learned_optimiser.initial(self.optimiser_units, dtype)
+
+    def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        gradient = super().directed(own, gradient, theta, start)
+        return learned_optimiser.direction(own, gradient) if self.optimiser_units else gradient

@@ -1,0 +1,71 @@
+"""MEML, meta-enhanced meta-learning: Reptile whose inner loop is held by a Gaussian prior around the start."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
+from metarun.algorithms.prior import Prior
+from metarun.algorithms.reptile import Reptile
+from metarun.config.fields import number
+from metarun.datasets.base import Problem
+from metarun.models.base import Parameters, TaskModel
+from metarun.tasks import AnyExamples, Task
+
+
+@dataclass(kw_only=True)
+class MEML(Reptile):
+    """θ_enh = θ_t + β∇log p(θ_t|θ₀), and θ₀ ← θ₀ + γ∇E log p(θ_enh|θ₀), with p = N(θ₀, σ²I) (``prior``).
+
+    Both are steps along θ_t − θ₀: of min(β/σ², 1) back, never past the prior's peak, and of γ/σ² on, γ being
+    ``outer.lr``. ``enhancement`` is β. The inner loop of training is divided into so many ``blocks``, as evenly as its
+    steps go, and θ is enhanced after each of them; at test, after every so many steps as in training.
+    """
+
+    enhancement: float = number(least=0)
+    blocks: int = number(least=1)
+    prior: Prior
+
+    def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
+        return super().parameters(theta, problem) | self.prior.initial(theta)
+
+    def step(
+        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+    ) -> Adapted:
+        return self._enhanced(own, super().step(model, own, state, support, number, draws), number)
+
+    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+        """As Reptile's, for φ = (θ₀, log σ²); the latter by the parameters before they were last enhanced.
+
+        After it they lie at θ₀ where β is large, and would tell that σ² is 0.
+        """
+        start, held = ({name: tensor.detach() for name, tensor in part.items()} for part in (theta, own))
+        state = free = self.begin(held, start)
+        for step in range(self.steps(testing=False)):
+            free = super().step(model, held, state, task.support, step, draws)
+            state = self._enhanced(held, free, step)
+        outcome = self.judged(model, held, state, task)
+        away = {name: self._pull(held, name) * (start[name] - state.theta[name]) for name in start}
+        slopes = self.prior.slopes(held, {name: free.theta[name] - start[name] for name in start})
+        learned = theta | {name: own[name] for name in slopes}
+        return outcome._replace(objective=with_gradient(outcome.objective, learned, away | slopes))
+
+    def _pull(self, own: Parameters, name: str) -> float | Tensor:
+        """1/σ²; where σ² is learned no more than 1/γ, so that θ₀ doesn't go past the mean of the tasks' ends."""
+        variance = self.prior.of(own, name)
+        return 1 / (variance.clamp_min(self.outer.lr) if isinstance(variance, Tensor) else variance)
+
+    def _enhanced(self, own: Parameters, state: Adapted, number: int) -> Adapted:
+        """After inner step ``number``."""
+        steps = max(self.inner_steps, 1)
+        times = (number + 1) * self.blocks // steps - number * self.blocks // steps
+        theta = state.theta
+        for _ in range(times if self.enhancement else 0):
+            # From the start, so that the whole way back ends there exactly.
+            theta = {name: at + (1 - self._share(own, name)) * (theta[name] - at) for name, at in state.start.items()}
+        return state._replace(theta=theta)
+
+    def _share(self, own: Parameters, name: str) -> float | Tensor:
+        """min(β/σ², 1)."""
+        share = self.enhancement / self.prior.of(own, name)
+        return share.clamp_max(1) if isinstance(share, Tensor) else min(share, 1.0)

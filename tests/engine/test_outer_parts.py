@@ -1,0 +1,97 @@
+"""Whole runs with slow weights and chosen tasks: stopped in the middle and resumed, they are the same."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from metarun.tracking.log import TrainingLog
+
+Command = Callable[..., tuple[int, str, str]]
+
+ENGINE = (
+    "engine.steps=7", "engine.meta_batch_size=3", "engine.val_every=3", "engine.val_episodes=4",
+    "engine.test_episodes=4", "engine.checkpoint_every=7", "engine.log_every=1",
+    "device.name=cpu", "device.threads=1", "device.compile=false",
+)  # fmt: skip
+WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8]", "algorithm=mbml", "algorithm.inner_lr=0.01", *ENGINE)
+SLOW = ("algorithm.outer.slow.ratio=0.3", "algorithm.outer.slow.every=3")
+SEQUENCE = (
+    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", *ENGINE, "engine.steps=9",
+)  # fmt: skip
+
+
+def chosen(select: str) -> tuple[str, ...]:
+    return (f"algorithm.outer.tasks.select={select}", "algorithm.outer.tasks.pool=3")
+
+
+RUNS = {
+    "slow": (*WAVES, *SLOW, *chosen("all")),
+    "k_centre": (*WAVES, *SLOW, *chosen("k_centre")),
+    "k_medoids, learned optimiser": (*WAVES, *chosen("k_medoids"), "algorithm.optimiser_units=4"),
+    "loss, in chunks": (*WAVES, *chosen("loss"), "engine.task_chunk=2"),
+    "meml": (*WAVES, "algorithm=meml", "algorithm.prior.learned=true", *SLOW, *chosen("loss")),
+    "sequence": (*SEQUENCE, *SLOW, *chosen("k_medoids")),
+}
+
+
+def state(folder: str) -> Any:
+    return torch.load(Path(folder) / "checkpoints" / "last.pt", weights_only=True)["state"]
+
+
+@pytest.mark.parametrize("stop", [2, 4])
+@pytest.mark.parametrize("overrides", RUNS.values(), ids=RUNS)
+def test_stopped_in_the_middle_and_resumed_it_is_the_same(
+    overrides: tuple[str, ...], stop: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(*overrides, "hydra.run.dir=whole")[0] == 0
+    step, waiting = TrainingLog.step, [stop]
+
+    def interrupting(self: TrainingLog, number: int, *rest: Any) -> None:
+        step(self, number, *rest)
+        if [number] == waiting:
+            waiting.clear()
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(TrainingLog, "step", interrupting)
+    code, _, err = command(*overrides, "hydra.run.dir=parts")
+    assert code == 130, err
+    assert state("parts")["step"] == stop
+    assert command("resume=parts")[0] == 0
+    one, other = state("whole"), state("parts")
+    torch.testing.assert_close(other["phi"], one["phi"], rtol=0, atol=0)
+    torch.testing.assert_close(other["optimiser"], one["optimiser"], rtol=0, atol=0)
+    results = [json.loads(Path(folder, "result.json").read_text())["meta_test"] for folder in ("whole", "parts")]
+    assert results[0] == results[1]
+
+
+def test_how_chosen_tasks_stand_is_told(command: Command) -> None:
+    for select, name in (("k_medoids", "distance_ratio"), ("loss", "loss_ratio")):
+        assert command(*WAVES, *chosen(select), f"hydra.run.dir={select}")[0] == 0
+        events = EventAccumulator(select)
+        events.Reload()
+        values = [event.value for event in events.Scalars(f"tasks/{name}")]
+        assert len(values) == 7
+        mean = sum(values) / 7
+        # Medoids are nearer than random tasks, hard tasks harder.
+        assert mean < 1 if select == "k_medoids" else mean > 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("algorithm.outer.slow.ratio=0", "a number above 0 and at most 1 is expected"),
+        ("algorithm.outer.slow.ratio=1.5", "a number above 0 and at most 1 is expected"),
+        ("algorithm.outer.tasks.select=k_center", "did you mean 'k_centre'?"),
+        ("algorithm.outer.tasks.pol=3", "did you mean 'algorithm.outer.tasks.pool'?"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(override: str, message: str, command: Command) -> None:
+    code, _, err = command(*WAVES, override)
+    assert (code, err.count("\n")) == (2, 1)
+    assert message in err
