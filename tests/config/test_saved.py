@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metarun.config.compose import parse
-from metarun.config.saved import checkpoint_file, quoted, with_saved_run
+from metarun.config.saved import checkpoint_file, command_line, quoted, with_saved_run
 from metarun.config.settings import PARTS
 from metarun.errors import UserError
 
@@ -100,3 +100,22 @@ def test_a_lone_checkpoint_brings_its_configuration(tmp_path: Path) -> None:
 
     torch.save({"config": configuration()}, tmp_path / "alone.pt")
     assert "dataset.size=3" in expanded("mode=test", f"checkpoint={tmp_path / 'alone.pt'}")
+
+
+def test_the_line_to_go_on_with_is_one_to_paste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command_line({}, "mode=test", "checkpoint=a b") == "metarun mode=test 'checkpoint=a b'"
+    assert command_line({"config_dir": str(tmp_path / "conf")}, "resume=run") == "metarun --config-dir conf resume=run"
+    assert command_line({"config_dir": "/my conf"}, "resume=run") == "metarun --config-dir '/my conf' resume=run"
+
+
+def test_options_of_the_users_need_their_folder_again(tmp_path: Path) -> None:
+    choices = {**dict.fromkeys(PARTS, "none"), "dataset": "tides"}
+    run = save(tmp_path / "run", {**configuration(), "choices": choices, "config_dir": "/my/conf"})
+    words = [f"checkpoint={run}", "mode=test"]
+    with pytest.raises(UserError, match=r"dataset=tides is not metarun's but of the folder /my/conf; give that again"):
+        expanded(*words)
+    # Not where the user chooses another, or says where they are.
+    others = [f"{name}=other" for name in PARTS]
+    assert with_saved_run([*words, *others], parse([*words, *others]), sweep=False)
+    assert with_saved_run(words, parse(words), "/my/conf", sweep=False)[0] == "dataset=tides"
