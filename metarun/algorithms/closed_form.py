@@ -1,0 +1,98 @@
+"""Heads fitted anew to every task's support features, by a solver that the outer loop differentiates through."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from math import log
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarun.algorithms.base import Adapted, Learned
+from metarun.config.fields import number
+from metarun.datasets.base import Problem
+from metarun.kinds import Classification
+from metarun.models.base import Parameters, TaskModel
+from metarun.tasks import AnyExamples
+
+
+class Start(NamedTuple):
+    """Where λ and α are at first."""
+
+    penalty: float
+    scale: float
+
+
+FOR_CLASSES, FOR_TARGETS = Start(1.0, 10.0), Start(0.001, 1.0)
+RELATIVE_JITTER = 100
+"""In machine epsilons of the trace: keeps systems with equal rows solvable, whatever λ an outer loop arrives at."""
+
+
+class SupportFeatures(NamedTuple):
+    """What a head is fitted to.
+
+    features: ``[s, features]``; targets: the classes one-hot, or regression targets, ``[s, outputs]``; real: 1 for a
+    row that is an example, else 0, ``[s, 1]``. Rows that are none hold zeros everywhere.
+    """
+
+    features: Tensor
+    targets: Tensor
+    real: Tensor
+
+
+@dataclass(kw_only=True)
+class ClosedForm(Learned):
+    """Predictions are α z W for the features z of a query, with W the solution of a convex problem on the support set.
+
+    penalty: λ, what ‖W‖² weighs beside the mean loss of the support set; a mean, so that it means the same however many
+    examples there are. scale: where α starts, which the outer loop learns as log α. Where they are ``None``, they
+    start as the kind of task needs: `FOR_CLASSES`, `FOR_TARGETS`.
+    """
+
+    penalty: float | None = number(above=0)
+    scale: float | None = number(above=0)
+
+    needs_head: ClassVar[bool] = False
+
+    @abstractmethod
+    def scores(self, support: SupportFeatures, penalty: Tensor, queries: Tensor) -> Tensor:
+        """z W ``[q, outputs]`` for the features of queries ``[q, features]``, with the scalar λ."""
+
+    def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
+        start = FOR_CLASSES if isinstance(problem.kind, Classification) else FOR_TARGETS
+        given = {"log_penalty": self.penalty or start.penalty, "log_scale": self.scale or start.scale}
+        like = next(iter(theta.values()))
+        return {name: like.new_tensor(log(value)) for name, value in given.items()}
+
+    def predict(
+        self,
+        model: TaskModel,
+        own: Parameters,
+        state: Adapted,
+        support: AnyExamples,
+        x: Tensor,
+        real: Tensor | None = None,
+    ) -> Tensor:
+        features, queries = model.outputs(state.theta, state.running, support, x, real)
+        targets = model.kind.features(support.y, features.dtype)
+        given = torch.ones_like(features[:, :1]) if support.real is None else support.real[:, None]
+        fitted = SupportFeatures(features * given, targets * given, given)
+        log_penalty = own["log_penalty"].detach() if self.holds("log_penalty") else own["log_penalty"]
+        return own["log_scale"].exp() * self.scores(fitted, log_penalty.exp(), queries)
+
+
+def ridge(support: SupportFeatures, penalty: float | Tensor) -> Tensor:
+    """The W ``[features, outputs]`` that minimises mean ‖zW − y‖² + λ‖W‖².
+
+    (ZᵀZ/n + λI)⁻¹ ZᵀY/n, or where features are more than rows the same by Woodbury's identity, Zᵀ (ZZᵀ/n + λI)⁻¹ Y/n.
+    """
+    root = support.real.sum().sqrt()
+    z, y = support.features / root, support.targets / root
+    by_rows = len(z) <= z.shape[1]
+    gram = z @ z.T if by_rows else z.T @ z
+    held = penalty + RELATIVE_JITTER * torch.finfo(z.dtype).eps * z.square().sum()
+    system = gram + held * torch.eye(len(gram), dtype=z.dtype, device=z.device)
+    # Unchecked: features that are not finite shall make predictions that are not, which the engine reports.
+    if by_rows:
+        return z.T @ torch.linalg.solve_ex(system, y).result
+    return torch.linalg.solve_ex(system, z.T @ y).result

@@ -1,0 +1,44 @@
+"""R2-D2 (Bertinetto, Henriques, Torr & Vedaldi 2019, "Meta-learning with differentiable closed-form solvers")."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarun.algorithms.base import Adapted
+from metarun.algorithms.closed_form import ClosedForm, SupportFeatures, ridge
+from metarun.datasets.base import Problem
+from metarun.kinds import Regression
+from metarun.models.base import Parameters, TaskModel
+from metarun.tasks import AnyExamples
+
+
+@dataclass(kw_only=True)
+class R2D2(ClosedForm):
+    """Ridge regression on the features and a constant one (section 3.2), also of classes, as one-hot targets.
+
+    λ is learned as log λ. Predictions of targets get a bias β as well; a softmax would not see one.
+    """
+
+    def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
+        own = super().parameters(theta, problem)
+        if isinstance(problem.kind, Regression):
+            own["bias"] = torch.zeros_like(own["log_scale"])
+        return own
+
+    def scores(self, support: SupportFeatures, penalty: Tensor, queries: Tensor) -> Tensor:
+        extended = support._replace(features=torch.cat((support.features, support.real), 1))
+        weights = ridge(extended, penalty)
+        return queries @ weights[:-1] + weights[-1]
+
+    def predict(
+        self,
+        model: TaskModel,
+        own: Parameters,
+        state: Adapted,
+        support: AnyExamples,
+        x: Tensor,
+        real: Tensor | None = None,
+    ) -> Tensor:
+        prediction = super().predict(model, own, state, support, x, real)
+        return prediction + own["bias"] if "bias" in own else prediction

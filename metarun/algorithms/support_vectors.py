@@ -1,0 +1,54 @@
+"""Multi-class support vector machines (Crammer & Singer 2001), solved by a fixed number of differentiable steps."""
+
+import torch
+from torch import Tensor
+
+from metarun.algorithms.closed_form import SupportFeatures
+
+RELAXATION = 1.6
+"""How far each step goes beyond its target; 1.5 to 1.8 is usual (Boyd et al. 2011, section 3.4.3)."""
+WEIGHT = 0.25
+"""Of the augmented term, relative to the problem's eigenvalues. Of 0.1 to 1 this makes gradients right soonest on
+features of glyphs, before training and after: 5-way 5-shot, to 1e-2 after 50 steps."""
+LEAST_WEIGHT = 1e-4
+
+
+def crammer_singer(support: SupportFeatures, penalty: float | Tensor, steps: int) -> Tensor:
+    """The α ``[s, classes]`` of the W = Zᵀα that minimises mean ξ + λ/2 ‖W‖².
+
+    ξ = max_k (z w_k + 1[k ≠ y]) − z w_y is what an example lacks of a margin of 1 to the other classes. In the dual
+    problem α = (Y − Q)/(λn), and the rows of Q are the probabilities that minimise ½ ‖Zᵀ(Y − Q)‖²/(λn) + ⟨Y, Q⟩. It is
+    solved by that many steps of the alternating direction method of multipliers (Boyd et al. 2011, section 3.1.1).
+    A class without an example has a column too: it is wrong for all.
+    """
+    z, y, real = support
+    bound = 1 / (penalty * real.sum())
+    identity = torch.eye(len(z), dtype=z.dtype, device=z.device)
+    weight = bound * _weight(z, real) + LEAST_WEIGHT
+    solved = torch.linalg.inv_ex(bound * z @ z.T + weight * identity).inverse
+    # A number for all classes of a row changes nothing; this one makes rows of Y − Q sum to 0 from the first step on.
+    linear = y - real / y.shape[1]
+    held = gap = torch.zeros_like(y)
+    for _ in range(steps):
+        free = solved @ (linear + weight * (held - gap))
+        target = RELAXATION * free + (1 - RELAXATION) * held + gap
+        held = y - on_simplex(y - target)
+        gap = target - held
+    return bound * real * held
+
+
+def _weight(z: Tensor, real: Tensor) -> Tensor:
+    """Of the augmented term: the mean eigenvalue of ZZᵀ less the rows' common mean, large ones counting more."""
+    centred = z - real * (z.sum(0) / real.sum())
+    gram = centred @ centred.T
+    return WEIGHT * gram.square().sum() / gram.trace().clamp(min=torch.finfo(z.dtype).tiny)
+
+
+def on_simplex(rows: Tensor) -> Tensor:
+    """The nearest rows ``[n, k]`` that are probabilities: non-negative, of sum 1.
+
+    (v − τ)₊, with τ = max over j of (sum of the j largest − 1)/j (Held, Wolfe & Crowder 1974).
+    """
+    counts = torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype, device=rows.device)
+    sums = rows.sort(1, descending=True).values.cumsum(1)
+    return (rows - ((sums - 1) / counts).amax(1, keepdim=True)).clamp(min=0)

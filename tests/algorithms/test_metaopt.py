@@ -1,0 +1,107 @@
+"""MetaOptNet's two heads against scikit-learn's, through the features of a network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import test_contract as contract
+import torch
+from builders import CONV, MLP, Blobs, build, moved, task_of, waves
+from torch import Tensor
+from torch.func import functional_call
+
+from metarun.engine.meta_gradient import MetaGradient
+from metarun.errors import UserError
+from metarun.learner import Learner
+from metarun.models.normalisation import Context
+
+RIDGE = "algorithm.head=ridge"
+
+
+def compared(head: str, fit: Callable[[float, Any, Any], Any], **changes: Any) -> None:
+    """Logits against the scale times the decision values of what ``fit`` makes of 1/(λn), features and classes."""
+    learner, phi = build(
+        Blobs(shots=4), "algorithm=metaopt", f"algorithm.head={head}", *CONV, "model.normalisation=none", **changes
+    )
+    phi = moved(phi)
+    task = task_of(Blobs(shots=4).sample("train", 0, 1), 0)
+    own = phi["algorithm"]
+    support, query = (features(learner, phi["theta"], x) for x in (task.support.x, task.query.x))
+    fitted = fit(1 / (12 * own["log_penalty"].exp().item()), support.numpy(), task.support.y)
+    wanted = own["log_scale"].exp() * query @ torch.from_numpy(fitted.coef_.T.copy())
+    state = learner.algorithm.begin(own, phi["theta"])
+    logits = learner.algorithm.predict(learner.model, own, state, task.support, task.query.x)
+    torch.testing.assert_close(logits.detach(), wanted, rtol=0, atol=1e-4)
+
+
+def features(learner: Learner, theta: dict[str, Tensor], x: Tensor) -> Tensor:
+    return functional_call(learner.model.network, theta, (x, Context())).detach()
+
+
+def test_the_ridge_head_is_ridge_regression_without_intercept() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn comes with the extra: analysis")
+
+    def fit(cost: float, z: Any, y: Tensor) -> Any:
+        return linear_model.Ridge(alpha=1 / cost, fit_intercept=False, solver="svd", tol=0).fit(
+            z, torch.eye(3)[y].numpy()
+        )
+
+    compared("ridge", fit, penalty=0.2)
+
+
+def test_the_svm_head_is_a_support_vector_machine_without_intercept() -> None:
+    svm = pytest.importorskip("sklearn.svm", reason="scikit-learn comes with the extra: analysis")
+
+    def fit(cost: float, z: Any, y: Tensor) -> Any:
+        machine = svm.LinearSVC(
+            multi_class="crammer_singer", C=cost, fit_intercept=False, tol=1e-9, max_iter=1_000_000, random_state=0
+        )
+        return machine.fit(z, y.numpy())
+
+    compared("svm", fit, penalty=0.05, solver_steps=2000)
+
+
+def test_a_support_vector_machine_fits_no_targets() -> None:
+    with pytest.raises(UserError) as caught:
+        build(waves(), "dataset=sinusoid", "algorithm=metaopt", *MLP)
+    said = str(caught.value)
+    assert "algorithm=metaopt: does classification only, since a support vector machine separates classes" in said
+    assert RIDGE in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        contract.test_batched_equals_a_loop_over_tasks,
+        contract.test_a_support_set_given_twice_adapts_alike,
+        lambda *given: contract.test_rows_that_fill_up_change_nothing(*given, transductive=False),
+    ],
+    ids=["loop", "twice", "filled"],
+)
+@pytest.mark.parametrize("problem", contract.PROBLEMS)
+def test_the_ridge_head_is_what_every_algorithm_must_be(claim: Callable[..., None], problem: str) -> None:
+    """The contract's tests take the settings of the file as they are, and there the head is another."""
+    claim("metaopt", problem, (RIDGE,))
+
+
+@pytest.mark.parametrize("head", ["svm", "ridge"])
+def test_the_outer_loop_learns_the_scale_and_leaves_the_penalty(head: str) -> None:
+    learner, phi = build(Blobs(), "algorithm=metaopt", f"algorithm.head={head}", *CONV)
+    gradient, _ = MetaGradient(learner, None, compiled=False)(phi, Blobs().sample("train", 0, 4))
+    assert gradient["algorithm"]["log_penalty"] == 0
+    assert gradient["algorithm"]["log_scale"].abs() > 1e-6
+    assert learner.learned(phi)["algorithm"].keys() == {"log_scale"}
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_solver_takes_as_many_steps_as_it_is_told(steps: int) -> None:
+    task = task_of(Blobs().sample("train", 0, 1), 0)
+    logits = []
+    for number in (steps, 500):
+        learner, phi = build(Blobs(), "algorithm=metaopt", *CONV, solver_steps=number)
+        state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+        logits.append(
+            learner.algorithm.predict(learner.model, phi["algorithm"], state, task.support, task.query.x).detach()
+        )
+    assert (logits[0] - logits[1]).abs().max() > 1e-3
