@@ -200,22 +200,46 @@ def test_predictions_are_inductive(runs: Path) -> None:
 
 
 def test_threads_take_turns(waves: MetaLearner) -> None:
+    """Calling one module with parameters of several tasks at once would mix them."""
     tasks = alone(meta_test_tasks(waves, 8))
-    expected = [waves.adapt(task).predict(task.query.x) for task in tasks]
-    wrong: list[int] = []
+    models = [waves.adapt(task) for task in tasks]
+    expected = [model.predict(task.query.x) for model, task in zip(models, tasks, strict=True)]
+    wrong: list[str] = []
 
-    def work(number: int) -> None:
-        for _ in range(20):
-            made = waves.adapt(tasks[number]).predict(tasks[number].query.x)
-            if not torch.equal(made, expected[number]):
-                wrong.append(number)
+    def work(number: int, adapting: bool) -> None:
+        x = tasks[number].query.x
+        for _ in range(20 if adapting else 100):
+            model = waves.adapt(tasks[number]) if adapting else models[number]
+            if not torch.equal(model.predict(x), expected[number]):
+                wrong.append(f"{number} {adapting}")
 
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for adapting in (True, False):
+            workers = [threading.Thread(target=work, args=(number, adapting)) for number in range(8)]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+    finally:
+        sys.setswitchinterval(before)
     assert not wrong
+
+
+def test_as_many_tasks_are_computed_at_once_as_in_a_run(waves: MetaLearner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding may depend on it, so the last batch is filled up."""
+    sizes: list[int] = []
+    kind = type(waves.settings.algorithm)
+    draws = kind.draws
+
+    def noted(self: Any, tasks: TaskBatch, testing: bool, progress: float) -> Any:
+        sizes.append(len(tasks.number))
+        return draws(self, tasks, testing, progress)
+
+    monkeypatch.setattr(kind, "draws", noted)
+    assert len(waves.evaluate(meta_test_tasks(waves, 40))["mse"]["each_after"]) == 40
+    assert sizes == [16, 16, 16]
 
 
 def test_a_described_task_needs_its_description(runs: Path) -> None:
@@ -287,6 +311,19 @@ def test_random_numbers_and_threads_are_left_alone(runs: Path) -> None:
     metarun.load(runs / "waves").adapt([0.0], [1.0])
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_on_a_gpu(runs: Path) -> None:
+    here, there = (metarun.load(runs / "letters", device=device) for device in ("cpu", "cuda"))
+    task = alone(meta_test_tasks(here, 1))[0]
+    model = there.adapt(task)
+    assert model.predict(task.query.x).device.type == "cuda"
+    torch.testing.assert_close(
+        model.logits(task.query.x).cpu(), here.adapt(task).logits(task.query.x), rtol=1e-2, atol=1e-2
+    )
+    assert there.evaluate(task)["loss"]["after"] == pytest.approx(here.evaluate(task)["loss"]["after"], rel=1e-2)
 
 
 def test_importing_is_light() -> None:
