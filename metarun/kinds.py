@@ -101,7 +101,9 @@ class Regression:
         return self.dimensions
 
     def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
-        """Mean squared error."""
+        """Mean squared error. Raises `ValueError` where shapes differ, which PyTorch would broadcast."""
+        if prediction.shape != y.shape:
+            raise ValueError(f"predictions {tuple(prediction.shape)} for targets {tuple(y.shape)}: they must be alike")
         return F.mse_loss(prediction, y) if real is None else _mean((prediction - y).square().mean(-1), real)
 
     def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:

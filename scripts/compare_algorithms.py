@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 LETTERS = [
-    "dataset=glyphs", "model.channels=32", "engine.steps=1000", "engine.val_every=250", "engine.val_episodes=50",
-    "engine.checkpoint_every=250", "engine.test_episodes=600",
+    "dataset=glyphs", "model.channels=32", "engine.steps=600", "engine.val_every=200", "engine.val_episodes=50",
+    "engine.checkpoint_every=200", "engine.test_episodes=600",
 ]  # fmt: skip
 WAVES = [
     "dataset=sinusoid", "dataset.shots=10", "model=mlp", "engine.meta_batch_size=25", "engine.steps=10000",
@@ -48,7 +48,7 @@ SINES: dict[str, list[str]] = {
     "meta_curvature": ONE_STEP,
     "anil": [*GRADIENT_STEP, "algorithm.outer.lr=0.001"],
     "boil": ONE_STEP,
-    "maml_pp": GRADIENT_STEP,
+    "maml_pp": [*GRADIENT_STEP, "engine.gradient_clip=10"],
     "mbml": ONE_STEP,
     "imaml": ["algorithm.inner_lr=0.05", "algorithm.proximal=0.5", "algorithm.outer.lr=0.001"],
     "cavia": ["algorithm.test_steps=1", "algorithm.outer.lr=0.001"],

@@ -44,7 +44,15 @@ def test_every_option_names_a_class_of_its_own_groups_package() -> None:
             assert text.startswith("# @package _global_"), file
         else:
             package = {"device": "engine", "engine": "engine"}.get(group, group + "s")
-            assert yaml.safe_load(text)["_target_"].startswith(f"metarun.{package}."), file
+            assert target(file).startswith(f"metarun.{package}."), file
+
+
+def target(file: Path) -> str:
+    """The class that an option names, or the option on which it is based."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if "_target_" in content:
+        return str(content["_target_"])
+    return target(file.with_stem(content["defaults"][0]))
 
 
 def test_an_uninstalled_clone_finds_its_configurations(tmp_path: Path) -> None:
