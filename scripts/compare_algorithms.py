@@ -3,7 +3,7 @@
     scripts/compare_algorithms.py FOLDER [--only NAME,…] [--jobs 2] [--scale 1.0]
 
 Three problems: sine waves 10-shot, and letters 5-way 1-shot and 5-shot. Runs go to FOLDER, one thread each, ``--jobs``
-at a time; those that are there already are kept, so that the command can be stopped and given again. Then each
+at a time; what is there already is kept, so that the command can be stopped and given again. Then each
 algorithm runs once more, alone, for a few meta-updates: for tasks a second, and for the most memory that its process
 held. Prints a table in Markdown; the overrides behind each row are those in this file. ``--scale`` multiplies the
 meta-updates.
@@ -57,8 +57,8 @@ SINES: dict[str, list[str]] = {
 }
 """What an algorithm needs on sine waves beside its defaults, which are for letters: step sizes as in the papers."""
 INTERPOLATING = [
-    "algorithm.inner_optimiser.name=sgd", "algorithm.inner_lr=0.02", "algorithm.inner_steps=32",
-    "algorithm.test_steps=32", "algorithm.test_minibatch=10", "algorithm.outer.lr=0.1",
+    "algorithm.inner_optimiser.name=sgd", "algorithm.inner_lr=0.01", "algorithm.inner_steps=10",
+    "algorithm.test_steps=10", "algorithm.test_minibatch=10", "algorithm.outer.lr=0.1",
 ]  # fmt: skip
 SINES |= {"reptile": INTERPOLATING, "meml": INTERPOLATING}
 LETTERS_ONLY: dict[str, list[str]] = {
@@ -67,7 +67,7 @@ LETTERS_ONLY: dict[str, list[str]] = {
     "cavia": ["algorithm.contexts=100", "algorithm.inner_steps=2"],
 }
 """The same for letters: Reptile trains on ten examples of a class in its paper, CAVIA has many numbers of context."""
-VARIANTS = {"metaopt svm": ("metaopt", ["algorithm.head=svm"])}
+VARIANTS = {"metaopt ridge": ("metaopt", ["algorithm.head=ridge"])}
 """Rows that are no algorithm of their own."""
 
 
@@ -123,25 +123,29 @@ def planned(folder: Path, chosen: list[str], scale: float) -> Iterator[Run]:
 
 
 def trained(run: Run) -> dict[str, Any] | None:
-    """The run's result; ``None`` where the algorithm refuses such tasks."""
+    """The run's result; ``None`` where there is none: the algorithm refuses such tasks, or diverges on them."""
     result = run.folder / "result.json"
     if not result.exists():
         resumable = (run.folder / "checkpoints" / "last.pt").exists()
         command = [sys.executable, "-m", "metarun", f"resume={run.folder}"] if resumable else run.command(run.folder)
         done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode == 2 and not run.folder.exists():
+        if done.returncode == 2:
             print(f"{run.name}, {run.problem}: {last_line(done.stderr)}", file=sys.stderr)
             return None
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}\n{last_line(done.stderr)}")
     content: dict[str, Any] = json.loads(result.read_text())
     told = content["meta_test"][content["metric"]]
-    print(f"{run.name}, {run.problem}: {told['mean']:.4f} ± {told['ci95']:.4f}", file=sys.stderr)
+    print(f"{run.name}, {run.problem}: {told['mean']:.4f} ± {told['ci95']:.4f}", file=sys.stderr, flush=True)
     return content
 
 
 def cost(run: Run) -> tuple[float | None, float]:
-    """Tasks per second, and the most memory in MiB, of a short run alone."""
+    """Tasks per second, and the most memory in MiB, of a short run alone; kept beside the run's folder."""
+    kept = run.folder.with_name(f"{run.folder.name}.json")
+    if kept.exists():
+        speed, memory = json.loads(kept.read_text())
+        return speed, memory
     short = [f"engine.steps={SPEED_STEPS}", f"engine.val_every={SPEED_STEPS}", "engine.val_episodes=2"]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
@@ -151,7 +155,9 @@ def cost(run: Run) -> tuple[float | None, float]:
         if status:
             raise SystemExit(f"{' '.join(command)}: failed")
         speed = json.loads((folder / "result.json").read_text())["train"]["tasks_per_second"]
-        return speed, used.ru_maxrss / 1024
+    memory = used.ru_maxrss / 1024
+    kept.write_text(json.dumps([speed, memory]))
+    return speed, memory
 
 
 def table(
