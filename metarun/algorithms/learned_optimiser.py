@@ -1,7 +1,8 @@
 """A learned inner optimiser (Andrychowicz et al. 2016, "Learning to learn by gradient descent by gradient descent").
 
-A small network, the same for every number of θ, maps what a number's gradient is like to how the number moves. The
-paper's is recurrent; this one has no memory, so that θ is all there is to a task.
+A small network, the same for every number of θ, maps what a number's gradient is like to how far the number moves along
+it. The paper's is recurrent; this one has no memory, so that θ is all there is to a task. The paper's makes the update
+itself; one whose output is added to the gradient learned sine waves worse than none at all, here.
 """
 
 from math import exp
@@ -19,22 +20,22 @@ P = 10.0
 
 
 def initial(units: int, dtype: torch.dtype) -> Parameters:
-    """A network with one hidden layer of ``units``, whose outputs are 0: the gradient stays what it is."""
+    """A network with one hidden layer of ``units``, whose output is 0: the gradient stays what it is."""
     bound = 2**-0.5
     return {
         f"{PREFIX}hidden.weight": bound * (2 * torch.rand(units, 2, dtype=dtype) - 1),
         f"{PREFIX}hidden.bias": bound * (2 * torch.rand(units, dtype=dtype) - 1),
-        f"{PREFIX}output.weight": torch.zeros(2, units, dtype=dtype),
-        f"{PREFIX}output.bias": torch.zeros(2, dtype=dtype),
+        f"{PREFIX}output.weight": torch.zeros(1, units, dtype=dtype),
+        f"{PREFIX}output.bias": torch.zeros(1, dtype=dtype),
     }
 
 
 def direction(own: Parameters, gradient: Parameters) -> Parameters:
-    """(1 + a) g + b for every number g of the gradient, a and b being what the network makes of g."""
+    """(1 + a) g for every number g of the gradient, a being what the network makes of g."""
     flat = torch.cat([tensor.flatten() for tensor in gradient.values()])
     hidden = torch.tanh(F.linear(features(flat), own[f"{PREFIX}hidden.weight"], own[f"{PREFIX}hidden.bias"]))
-    gain, shift = F.linear(hidden, own[f"{PREFIX}output.weight"], own[f"{PREFIX}output.bias"]).unbind(-1)
-    moved = ((1 + gain) * flat + shift).split([tensor.numel() for tensor in gradient.values()])
+    gain = F.linear(hidden, own[f"{PREFIX}output.weight"], own[f"{PREFIX}output.bias"]).squeeze(-1)
+    moved = ((1 + gain) * flat).split([tensor.numel() for tensor in gradient.values()])
     return {name: part.view(gradient[name].shape) for name, part in zip(gradient, moved, strict=True)}
 
 

@@ -130,5 +130,7 @@ def test_what_the_network_sees_is_the_papers() -> None:
 def test_a_gradient_of_zero_makes_nothing_that_is_not_finite() -> None:
     g = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     own = moved({"own": initial(4, torch.float64)}, 0.3)["own"]
-    (slope,) = torch.autograd.grad(direction(own, {"w": g})["w"].sum(), g)
+    still = direction(own, {"w": g})["w"]
+    assert still.tolist() == [0, 0, 0]
+    (slope,) = torch.autograd.grad(still.sum(), g)
     assert slope.isfinite().all()

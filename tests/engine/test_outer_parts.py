@@ -10,6 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from metarun.engine.meta_gradient import MetaGradient
 from metarun.tracking.log import TrainingLog
 
 Command = Callable[..., tuple[int, str, str]]
@@ -68,6 +69,23 @@ def test_stopped_in_the_middle_and_resumed_it_is_the_same(
     torch.testing.assert_close(other["optimiser"], one["optimiser"], rtol=0, atol=0)
     results = [json.loads(Path(folder, "result.json").read_text())["meta_test"] for folder in ("whole", "parts")]
     assert results[0] == results[1]
+
+
+def test_chosen_tasks_count_for_what_they_stand_for(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[torch.Tensor | None] = []
+    call = MetaGradient.__call__
+
+    def noted(self: MetaGradient, phi: Any, batch: Any, progress: float = 0.0, weights: Any = None) -> Any:
+        told.append(weights)
+        return call(self, phi, batch, progress, weights)
+
+    monkeypatch.setattr(MetaGradient, "__call__", noted)
+    assert command(*WAVES, *chosen("k_medoids"), "hydra.run.dir=one")[0] == 0
+    assert all(weights is not None and weights.sum().item() == pytest.approx(3) for weights in told)
+    assert any(weights is not None and weights.max() > 1 for weights in told)
+    told.clear()
+    assert command(*WAVES, *chosen("all"), "hydra.run.dir=other")[0] == 0
+    assert told == [None] * 7
 
 
 def test_how_chosen_tasks_stand_is_told(command: Command) -> None:

@@ -262,11 +262,11 @@ def test_the_weighted_meta_gradient_is_that_of_the_whole_pool_where_tasks_repeat
 
 
 def test_weights_count_tasks() -> None:
-    """Weights 0.5, 2, 0.5 are the mean over a batch that holds the tasks once, four times and once."""
+    """Weights 2, 0.5, 0.5 are the mean over a batch that holds the tasks four times, once and once."""
     dataset, learner, phi = parts("regression")
     batch = dataset.sample("train", 0, 3)
-    weights = torch.tensor([0.5, 2.0, 0.5], dtype=torch.float64)
-    many = tree_map(lambda tensor: tensor[torch.tensor([0, 1, 1, 1, 1, 2])], batch)
+    weights = torch.tensor([2.0, 0.5, 0.5], dtype=torch.float64)
+    many = tree_map(lambda tensor: tensor[torch.tensor([0, 0, 0, 0, 1, 2])], batch)
     for chunk in (None, 2):
         meta_gradient = MetaGradient(learner, chunk, compiled=False)
         torch.testing.assert_close(
