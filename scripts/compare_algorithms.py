@@ -55,7 +55,7 @@ SINES: dict[str, list[str]] = {
     "scratch": GRADIENT_STEP,
     "finetune": GRADIENT_STEP,
 }
-"""What an algorithm needs on sine waves beside its defaults, which are for letters: step sizes mostly as in the papers.
+"""What an algorithm needs on sine waves beside its defaults, which are for letters: mostly step sizes of the papers.
 
 iMAML, whose outer loop does not see where the inner one diverges, does so with larger ones; MAML++ does with more steps.
 """
