@@ -257,6 +257,8 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("cavia", "classification"): {"contexts": 100, "inner_lr": 1.0, "inner_steps": 3},
     ("cavia", "regression"): {"inner_lr": 1.0},
     ("imaml", "classification"): {"inner_steps": 8, "proximal": 0.1},
+    ("cnp", "classification"): {"encoder": [128], "decoder": [128]},
+    ("transformer", "regression"): {"layers": 2, "width": 16},
 }
 """Where a method needs other settings than MAML-like ones to learn a small problem within seconds."""
 SLOW_LEARNERS: dict[tuple[str, str], tuple[int, float]] = {

@@ -1,0 +1,123 @@
+"""Conditional neural processes against the same computed example by example."""
+
+from typing import Any
+
+import pytest
+import torch
+from builders import CONV, MLP, Blobs, build, moved, task_of, waves
+from torch import Tensor
+from torch.func import functional_call
+
+from metarun.datasets.base import Dataset
+from metarun.errors import UserError
+from metarun.kinds import Classification
+from metarun.learner import Learner, MetaParameters
+from metarun.models.normalisation import Context
+from metarun.tasks import AnyExamples, Examples, Task
+
+PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {"classes": (Blobs(), CONV), "targets": (waves(), MLP)}
+
+
+def made(problem: str, **changes: Any) -> tuple[Learner, MetaParameters, Task]:
+    dataset, model = PROBLEMS[problem]
+    learner, phi = build(dataset, *model, "algorithm=cnp", "model.normalisation=none", **changes)
+    return learner, moved(phi), task_of(dataset.sample("train", 0, 1), 0)
+
+
+def predicted(learner: Learner, phi: MetaParameters, support: AnyExamples, x: Tensor) -> Tensor:
+    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    return learner.algorithm.predict(learner.model, phi["algorithm"], state, support, x)
+
+
+def layered(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    """A vector through linear layers with ReLU between them, by their parameters."""
+    layers = sorted({int(key.split(".")[1]) for key in own if key.startswith(name)})
+    for layer in layers:
+        x = own[f"{name}.{layer}.weight"] @ x + own[f"{name}.{layer}.bias"]
+        x = x.clamp(min=0) if layer != layers[-1] else x
+    return x
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_predictions_are_those_of_a_loop_over_examples(problem: str) -> None:
+    learner, phi, task = made(problem, encoder=[6, 5], decoder=[7, 7])
+    own = phi["algorithm"]
+    assert own["encoder.2.weight"].shape == (5, 6)
+    assert own["decoder.2.weight"].shape == (7, 7)
+
+    def features(x: Tensor) -> Tensor:
+        return functional_call(learner.model.network, phi["theta"], (x[None], Context()))[0]
+
+    prediction = predicted(learner, phi, task.support, task.query.x)
+    for x, found in zip(task.query.x, prediction, strict=True):
+        if problem == "targets":
+            encoded = [
+                layered(own, "encoder", torch.cat((features(x_i), y_i)))
+                for x_i, y_i in zip(task.support.x, task.support.y, strict=True)
+            ]
+            wanted = layered(own, "decoder", torch.cat((features(x), sum(encoded) / len(encoded))))
+        else:
+            logits = []
+            for way in range(3):
+                encoded = [layered(own, "encoder", features(x_i)) for x_i in task.support.x[task.support.y == way]]
+                logits.append(layered(own, "decoder", torch.cat((features(x), sum(encoded) / len(encoded)))))
+            wanted = torch.cat(logits)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_the_order_of_the_support_set_does_not_matter(problem: str) -> None:
+    learner, phi, task = made(problem)
+    order = torch.randperm(len(task.support.y), generator=torch.Generator().manual_seed(0))
+    one, other = (predicted(learner, phi, s, task.query.x) for s in (task.support, task.support.rows(order)))
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_a_query_is_predicted_by_itself() -> None:
+    learner, phi, task = made("targets")
+    whole = predicted(learner, phi, task.support, task.query.x)
+    for number, x in enumerate(task.query.x):
+        torch.testing.assert_close(predicted(learner, phi, task.support, x[None])[0], whole[number], rtol=0, atol=1e-12)
+
+
+def test_what_the_support_set_says_matters() -> None:
+    learner, phi, task = made("targets")
+    other = Examples(task.support.x, -task.support.y)
+    one, another = (predicted(learner, phi, support, task.query.x) for support in (task.support, other))
+    assert (one - another).abs().max() > 1e-3
+
+
+def test_classes_by_other_numbers_are_the_same_classes() -> None:
+    learner, phi, task = made("classes")
+    renumbered = torch.tensor([2, 0, 1])
+    other = Examples(task.support.x, renumbered[task.support.y])
+    one, another = (predicted(learner, phi, support, task.query.x) for support in (task.support, other))
+    torch.testing.assert_close(another[:, renumbered], one, rtol=0, atol=1e-12)
+
+
+def test_a_class_without_support_examples_has_a_summary_of_zeros() -> None:
+    learner, phi, task = made("classes")
+    there = task.support.rows((task.support.y != 1).nonzero()[:, 0])
+    one, other = (predicted(learner, phi, support, task.query.x) for support in (task.support, there))
+    torch.testing.assert_close(one[:, [0, 2]], other[:, [0, 2]], rtol=0, atol=1e-12)
+    assert other.isfinite().all()
+
+
+def test_training_can_have_more_ways_than_testing() -> None:
+    class MoreWays(Blobs):
+        def kind(self, stream: str) -> Classification:
+            return Classification(5 if stream == "train" else 3)
+
+    learner, phi = build(MoreWays(), *CONV, "algorithm=cnp")
+    objective, _ = learner.objective(phi, task_of(Blobs(ways=5).sample("train", 0, 1), 0), {})
+    assert objective.isfinite()
+
+
+def test_there_are_no_inner_steps() -> None:
+    learner, _, _ = made("targets")
+    assert learner.algorithm.steps(testing=False) == learner.algorithm.steps(testing=True) == 0
+
+
+def test_an_encoder_without_layers_is_refused() -> None:
+    with pytest.raises(UserError, match=r"algorithm.encoder=\[\]"):
+        build(waves(), *MLP, "algorithm=cnp", "algorithm.encoder=[]")
