@@ -14,6 +14,7 @@ from metarun.config.saved import checkpoint_file, command_line
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
+from metarun.engine.attention import attended
 from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Episodes, episodes_of, evaluate
@@ -146,6 +147,8 @@ class Experiment:
         self._look(tested, test.final(kind.metric), kind.metric)
         self.board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
         self.board.adaptation(test, kind.metric, self.settings.engine.mode, tested.step)
+        if self.learner.algorithm.attends:
+            self.board.attention(attended(self.learner, tested.phi, self.dataset, "test"), tested.step)
         write_result(self.folder, content)
         conclude(self.settings, self.folder, content)
         return float(validation[kind.metric]["mean"])

@@ -164,6 +164,13 @@ def test_tensorboard_holds_the_same_numbers(command: Command) -> None:
     assert events.Tags()["images"] == ["meta-test/adaptation of mse"]
 
 
+@pytest.mark.parametrize(("name", "problem"), [("matching", "glyphs"), ("transformer", "waves")])
+def test_tensorboard_shows_the_attention_where_there_is_one(command: Command, name: str, problem: str) -> None:
+    events = EventAccumulator(str(ran(command, "run", *options(name, problem))))
+    events.Reload()
+    assert "meta-test/attention of queries" in events.Tags()["images"]
+
+
 def test_the_split_that_selects_is_not_the_one_that_is_reported(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

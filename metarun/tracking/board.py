@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from metarun.engine.attention import Attended
 from metarun.engine.evaluation import Episodes
 from metarun.engine.insight import Insight
-from metarun.tracking.figures import adaptation_figure, attention_figure, embedding_figure, forgetting_figure
+from metarun.tracking.figures import (
+    adaptation_figure,
+    attention_figure,
+    embedding_figure,
+    forgetting_figure,
+    queries_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,6 +54,10 @@ class Board:
         self._writer.add_figure("meta-test/task embeddings", embedding_figure(seen, values, metric), step)
         if seen.attention is not None:
             self._writer.add_figure("meta-test/attention over support", attention_figure(seen), step)
+
+    def attention(self, seen: Sequence[Attended], step: int) -> None:
+        """How support examples weigh in the predictions of a few meta-test tasks, as a figure."""
+        self._writer.add_figure("meta-test/attention of queries", queries_figure(seen), step)
 
     def generated(self, seen: Insight, step: int) -> None:
         """The norms of generated tensors, mean over tasks."""

@@ -5,8 +5,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from metarun.engine.attention import Attended
 from metarun.engine.insight import Insight
-from metarun.tracking.figures import MOST_LABELLED, attention_figure
+from metarun.tracking.figures import MOST_LABELLED, attention_figure, queries_figure
 
 
 def insight(labels: Tensor, real: Tensor | None, heads: int = 2) -> Insight:
@@ -58,3 +59,30 @@ def test_each_task_is_labelled_where_its_own_examples_are_few() -> None:
     real[1, 1:] = 0
     shown = drawn(attention_figure(insight(torch.arange(most).repeat(2, 1), real)))
     assert [labels for _, labels in shown] == [[], ["0"]]
+
+
+def test_attention_of_queries_is_shown_with_what_was_predicted_right() -> None:
+    weights = torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.25, 0.75], [0.125, 0.125, 0.75]])
+    support, query = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
+    figure = queries_figure([Attended(weights, support, query, torch.tensor([True, False, True]), "a, b")])
+    axes = figure.axes[0]
+    assert axes.images[0].get_array().tolist() == weights.tolist()
+    assert axes.get_title("left") == "task 0: a, b\n2 of 3 right"
+    ticks = [
+        (axis.get_ticklocs().tolist(), [tick.get_text() for tick in axis.get_ticklabels()])
+        for axis in (axes.xaxis, axes.yaxis)
+    ]
+    assert ticks == [([0.5, 2], ["0", "1"]), ([0, 1.5], ["0", "1"])]
+    marks = {line.get_marker(): line.get_ydata().tolist() for line in axes.lines if line.get_marker() in (".", "x")}
+    assert marks == {".": [0, 2], "x": [1]}
+
+
+@pytest.mark.parametrize("examples", [3, MOST_LABELLED + 1])
+def test_targets_are_told_where_they_are_few(examples: int) -> None:
+    support = torch.arange(examples) / 4
+    figure = queries_figure([Attended(torch.ones(2, examples), support, torch.tensor([-1.0, 2.5]), None, "")])
+    axes = figure.axes[0]
+    assert axes.get_title("left") == "task 0"
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["-1", "2.5"]
+    assert len(axes.get_xticklabels()) == (3 if examples == 3 else 0)
+    assert not axes.lines
