@@ -57,7 +57,7 @@ SINES: dict[str, list[str]] = {
 }
 """What an algorithm needs on sine waves beside its defaults, which are for letters: mostly step sizes of the papers.
 
-iMAML, whose outer loop does not see where the inner one diverges, does so with larger ones; MAML++ does with more steps.
+iMAML, whose outer loop does not see where the inner one diverges, does so with larger ones; MAML++ with five steps.
 """
 INTERPOLATING = [
     "algorithm.inner_optimiser.name=sgd", "algorithm.inner_lr=0.01", "algorithm.inner_steps=10",

@@ -277,4 +277,4 @@ def test_an_error_of_which_nobody_knows_whose_it_is_names_both(command: Command,
     small = [word for word in TIDES if "inner_lr" not in word]
     code, _, err = command(*small, "algorithm=smoother", "hydra.run.dir=run")
     assert (code, err.count("\n")) == (1, 1)
-    assert err.startswith("metarun: this is a bug, metarun's or one of my_package, which this run uses: RuntimeError: ")
+    assert err.startswith("metarun: this is a bug, metarun's or one of my_package, which this run uses: ValueError: ")
