@@ -123,6 +123,11 @@ def _check_penalties(settings: Settings) -> None:
             f"regulariser.proximal={weights.proximal:g}: tells nothing to an outer loop that takes inner steps as "
             "constants; use algorithm=maml algorithm.order=2"
         )
+    if weights.proximal and settings.algorithm.recomputes:
+        raise UserError(
+            f"regulariser.proximal={weights.proximal:g}: does not go with algorithm.recompute=true, which keeps no way "
+            "from θ' to the start; use algorithm.proximal, a term of the inner loss, or algorithm.recompute=false"
+        )
     if weights.output and settings.engine.order != "sequential":
         raise UserError(
             f"regulariser.output={weights.output:g}: holds on to groups of tasks learned before; add "

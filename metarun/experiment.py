@@ -9,6 +9,7 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
+from metarun.algorithms.base import Learned
 from metarun.composition import compose
 from metarun.config.saved import checkpoint_file, command_line
 from metarun.config.settings import Settings
@@ -78,6 +79,11 @@ def _first_state(
         assert settings.checkpoint is not None
         state = checkpoint.load(checkpoint_file(settings.checkpoint), phi, device)
         _refuse_other_tasks(state, known)
+        if state.step and not isinstance(settings.algorithm, Learned):
+            raise UserError(
+                f"algorithm={settings.plain['choices']['algorithm']}: starts from random parameters, and this "
+                f"checkpoint holds those of {state.step:,} meta-updates; run it without mode=test"
+            )
         state.decisions["threads"] = settings.device.thread_count()
         return state
     return State(

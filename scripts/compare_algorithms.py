@@ -138,6 +138,9 @@ def trained(run: Run) -> dict[str, Any] | None:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}\n{last_line(done.stderr)}")
     content: dict[str, Any] = json.loads(result.read_text())
+    steps = content["train"]["steps"]
+    if steps and f"engine.steps={steps}" != run.overrides[-1]:
+        raise SystemExit(f"{run.folder}: has {steps} meta-updates, not {run.overrides[-1]}; give another folder")
     told = content["meta_test"][content["metric"]]
     print(f"{run.name}, {run.problem}: {told['mean']:.4f} ± {told['ci95']:.4f}", file=sys.stderr, flush=True)
     return content

@@ -99,7 +99,9 @@ def padded(examples: Examples, rows: int) -> PaddedExamples:
     return PaddedExamples(x, y, real)
 
 
-def looped(learner: Learner, phi: MetaParameters, tasks: TaskBatch) -> tuple[MetaParameters, dict[str, Tensor]]:
+def looped(
+    learner: Learner, phi: MetaParameters, tasks: TaskBatch, progress: float = 0.0
+) -> tuple[MetaParameters, dict[str, Tensor]]:
     """What `MetaGradient` computes, by a plain loop over tasks: the mean gradient and the mean metrics."""
     leaves = {group: {n: t.clone().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
     flat = {(group, n): tensor for group, tensors in leaves.items() for n, tensor in tensors.items()}
@@ -107,7 +109,7 @@ def looped(learner: Learner, phi: MetaParameters, tasks: TaskBatch) -> tuple[Met
     count, metrics = len(tasks.number), []
     for number in range(count):
         task = task_of(tasks, number)
-        draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), False, 0.0).items()}
+        draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), False, progress).items()}
         objective, measured = learner.objective(leaves, task, draws)
         parts = torch.autograd.grad(objective, list(flat.values()), allow_unused=True)
         for (group, n), part in zip(flat, parts, strict=True):

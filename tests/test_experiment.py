@@ -325,6 +325,14 @@ def test_a_baseline_is_validated_and_tested_as_it_is(name: str, problem: str, co
     assert (folder / "checkpoints" / "best.pt").exists()
 
 
+def test_a_baseline_does_not_start_from_what_another_learned(command: Command) -> None:
+    ran(command, "run", *WAVES)
+    code, _, err = command("mode=test", "checkpoint=run", "algorithm=scratch", "hydra.run.dir=test")
+    assert code == 2
+    assert "algorithm=scratch: starts from random parameters, and this checkpoint holds those of" in err
+    assert not Path("test").exists()
+
+
 REFUSED = {
     "protonet on waves": (
         ["algorithm=protonet", "dataset=sinusoid", "model=mlp"],
@@ -347,6 +355,10 @@ REFUSED = {
     "images for a convolution": (
         ["dataset=sinusoid"],
         "model=conv4 needs images, and this dataset's inputs have shape (1,); use model=mlp",
+    ),
+    "a penalty on a way that is not kept": (
+        ["algorithm.recompute=true", "regulariser.proximal=0.1"],
+        "regulariser.proximal=0.1: does not go with algorithm.recompute=true, which keeps no way from θ' to the start",
     ),
     "a range of step sizes": (
         ["algorithm=meta_sgd", "algorithm.inner_lr=[0.2,0.1]"],

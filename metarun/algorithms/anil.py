@@ -3,12 +3,21 @@
 from dataclasses import dataclass
 
 from metarun.algorithms.maml import MAML
+from metarun.errors import UserError
 from metarun.models.base import HEAD
 
 
 @dataclass(kw_only=True)
 class ANIL(MAML):
     """MAML whose inner loop moves the last layer only, at training and at test."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.contexts:
+            raise UserError(
+                f"algorithm.contexts={self.contexts}: a context is no part of the last layer, which alone adapts in "
+                "ANIL; use algorithm=cavia, or contexts=0"
+            )
 
     def adapts(self, name: str) -> bool:
         return super().adapts(name) and name.startswith(HEAD)

@@ -55,6 +55,11 @@ class Algorithm:
         """Whether the outer gradient flows through the inner gradients."""
         return False
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether the adapted parameters carry no gradient, the objective being given its own."""
+        return False
+
     def holds(self, name: str) -> bool:
         """Whether the meta-parameter of its own of that name stays at its start."""
         return False

@@ -11,7 +11,7 @@ from torch import Tensor
 from metarun.algorithms.base import Adapted, Learned
 from metarun.config.fields import number
 from metarun.datasets.base import Problem
-from metarun.kinds import Classification
+from metarun.kinds import Classification, TaskKind
 from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import AnyExamples
 
@@ -55,14 +55,16 @@ class ClosedForm(Learned):
     needs_head: ClassVar[bool] = False
 
     @abstractmethod
-    def scores(self, support: SupportFeatures, penalty: Tensor, queries: Tensor) -> Tensor:
-        """z W ``[q, outputs]`` for the features of queries ``[q, features]``, with the scalar λ."""
+    def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:
+        """z W ``[q, outputs]`` for the features of queries ``[q, features]``, with λ."""
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
-        start = FOR_CLASSES if isinstance(problem.kind, Classification) else FOR_TARGETS
-        given = {"log_penalty": self.penalty or start.penalty, "log_scale": self.scale or start.scale}
-        like = next(iter(theta.values()))
-        return {name: like.new_tensor(log(value)) for name, value in given.items()}
+        scale = self.scale or start(problem.kind).scale
+        return {"log_scale": next(iter(theta.values())).new_tensor(log(scale))}
+
+    @abstractmethod
+    def weight(self, own: Parameters, kind: TaskKind) -> float | Tensor:
+        """λ."""
 
     def predict(
         self,
@@ -77,8 +79,12 @@ class ClosedForm(Learned):
         targets = model.kind.features(support.y, features.dtype)
         given = torch.ones_like(features[:, :1]) if support.real is None else support.real[:, None]
         fitted = SupportFeatures(features * given, targets * given, given)
-        log_penalty = own["log_penalty"].detach() if self.holds("log_penalty") else own["log_penalty"]
-        return own["log_scale"].exp() * self.scores(fitted, log_penalty.exp(), queries)
+        return own["log_scale"].exp() * self.scores(fitted, self.weight(own, model.kind), queries)
+
+
+def start(kind: TaskKind) -> Start:
+    """Where λ and α are at first, unless that is given."""
+    return FOR_CLASSES if isinstance(kind, Classification) else FOR_TARGETS
 
 
 def ridge(support: SupportFeatures, penalty: float | Tensor) -> Tensor:

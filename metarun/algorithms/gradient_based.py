@@ -65,7 +65,7 @@ class GradientBased(Algorithm):
         moving = {n: t for n, t in theta.items() if self.adapts(n)}
         fixed = {n: t for n, t in theta.items() if not self.adapts(n)}
         gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
-        gradient = self.directed(own, gradient, moving, state.start)
+        gradient = self.directed(own, gradient, moving, self.point(state.start, draws))
         direction, optimiser = self.inner_optimiser.direction(gradient, state.optimiser, number + 1)
         moved = {n: state.theta[n] - self.rate(own, n, number) * step for n, step in direction.items()}
         return Adapted({**state.theta, **moved}, state.start, optimiser, running)

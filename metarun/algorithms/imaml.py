@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.func import grad, vjp
+from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws, Outcome, with_gradient
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
@@ -34,13 +36,11 @@ class IMAML(ConstantRate, LearnedStart):
 
     def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
         start = {name: tensor.detach() for name, tensor in theta.items()}
-        outcome = super().objective(model, own, start, task, draws)
-        end = {name: tensor.detach() for name, tensor in outcome.adapted.items()}
+        state = tree_map(torch.detach, self.adapt(model, own, start, task.support, draws))
+        outcome, end = self.judged(model, own, state, task), state.theta
 
         def query_loss(theta: Parameters) -> Tensor:
-            state = self.begin(own, theta)
-            prediction = self.predict(model, own, state, task.support, task.query.x, task.query.real)
-            return model.kind.loss(prediction, task.query.y, task.query.real)
+            return self.judged(model, own, state._replace(theta=theta), task).objective
 
         def support_gradient(theta: Parameters) -> Parameters:
             return grad(lambda moving: model.support_loss(moving, {}, {}, task.support)[0])(theta)

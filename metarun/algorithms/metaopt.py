@@ -5,10 +5,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from metarun.algorithms.closed_form import ClosedForm, SupportFeatures, ridge
+from metarun.algorithms.closed_form import ClosedForm, SupportFeatures, ridge, start
 from metarun.algorithms.support_vectors import crammer_singer
 from metarun.config.fields import choice, number
-from metarun.kinds import Classification, Regression
+from metarun.kinds import Classification, Regression, TaskKind
+from metarun.models.base import Parameters
 
 
 @dataclass(kw_only=True)
@@ -27,10 +28,10 @@ class MetaOpt(ClosedForm):
     def kinds(self) -> tuple[type, ...]:  # type: ignore[override]
         return (Classification,) if self.head == "svm" else (Classification, Regression)
 
-    def holds(self, name: str) -> bool:
-        return name == "log_penalty"
+    def weight(self, own: Parameters, kind: TaskKind) -> float:
+        return self.penalty or start(kind).penalty
 
-    def scores(self, support: SupportFeatures, penalty: Tensor, queries: Tensor) -> Tensor:
+    def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:
         if self.head == "svm":
             return queries @ support.features.T @ crammer_singer(support, penalty, self.solver_steps)
         return queries @ ridge(support, penalty)

@@ -1,14 +1,15 @@
 """R2-D2 (Bertinetto, Henriques, Torr & Vedaldi 2019, "Meta-learning with differentiable closed-form solvers")."""
 
 from dataclasses import dataclass
+from math import log
 
 import torch
 from torch import Tensor
 
 from metarun.algorithms.base import Adapted
-from metarun.algorithms.closed_form import ClosedForm, SupportFeatures, ridge
+from metarun.algorithms.closed_form import ClosedForm, SupportFeatures, ridge, start
 from metarun.datasets.base import Problem
-from metarun.kinds import Regression
+from metarun.kinds import Regression, TaskKind
 from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import AnyExamples
 
@@ -22,11 +23,15 @@ class R2D2(ClosedForm):
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
         own = super().parameters(theta, problem)
+        own["log_penalty"] = torch.full_like(own["log_scale"], log(self.penalty or start(problem.kind).penalty))
         if isinstance(problem.kind, Regression):
             own["bias"] = torch.zeros_like(own["log_scale"])
         return own
 
-    def scores(self, support: SupportFeatures, penalty: Tensor, queries: Tensor) -> Tensor:
+    def weight(self, own: Parameters, kind: TaskKind) -> Tensor:
+        return own["log_penalty"].exp()
+
+    def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:
         extended = support._replace(features=torch.cat((support.features, support.real), 1))
         weights = ridge(extended, penalty)
         return queries @ weights[:-1] + weights[-1]

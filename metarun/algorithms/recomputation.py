@@ -40,7 +40,9 @@ def recomputed(
         states.append(_detached(step(number, held, states[-1])))
     last = algorithm.judged(model, held, states[-1], task)
 
-    weights = algorithm.step_weights(draws, last.objective)
+    weights = {steps: torch.ones_like(last.objective)}
+    if "step_weights" in draws:
+        weights = dict(enumerate(draws["step_weights"], 1))
     total = torch.zeros_like(last.objective)
     own_slope, slope = tree_map(torch.zeros_like, (held, states[-1]))
     for place in range(steps, -1, -1):

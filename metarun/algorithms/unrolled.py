@@ -56,11 +56,20 @@ class Unrolled(LearnedStart):
                 f"algorithm.first_order_share={self.first_order_share:g}: with algorithm.order=1 all of the training "
                 "is first order; set one of them only"
             )
+        if self.recompute and self.order == 1:
+            raise UserError(
+                "algorithm.recompute=true: with algorithm.order=1 nothing is kept of the inner steps that could be "
+                "computed again; set one of them only"
+            )
         if self.multi_step_share and not self.inner_steps:
             raise UserError(
                 f"algorithm.multi_step_share={self.multi_step_share:g}: there are no inner steps whose losses could "
                 "count; give algorithm.inner_steps"
             )
+
+    @property
+    def recomputes(self) -> bool:
+        return self.recompute
 
     @property
     def context_size(self) -> int:
@@ -99,8 +108,8 @@ class Unrolled(LearnedStart):
         everywhere = torch.ones_like(tasks.descriptor[:, :0].sum(1))  # of the inputs' precision, on their device
         if self.first_order_share and not testing:
             draws["second_order"] = everywhere * (progress >= self.first_order_share)
-        if self.multi_step_share and not testing:
-            early = max(0.0, 1 - progress / self.multi_step_share) / self.inner_steps
+        if progress < self.multi_step_share and not testing:
+            early = (1 - progress / self.multi_step_share) / self.inner_steps
             weights = [early] * (self.inner_steps - 1)
             draws["step_weights"] = everywhere[:, None] * everywhere.new_tensor([*weights, 1 - sum(weights)])
         return draws
@@ -127,15 +136,9 @@ class Unrolled(LearnedStart):
             return recomputed(self, model, own, theta, task, draws)
         if "step_weights" not in draws:
             return super().objective(model, own, theta, task, draws)
-        outcomes, state = [], self.begin(own, theta)
-        for step in range(self.inner_steps):
+        state, total = self.begin(own, theta), task.query.x.new_zeros(())
+        for step, weight in enumerate(draws["step_weights"]):
             state = self.step(model, own, state, task.support, step, draws)
-            outcomes.append(self.judged(model, own, state, task))
-        weighted = torch.stack([outcome.objective for outcome in outcomes]) * draws["step_weights"]
-        return outcomes[-1]._replace(objective=weighted.sum())
-
-    def step_weights(self, draws: Draws, one: Tensor) -> dict[int, Tensor]:
-        """What the loss after each inner step counts, where that is anything; like the scalar ``one``."""
-        if "step_weights" not in draws:
-            return {self.inner_steps: torch.ones_like(one)}
-        return dict(enumerate(draws["step_weights"], 1))
+            outcome = self.judged(model, own, state, task)
+            total = total + weight * outcome.objective
+        return outcome._replace(objective=total)

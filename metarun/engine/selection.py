@@ -3,7 +3,7 @@
 Representative tasks (k-centre, k-medoids) are chosen by distance, of task embeddings where the run has any, else of how
 the tasks pull on their start: the gradient of the loss on the support set by θ at θ⁰. Each counts as often as there are
 candidates nearest to it, so that the meta-gradient is an estimate of the whole pool's. Hard tasks are drawn without
-replacement, with probability ∝ loss^(1/temperature), by what the outer loop minimises; they all count alike, so that
+replacement, with probability ∝ loss^(1/temperature), by the query loss after adaptation; they all count alike, so that
 the meta-gradient leans towards them.
 
 Of meta-update n with T tasks the candidates are tasks n·pool·T to (n + 1)·pool·T − 1 of the stream. Everything is a
@@ -100,14 +100,19 @@ class Selector:
         return sketch(torch.cat([slope.flatten() for slope in slopes.values()]))
 
     def _hard(self, phi: MetaParameters, pool: TaskBatch, progress: float) -> Chosen:
-        def objective(phi: MetaParameters, task: Task, draws: Draws) -> Tensor:
-            return self._learner.objective(phi, task, draws)[0]
+        learner, algorithm = self._learner, self._learner.algorithm
+
+        def loss(phi: MetaParameters, task: Task, draws: Draws) -> Tensor:
+            own, start = phi["algorithm"], learner.start(phi, task, testing=False)
+            state = algorithm.adapt(learner.model, own, start, task.support, draws)
+            prediction = algorithm.predict(learner.model, own, state, task.support, task.query.x, task.query.real)
+            return learner.model.kind.loss(prediction, task.query.y, task.query.real)
 
         parts = []
         with torch.no_grad():
             for part in self._parts(pool):
-                draws = self._learner.algorithm.draws(part, testing=False, progress=progress)
-                parts.append(vmap(objective, in_dims=(None, 0, 0))(phi, part, draws))
+                draws = algorithm.draws(part, testing=False, progress=progress)
+                parts.append(vmap(loss, in_dims=(None, 0, 0))(phi, part, draws))
         losses = torch.cat(parts).double()
         chosen = drawn(losses, pool.number, self._settings.temperature, self._tasks).sort().values
         return Chosen(

@@ -1,10 +1,12 @@
 """ANIL: MAML whose inner loop moves the head alone."""
 
+import pytest
 import torch
-from builders import CONV, Blobs, build, task_of
+from builders import CONV, Blobs, algorithm, build, task_of
 from torch.func import functional_call
 
 from metarun.engine.meta_gradient import MetaGradient
+from metarun.errors import UserError
 from metarun.models.normalisation import Context
 
 
@@ -38,3 +40,8 @@ def test_the_meta_gradient_is_that_of_a_linear_model_on_features() -> None:
     for name, expected in zip(theta, wanted, strict=True):
         torch.testing.assert_close(gradient["theta"][name], expected, rtol=0, atol=1e-9)
         assert expected.any(), name
+
+
+def test_a_context_would_never_adapt() -> None:
+    with pytest.raises(UserError, match=r"algorithm\.contexts=2: a context is no part of the last layer"):
+        algorithm("anil", contexts=2)

@@ -156,22 +156,26 @@ def test_more_ways_in_training_than_in_testing(method: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_penalty_and_scale_start_where_they_are_set(method: tuple[str, ...]) -> None:
-    _, phi = build(Blobs(), f"algorithm={method[0]}", *method[1:], *CONV, scale=7.0, penalty=0.2)
-    own = {name: tensor.exp().item() for name, tensor in phi["algorithm"].items()}
-    assert own == pytest.approx({"log_penalty": 0.2, "log_scale": 7.0})
+    learner, phi = build(Blobs(), f"algorithm={method[0]}", *method[1:], *CONV, scale=7.0, penalty=0.2)
+    assert begun(learner, phi) == pytest.approx((0.2, 7.0))
+
+
+def begun(learner: Learner, phi: MetaParameters) -> tuple[float, float]:
+    """λ and α."""
+    own = phi["algorithm"]
+    return float(learner.algorithm.weight(own, learner.model.kind)), own["log_scale"].exp().item()
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["classes", "targets"])
 def test_penalty_and_scale_start_as_the_kind_of_task_needs(method: tuple[str, ...], kind: str) -> None:
     if kind == "classes":
-        _, phi = build(Blobs(), f"algorithm={method[0]}", *method[1:], *CONV)
+        learner, phi = build(Blobs(), f"algorithm={method[0]}", *method[1:], *CONV)
     elif "svm" in method[-1]:
         pytest.skip("has no targets")
     else:
-        _, phi = build(waves(), f"algorithm={method[0]}", *method[1:], *MLP)
-    own = (phi["algorithm"]["log_penalty"].exp().item(), phi["algorithm"]["log_scale"].exp().item())
-    assert own == pytest.approx((1.0, 10.0) if kind == "classes" else (0.001, 1.0))
+        learner, phi = build(waves(), f"algorithm={method[0]}", *method[1:], *MLP)
+    assert begun(learner, phi) == pytest.approx((1.0, 10.0) if kind == "classes" else (0.001, 1.0))
 
 
 @pytest.mark.parametrize("key", ["penalty", "scale"])

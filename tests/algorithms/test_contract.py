@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 
 from metarun.algorithms.base import Draws, Learned
 from metarun.datasets.base import Dataset
-from metarun.engine.compilation import TOLERANCE, compiled_if_equal
+from metarun.engine.compilation import BEGINNING_AND_END, TOLERANCE, compiled_if_equal
 from metarun.engine.evaluation import evaluate
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
@@ -83,10 +83,10 @@ def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | No
 def test_batched_equals_a_loop_over_tasks(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
     learner, phi, dataset = made(name, problem, *hypernet)
     batch = dataset.sample("train", 0, 7)
-    wanted, means = looped(learner, phi, batch)
-    assert sum(float(part.abs().sum()) for part in tree_leaves(wanted)) > 0
-    for chunk in (None, 3):
-        gradient, metrics = MetaGradient(learner, chunk, compiled=False)(phi, batch)
+    for chunk, progress in zip((None, 3), BEGINNING_AND_END, strict=True):
+        wanted, means = looped(learner, phi, batch, progress)
+        assert sum(float(part.abs().sum()) for part in tree_leaves(wanted)) > 0
+        gradient, metrics = MetaGradient(learner, chunk, compiled=False)(phi, batch, progress)
         torch.testing.assert_close((gradient, metrics), (wanted, means), rtol=1e-9, atol=1e-9)
 
 
@@ -163,13 +163,14 @@ def test_compiled_equals_eager(name: str, problem: str) -> None:
     eager = MetaGradient(learner, None, compiled=False)
     compiled = compiled_if_equal(learner, eager, phi, batch)
     assert compiled is not eager
-    wanted, _ = eager(phi, batch)
-    gradient, _ = compiled(phi, batch)
-    for group, tensors in wanted.items():
-        for n, tensor in tensors.items():
-            torch.testing.assert_close(
-                gradient[group][n], tensor, rtol=TOLERANCE[torch.float64], atol=TOLERANCE[torch.float64]
-            )
+    for progress in BEGINNING_AND_END:
+        wanted, _ = eager(phi, batch, progress)
+        gradient, _ = compiled(phi, batch, progress)
+        for group, tensors in wanted.items():
+            for n, tensor in tensors.items():
+                torch.testing.assert_close(
+                    gradient[group][n], tensor, rtol=TOLERANCE[torch.float64], atol=TOLERANCE[torch.float64]
+                )
 
 
 @pytest.mark.parametrize(("name", "problem"), cases())
@@ -234,7 +235,7 @@ def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, pro
 @pytest.mark.parametrize(("name", "problem"), cases())
 def test_evaluation_leaves_everything_as_it_was(name: str, problem: str) -> None:
     learner, phi, dataset = made(name, problem, "model.normalisation=running")
-    modules = (learner.model.network, learner.embedding, learner.hypernet)
+    modules = (learner.model.network, learner.model.own, learner.embedding, learner.hypernet)
     before = [{n: t.clone() for n, t in module.state_dict().items()} for module in modules]
     copy = {group: {n: t.clone() for n, t in tensors.items()} for group, tensors in phi.items()}
     first, second = (evaluate(learner, phi, dataset, "test", 5, chunk=2).curves for _ in range(2))

@@ -106,7 +106,9 @@ def test_each_kind_of_layer_may_have_its_variance() -> None:
     """Where one kind is held fast, the others are not."""
     dataset = Blobs()
     prior = replace(UNIT, norms=2.0, head=1e-9)
-    learner, phi = build(dataset, "algorithm=meml", *CONV, inner_lr=0.02, enhancement=0.5, prior=prior, minibatch=None)
+    learner, phi = build(
+        dataset, "algorithm=meml", *CONV, inner_lr=0.02, enhancement=0.5, blocks=1, prior=prior, minibatch=None
+    )
     batch = dataset.sample("train", 0, 2)
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, batch)
     reptile, _ = build(dataset, "algorithm=reptile", *CONV, inner_lr=0.02, minibatch=None)

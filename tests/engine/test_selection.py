@@ -73,7 +73,6 @@ def test_k_medoids_can_be_bettered_by_no_medoid_of_a_cluster(drawn_: tuple[list[
     chosen = k_medoids(distances, count)
     assert len(set(chosen.tolist())) == count
     cost = to_nearest(distances, chosen).sum()
-    assert cost >= least(distances, count, worst=False) - 1e-9
     if count == 1:
         assert cost == pytest.approx(least(distances, count, worst=False))
     belongs = belonging(distances, chosen)
@@ -245,7 +244,7 @@ def test_tasks_with_embeddings_are_apart_by_these() -> None:
     assert chosen_of("embedding", "k_centre").batch.number.tolist() == wanted.tolist()
 
 
-def test_the_weighted_meta_gradient_is_that_of_the_whole_pool_where_tasks_repeat() -> None:
+def test_where_tasks_repeat_each_is_chosen_once_and_all_count_alike() -> None:
     """Each of 4 tasks comes four times: the chosen four stand for the pool exactly."""
     config = settings("dataset=polynomials").dataset
     dataset = config.load(0, torch.device("cpu"), torch.float64)
