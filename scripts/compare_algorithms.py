@@ -32,7 +32,7 @@ WAVES = [
 PROBLEMS = {
     "sines 10-shot": WAVES,
     "letters 5-way 1-shot": [*LETTERS, "dataset.shots=1"],
-    "letters 5-way 5-shot": [*LETTERS, "dataset.shots=5"],
+    "letters 5-way 5-shot": [*LETTERS, "dataset.shots=5", "engine.steps=300", "engine.val_every=100"],
 }
 COMMON = ["device.name=cpu", "device.threads=1", "device.compile=false"]
 SPEED_STEPS = 23
@@ -120,7 +120,7 @@ def planned(folder: Path, chosen: list[str], scale: float) -> Iterator[Run]:
             algorithm, variant = VARIANTS.get(name, (name, []))
             own = (SINES if "dataset=sinusoid" in task else LETTERS_ONLY).get(algorithm, [])
             overrides = [*COMMON, *task, f"algorithm={algorithm}", *own, *variant]
-            steps = next(int(item.partition("=")[2]) for item in task if item.startswith("engine.steps="))
+            *_, steps = (int(item.partition("=")[2]) for item in task if item.startswith("engine.steps="))
             overrides.append(f"engine.steps={max(1, round(scale * steps))}")
             yield Run(name, problem, folder / problem.replace(" ", "_") / name.replace(" ", "_"), overrides)
 
