@@ -50,14 +50,19 @@ SINES: dict[str, list[str]] = {
     "boil": ONE_STEP,
     "maml_pp": [*ONE_STEP, "algorithm.inner_steps=1"],
     "mbml": ONE_STEP,
-    "imaml": ["algorithm.inner_lr=0.003", "algorithm.outer.lr=0.001"],
+    "imaml": [
+        "algorithm.inner_optimiser.name=adam",
+        "algorithm.inner_lr=0.01",
+        "algorithm.proximal=0.5",
+        "algorithm.outer.lr=0.001",
+    ],  # fmt: skip
     "cavia": ["algorithm.test_steps=1", "algorithm.outer.lr=0.001"],
     "scratch": GRADIENT_STEP,
     "finetune": GRADIENT_STEP,
 }
 """What an algorithm needs on sine waves beside its defaults, which are for letters: mostly step sizes of the papers.
 
-iMAML, whose outer loop does not see where the inner one diverges, does so with larger ones; MAML++ with five steps.
+iMAML's outer loop does not see where an inner loop of SGD diverges, hence Adam; MAML++ diverges with five steps.
 """
 INTERPOLATING = [
     "algorithm.inner_optimiser.name=sgd", "algorithm.inner_lr=0.01", "algorithm.inner_steps=10",
