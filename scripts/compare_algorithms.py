@@ -55,7 +55,7 @@ SINES: dict[str, list[str]] = {
         "algorithm.inner_lr=0.01",
         "algorithm.proximal=0.5",
         "algorithm.outer.lr=0.001",
-    ],  # fmt: skip
+    ],
     "cavia": ["algorithm.test_steps=1", "algorithm.outer.lr=0.001"],
     "scratch": GRADIENT_STEP,
     "finetune": GRADIENT_STEP,
