@@ -188,8 +188,9 @@ def table(
                 continue
             figure = result["meta_test"][result["metric"]]
             speed, memory = costs[name, problem]
+            digits = 4 if result["metric"] == "mse" else 3
             cells += [
-                f"{figure['mean']:.3f} ± {figure['ci95']:.3f}",
+                f"{figure['mean']:.{digits}f} ± {figure['ci95']:.{digits}f}",
                 "" if speed is None else f"{speed:,.0f}",
                 f"{memory:,.0f}",
             ]
