@@ -251,7 +251,13 @@ STEP_SIZES: dict[str, dict[str, Any]] = {
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("reptile", "classification"): {"inner_lr": 0.02, "inner_steps": 4, "test_steps": 10, "test_minibatch": None},
     ("reptile", "regression"): {"inner_lr": 0.01, "test_steps": 10},
-    ("meml", "classification"): {"blocks": 1, "inner_lr": 0.02, "inner_steps": 4, "test_steps": 10, "test_minibatch": None},
+    ("meml", "classification"): {
+        "blocks": 1,
+        "inner_lr": 0.02,
+        "inner_steps": 4,
+        "test_steps": 10,
+        "test_minibatch": None,
+    },
     ("meml", "regression"): {"inner_lr": 0.01, "test_steps": 10},
     ("fomaml", "regression"): {"inner_lr": 0.01, "inner_steps": 5},
     ("maml_pp", "regression"): {"inner_steps": 2},
