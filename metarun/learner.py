@@ -58,18 +58,22 @@ class Learner:
 
     def embed(self, phi: MetaParameters, task: Task, testing: bool) -> Tensor:
         """The task embedding e_t ``[size]``."""
-        support, own = task.support, phi["algorithm"]
 
         def fit(embedding: Tensor) -> Tensor:
-            state = self.algorithm.begin(own, self.generated(phi, embedding))
-            prediction = self.algorithm.predict(self.model, own, state, support, support.x, support.real)
-            return self.model.kind.loss(prediction, support.y, support.real)
+            return self.unadapted_loss(phi, self.generated(phi, embedding), task)
 
         return functional_call(self.embedding, phi["embedding"], (self.seen(task), fit, testing))
 
     def generated(self, phi: MetaParameters, embedding: Tensor) -> Parameters:
         """θ_t⁰ = f(φ, e_t)."""
         return functional_call(self.hypernet, phi["hypernet"], (phi["theta"], embedding))
+
+    def unadapted_loss(self, phi: MetaParameters, theta: Parameters, task: Task) -> Tensor:
+        """The loss on the support set itself at a start θ⁰, before any inner step."""
+        own, support = phi["algorithm"], task.support
+        state = self.algorithm.begin(own, theta)
+        prediction = self.algorithm.predict(self.model, own, state, support, support.x, support.real)
+        return self.model.kind.loss(prediction, support.y, support.real)
 
     def start(self, phi: MetaParameters, task: Task, testing: bool) -> Parameters:
         """Where the task starts."""

@@ -4,8 +4,6 @@ import torch
 from torch import Tensor
 
 
-def attention(scores: Tensor, real: Tensor | None) -> Tensor:
+def attention(scores: Tensor, real: Tensor) -> Tensor:
     """Weights like ``scores`` ``[..., s]``, each row summing to 1; a row that is no example (``real`` 0) has 0."""
-    if real is not None:
-        scores = torch.where(real > 0, scores, float("-inf"))
-    return scores.softmax(-1)
+    return torch.where(real > 0, scores, float("-inf")).softmax(-1)

@@ -3,17 +3,16 @@
 from abc import abstractmethod
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from metarun.algorithms.base import Adapted, Learned
+from metarun.algorithms.on_features import OnFeatures, SupportFeatures
 from metarun.config.fields import number
 from metarun.datasets.base import Problem
 from metarun.kinds import Classification, TaskKind
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples
 
 
 class Start(NamedTuple):
@@ -28,20 +27,8 @@ RELATIVE_JITTER = 100
 """In machine epsilons of the trace: keeps systems with equal rows solvable, whatever λ an outer loop arrives at."""
 
 
-class SupportFeatures(NamedTuple):
-    """What a head is fitted to.
-
-    features: ``[s, features]``; targets: the classes one-hot, or regression targets, ``[s, outputs]``; real: 1 for a
-    row that is an example, else 0, ``[s, 1]``. Rows that are none hold zeros everywhere.
-    """
-
-    features: Tensor
-    targets: Tensor
-    real: Tensor
-
-
 @dataclass(kw_only=True)
-class ClosedForm(Learned):
+class ClosedForm(OnFeatures):
     """Predictions are α z W for the features z of a query, with W the solution of a convex problem on the support set.
 
     penalty: λ, what ‖W‖² weighs beside the mean loss of the support set; a mean, so that it means the same however many
@@ -51,8 +38,6 @@ class ClosedForm(Learned):
 
     penalty: float | None = number(above=0)
     scale: float | None = number(above=0)
-
-    needs_head: ClassVar[bool] = False
 
     @abstractmethod
     def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:
@@ -66,20 +51,8 @@ class ClosedForm(Learned):
     def weight(self, own: Parameters, kind: TaskKind) -> float | Tensor:
         """λ."""
 
-    def predict(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None = None,
-    ) -> Tensor:
-        features, queries = model.outputs(state.theta, state.running, support, x, real)
-        targets = model.kind.features(support.y, features.dtype)
-        given = torch.ones_like(features[:, :1]) if support.real is None else support.real[:, None]
-        fitted = SupportFeatures(features * given, targets * given, given)
-        return own["log_scale"].exp() * self.scores(fitted, self.weight(own, model.kind), queries)
+    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        return own["log_scale"].exp() * self.scores(support, self.weight(own, model.kind), queries)
 
 
 def start(kind: TaskKind) -> Start:
@@ -93,7 +66,7 @@ def ridge(support: SupportFeatures, penalty: float | Tensor) -> Tensor:
     (ZᵀZ/n + λI)⁻¹ ZᵀY/n, or where features are more than rows the same by Woodbury's identity, Zᵀ (ZZᵀ/n + λI)⁻¹ Y/n.
     """
     root = support.real.sum().sqrt()
-    z, y = support.features / root, support.targets / root
+    z, y = support.features / root, support.labels / root
     by_rows = len(z) <= z.shape[1]
     gram = z @ z.T if by_rows else z.T @ z
     held = penalty + RELATIVE_JITTER * torch.finfo(z.dtype).eps * z.square().sum()

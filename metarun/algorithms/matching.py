@@ -9,19 +9,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metarun.algorithms.attention import attention
-from metarun.algorithms.base import Adapted, Learned
 from metarun.algorithms.full_context import FullContext
+from metarun.algorithms.on_features import OnFeatures, SupportFeatures
 from metarun.config.fields import number
 from metarun.datasets.base import Problem
 from metarun.kinds import Classification
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples
 
 SCALE = "log_scale"
 
 
 @dataclass(kw_only=True)
-class Matching(Learned):
+class Matching(OnFeatures):
     """ŷ = Σ_i a(x̂, x_i) y_i, a the softmax over the support set of the cosine of features (equation 1, section 2.1.1).
 
     Predictions are the logarithms of these probabilities. The cosine is multiplied by ``scale``, with ``learned_scale``
@@ -30,7 +29,6 @@ class Matching(Learned):
 
     kinds: ClassVar[tuple[type, ...]] = (Classification,)
     because: ClassVar[str] = ", since support examples vote for their classes"
-    needs_head: ClassVar[bool] = False
     attends: ClassVar[bool] = True
     scale: float = number(above=0)
     learned_scale: bool
@@ -43,32 +41,15 @@ class Matching(Learned):
     def network(self, features: int, problem: Problem) -> nn.Module:
         return FullContext(features, self.context_steps) if self.full_context else nn.Module()
 
-    def attention(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None = None,
-    ) -> Tensor:
-        features, queries = model.outputs(state.theta, state.running, support, x, real)
+    def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        features, real = support.features, support.real[:, 0]
         if self.full_context:
-            features, queries = functional_call(model.own, own, (features, queries, support.real))
+            features, queries = functional_call(model.own, own, (features, queries, real))
         scale = own[SCALE].exp() if self.learned_scale else self.scale
-        return attention(scale * unit(queries) @ unit(features).T, support.real)
+        return attention(scale * unit(queries) @ unit(features).T, real)
 
-    def predict(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None = None,
-    ) -> Tensor:
-        weights = self.attention(model, own, state, support, x, real)
-        share = weights @ model.kind.features(support.y, weights.dtype)
+    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        share = self.attend(model, own, support, queries) @ support.labels
         # A class that the support set lacks has none, whose logarithm would be infinite.
         return share.clamp(min=torch.finfo(share.dtype).tiny).log()
 

@@ -1,14 +1,16 @@
 """MetaOptNet (Lee, Maji, Ravichandran & Soatto 2019, "Meta-learning with differentiable convex optimization")."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
-from metarun.algorithms.closed_form import ClosedForm, SupportFeatures, ridge, start
+from metarun.algorithms.closed_form import ClosedForm, ridge, start
+from metarun.algorithms.on_features import SupportFeatures
 from metarun.algorithms.support_vectors import crammer_singer
 from metarun.config.fields import choice, number
-from metarun.kinds import Classification, Regression, TaskKind
+from metarun.datasets.base import Problem
+from metarun.errors import UserError
+from metarun.kinds import Classification, TaskKind
 from metarun.models.base import Parameters
 
 
@@ -22,11 +24,12 @@ class MetaOpt(ClosedForm):
     head: str = choice("svm", "ridge")
     solver_steps: int = number(least=1)
 
-    because: ClassVar[str] = ", since a support vector machine separates classes (algorithm.head=ridge fits targets)"
-
-    @property
-    def kinds(self) -> tuple[type, ...]:  # type: ignore[override]
-        return (Classification,) if self.head == "svm" else (Classification, Regression)
+    def check(self, problem: Problem) -> None:
+        if self.head == "svm" and not isinstance(problem.kind, Classification):
+            raise UserError(
+                f"algorithm.head=svm: a support vector machine separates classes, and dataset={problem.name} has "
+                "targets; use algorithm.head=ridge"
+            )
 
     def weight(self, own: Parameters, kind: TaskKind) -> float:
         return self.penalty or start(kind).penalty

@@ -6,33 +6,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metarun.algorithms.base import Adapted, Learned
+from metarun.algorithms.on_features import OnFeatures, SupportFeatures
 from metarun.kinds import Classification
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples
 
 
 @dataclass(kw_only=True)
-class ProtoNet(Learned):
+class ProtoNet(OnFeatures):
     """Logits are −‖f(x) − c_k‖², c_k the mean feature vector of class k's support examples (equations 1 and 2)."""
 
     kinds: ClassVar[tuple[type, ...]] = (Classification,)
     because: ClassVar[str] = ", since it takes the mean of each class"
-    needs_head: ClassVar[bool] = False
 
-    def predict(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None = None,
-    ) -> Tensor:
-        features, queries = model.outputs(state.theta, state.running, support, x, real)
-        members = model.kind.features(support.y, features.dtype)
-        if support.real is not None:
-            members = members * support.real[:, None]
+    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        features, members, _ = support
         count = members.sum(0)[:, None]
         # A class that the support set lacks is taken to be at the mean of all of it.
         middle = members.sum(1) @ features / count.sum()

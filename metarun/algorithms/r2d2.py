@@ -6,12 +6,11 @@ from math import log
 import torch
 from torch import Tensor
 
-from metarun.algorithms.base import Adapted
-from metarun.algorithms.closed_form import ClosedForm, SupportFeatures, ridge, start
+from metarun.algorithms.closed_form import ClosedForm, ridge, start
+from metarun.algorithms.on_features import SupportFeatures
 from metarun.datasets.base import Problem
 from metarun.kinds import Regression, TaskKind
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples
 
 
 @dataclass(kw_only=True)
@@ -36,14 +35,6 @@ class R2D2(ClosedForm):
         weights = ridge(extended, penalty)
         return queries @ weights[:-1] + weights[-1]
 
-    def predict(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None = None,
-    ) -> Tensor:
-        prediction = super().predict(model, own, state, support, x, real)
+    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        prediction = super().answer(model, own, support, queries)
         return prediction + own["bias"] if "bias" in own else prediction

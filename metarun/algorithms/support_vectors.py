@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from metarun.algorithms.closed_form import SupportFeatures
+from metarun.algorithms.on_features import SupportFeatures
 
 RELAXATION = 1.6
 """How far each step goes beyond its target; 1.5 to 1.8 is usual (Boyd et al. 2011, section 3.4.3)."""

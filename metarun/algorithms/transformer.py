@@ -13,24 +13,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metarun.algorithms.attention import attention
-from metarun.algorithms.base import Adapted, Learned
+from metarun.algorithms.on_features import OnFeatures, SupportFeatures
 from metarun.config.fields import number
 from metarun.datasets.base import Problem
 from metarun.errors import UserError
 from metarun.kinds import Classification
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples
 
 
 @dataclass(kw_only=True)
-class Transformer(Learned):
+class Transformer(OnFeatures):
     """Predictions read off the queries' tokens after ``layers`` blocks of attention to the support set's tokens.
 
     Of classification, the same network is asked once for each class: its labels say which support examples are of that
     class, and its prediction is the logit that the query is. Nothing is learned of a class's number then.
     """
 
-    needs_head: ClassVar[bool] = False
     attends: ClassVar[bool] = True
     layers: int = number(least=1, most=1_000)
     width: int = number(least=1, most=1_000_000)
@@ -47,45 +45,16 @@ class Transformer(Learned):
         by_class = isinstance(problem.kind, Classification)
         return Encoder(features, problem.kind.outputs, by_class, self.layers, self.width, self.heads)
 
-    def predict(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None = None,
-    ) -> Tensor:
-        return self._outputs(model, own, state, support, x, real)[0]
+    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        prediction: Tensor = functional_call(model.own, own, (support, queries))[0]
+        return prediction
 
-    def attention(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None = None,
-    ) -> Tensor:
+    def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         """Of the last block, the mean over its heads, when it is asked for the class that it predicts."""
-        prediction, weights = self._outputs(model, own, state, support, x, real)
+        prediction, weights = functional_call(model.own, own, (support, queries))
         weights = weights.mean(1)
         asked = prediction.argmax(-1) if len(weights) > 1 else torch.zeros_like(prediction[:, 0], dtype=torch.int64)
         return weights[asked, torch.arange(len(asked), device=asked.device)]
-
-    def _outputs(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        features, queries = model.outputs(state.theta, state.running, support, x, real)
-        labels = model.kind.features(support.y, features.dtype)
-        out: tuple[Tensor, Tensor] = functional_call(model.own, own, (features, labels, support.real, queries))
-        return out
 
 
 class Encoder(nn.Module):
@@ -102,14 +71,15 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.readout = nn.Linear(width, size)
 
-    def forward(self, features: Tensor, labels: Tensor, real: Tensor | None, queries: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, support: SupportFeatures, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions ``[q, outputs]`` and the last block's attention ``[k, heads, q, s]``; k: the classes, or 1."""
+        features, labels, real = support
         s = len(features)
         labels = self.label(labels.T[..., None] if self.by_class else labels[None])
         asked = (self.example(queries) + self.unlabelled).expand(len(labels), -1, -1)
         tokens = torch.cat((self.example(features) + labels, asked), 1)
         for block in self.blocks:
-            tokens, weights = block(tokens, s, real)
+            tokens, weights = block(tokens, s, real[:, 0])
         return self.readout(self.norm(tokens[:, s:])).transpose(0, 1).flatten(1), weights[..., s:, :]
 
 
@@ -129,7 +99,7 @@ class Block(nn.Module):
         self.before_layers = nn.LayerNorm(width)
         self.layers = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, tokens: Tensor, s: int, real: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, s: int, real: Tensor) -> tuple[Tensor, Tensor]:
         """New tokens ``[k, n, width]``, of which the support set's are the first ``s``, and ``[k, heads, n, s]``."""
         normed = self.before_attention(tokens)
         memory = normed[:, :s]

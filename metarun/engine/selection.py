@@ -19,7 +19,7 @@ from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
 
 from metarun import counters
-from metarun.algorithms.base import Draws
+from metarun.algorithms.base import Draws, Learned
 from metarun.algorithms.outer_loop import TaskSelection
 from metarun.datasets.base import Dataset
 from metarun.engine.meta_gradient import Metrics, chunks
@@ -89,24 +89,21 @@ class Selector:
         embedding = learner.embed(phi, task, testing=False)
         if len(embedding):
             return embedding
-        own, support = phi["algorithm"], task.support
 
         def loss(theta: Parameters) -> Tensor:
-            state = learner.algorithm.begin(own, theta)
-            prediction = learner.algorithm.predict(learner.model, own, state, support, support.x, support.real)
-            return learner.model.kind.loss(prediction, support.y, support.real)
+            return learner.unadapted_loss(phi, theta, task)
 
         slopes = grad(loss)(learner.generated(phi, embedding))
         return sketch(torch.cat([slope.flatten() for slope in slopes.values()]))
 
     def _hard(self, phi: MetaParameters, pool: TaskBatch, progress: float) -> Chosen:
         learner, algorithm = self._learner, self._learner.algorithm
+        assert isinstance(algorithm, Learned)
 
         def loss(phi: MetaParameters, task: Task, draws: Draws) -> Tensor:
             own, start = phi["algorithm"], learner.start(phi, task, testing=False)
             state = algorithm.adapt(learner.model, own, start, task.support, draws)
-            prediction = algorithm.predict(learner.model, own, state, task.support, task.query.x, task.query.real)
-            return learner.model.kind.loss(prediction, task.query.y, task.query.real)
+            return algorithm.judged(learner.model, own, state, task).objective
 
         parts = []
         with torch.no_grad():

@@ -7,7 +7,8 @@ import torch
 from builders import CONV, MLP, Blobs, build, moved, padded, settings, task_of, waves
 from torch import Tensor
 
-from metarun.algorithms.closed_form import SupportFeatures, ridge
+from metarun.algorithms.closed_form import ridge
+from metarun.algorithms.on_features import SupportFeatures
 from metarun.datasets.base import Dataset
 from metarun.errors import UserError
 from metarun.learner import Learner, MetaParameters
@@ -35,7 +36,7 @@ def test_ridge_is_that_of_scikit_learn_with_alpha_as_many_times_the_penalty_as_t
     linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn comes with the extra: analysis")
     support = problem(rows, features)
     wanted = linear_model.Ridge(alpha=rows * penalty, fit_intercept=False, solver="svd", tol=0)
-    wanted.fit(support.features.numpy(), support.targets.numpy())
+    wanted.fit(support.features.numpy(), support.labels.numpy())
     torch.testing.assert_close(ridge(support, penalty), torch.from_numpy(wanted.coef_.T.copy()), rtol=1e-9, atol=1e-9)
 
 
@@ -43,7 +44,7 @@ def test_ridge_is_that_of_scikit_learn_with_alpha_as_many_times_the_penalty_as_t
 def test_ridge_minimises_the_mean_squared_error_and_the_penalty(rows: int, features: int) -> None:
     support, penalty = problem(rows, features), 0.3
     weights = ridge(support, penalty).requires_grad_()
-    loss = (support.features @ weights - support.targets).square().sum(1).mean() + penalty * weights.square().sum()
+    loss = (support.features @ weights - support.labels).square().sum(1).mean() + penalty * weights.square().sum()
     (slope,) = torch.autograd.grad(loss, weights)
     torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=1e-11)
 
@@ -63,7 +64,7 @@ def test_the_gradients_of_ridge_are_those_of_finite_differences(rows: int, featu
     def fitted(z: Tensor, y: Tensor, log_penalty: Tensor) -> Tensor:
         return ridge(SupportFeatures(z, y, support.real), log_penalty.exp())
 
-    given = (support.features, support.targets, torch.tensor(-1.0, dtype=torch.float64))
+    given = (support.features, support.labels, torch.tensor(-1.0, dtype=torch.float64))
     inputs = tuple(part.clone().requires_grad_() for part in given)
     assert torch.autograd.gradcheck(fitted, inputs)
     assert torch.autograd.gradgradcheck(fitted, inputs)
@@ -74,7 +75,7 @@ def test_the_gradients_of_ridge_are_those_of_finite_differences(rows: int, featu
 def test_equal_rows_and_a_vanishing_penalty_leave_single_precision_sound(rows: int, features: int) -> None:
     """There is but one row to fit, however often it comes; its targets' mean is what can be had."""
     one = problem(1, features, dtype=torch.float32)
-    targets = problem(rows, features, dtype=torch.float32).targets
+    targets = problem(rows, features, dtype=torch.float32).labels
     support = SupportFeatures(30 * one.features.expand(rows, -1), targets, torch.ones(rows, 1))
     log_penalty = torch.tensor(-40.0, requires_grad=True)
     prediction = support.features @ ridge(support, log_penalty.exp())

@@ -13,7 +13,7 @@ from metarun.errors import UserError
 from metarun.kinds import Classification
 from metarun.learner import Learner, MetaParameters
 from metarun.models.normalisation import Context
-from metarun.tasks import AnyExamples, Examples, Task
+from metarun.tasks import AnyExamples, Task
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {"classes": (Blobs(), CONV), "targets": (waves(), MLP)}
 
@@ -63,36 +63,6 @@ def test_predictions_are_those_of_a_loop_over_examples(problem: str) -> None:
                 logits.append(layered(own, "decoder", torch.cat((features(x), sum(encoded) / len(encoded)))))
             wanted = torch.cat(logits)
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_the_order_of_the_support_set_does_not_matter(problem: str) -> None:
-    learner, phi, task = made(problem)
-    order = torch.randperm(len(task.support.y), generator=torch.Generator().manual_seed(0))
-    one, other = (predicted(learner, phi, s, task.query.x) for s in (task.support, task.support.rows(order)))
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-
-
-def test_a_query_is_predicted_by_itself() -> None:
-    learner, phi, task = made("targets")
-    whole = predicted(learner, phi, task.support, task.query.x)
-    for number, x in enumerate(task.query.x):
-        torch.testing.assert_close(predicted(learner, phi, task.support, x[None])[0], whole[number], rtol=0, atol=1e-12)
-
-
-def test_what_the_support_set_says_matters() -> None:
-    learner, phi, task = made("targets")
-    other = Examples(task.support.x, -task.support.y)
-    one, another = (predicted(learner, phi, support, task.query.x) for support in (task.support, other))
-    assert (one - another).abs().max() > 1e-3
-
-
-def test_classes_by_other_numbers_are_the_same_classes() -> None:
-    learner, phi, task = made("classes")
-    renumbered = torch.tensor([2, 0, 1])
-    other = Examples(task.support.x, renumbered[task.support.y])
-    one, another = (predicted(learner, phi, support, task.query.x) for support in (task.support, other))
-    torch.testing.assert_close(another[:, renumbered], one, rtol=0, atol=1e-12)
 
 
 def test_a_class_without_support_examples_has_a_summary_of_zeros() -> None:

@@ -101,13 +101,15 @@ def test_support_examples_are_read_both_ways_as_by_an_lstm() -> None:
     copied(reader.onwards, lstm, "_l0")
     copied(reader.backwards, lstm, "_l0_reverse")
     both, _ = lstm(features)
-    torch.testing.assert_close(reader.support(features, None), both[:, :4] + both[:, 4:] + features, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        reader.support(features, torch.ones(6)), both[:, :4] + both[:, 4:] + features, rtol=0, atol=1e-12
+    )
 
 
 def test_queries_read_the_support_set_as_by_an_lstm_with_attention() -> None:
     reader = context()
     memory, queries = (torch.randn(n, 4, dtype=torch.float64) for n in (5, 2))
-    found = reader.queries(queries, memory, None)
+    found = reader.queries(queries, memory, torch.ones(5))
     for query, wanted in zip(queries, found, strict=True):
         lstm = nn.LSTMCell(4, 8).double()
         with torch.no_grad():  # a cell of 8 units, of which the second half, the read, is overwritten before every step
@@ -131,7 +133,7 @@ def test_rows_between_that_are_no_examples_are_not_read() -> None:
     reader = context()
     features, queries = (torch.randn(n, 4, dtype=torch.float64) for n in (5, 2))
     real = torch.tensor([1.0, 0, 1, 1, 0], dtype=torch.float64)
-    wanted, asked = reader(features[real > 0], queries, None)
+    wanted, asked = reader(features[real > 0], queries, torch.ones(3))
     found, other = reader(features, queries, real)
     torch.testing.assert_close((found[real > 0], other), (wanted, asked), rtol=0, atol=1e-12)
 

@@ -65,7 +65,7 @@ def test_a_support_vector_machine_fits_no_targets() -> None:
     with pytest.raises(UserError) as caught:
         build(waves(), "dataset=sinusoid", "algorithm=metaopt", *MLP)
     said = str(caught.value)
-    assert "algorithm=metaopt: does classification only, since a support vector machine separates classes" in said
+    assert "algorithm.head=svm: a support vector machine separates classes" in said
     assert RIDGE in said
     assert "\n" not in said
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from metarun.algorithms.closed_form import SupportFeatures
+from metarun.algorithms.on_features import SupportFeatures
 from metarun.algorithms.support_vectors import crammer_singer, on_simplex
 
 MANY = 3000
@@ -32,7 +32,7 @@ def weights(support: SupportFeatures, penalty: float, steps: int = MANY) -> Tens
 def lacking(support: SupportFeatures, w: Tensor) -> Tensor:
     """ξ ``[s]``."""
     scores = support.features @ w
-    return (scores + 1 - support.targets).amax(1) - (scores * support.targets).sum(1)
+    return (scores + 1 - support.labels).amax(1) - (scores * support.labels).sum(1)
 
 
 def primal(support: SupportFeatures, w: Tensor, penalty: float) -> Tensor:
@@ -58,7 +58,7 @@ def test_several_classes_as_in_scikit_learn(ways: int, shots: int, features: int
         tol=1e-9,
         max_iter=1_000_000,
         random_state=0,
-    ).fit(support.features.numpy(), support.targets.argmax(1).numpy())
+    ).fit(support.features.numpy(), support.labels.argmax(1).numpy())
     coefficients = torch.from_numpy(wanted.coef_.T.copy())
     torch.testing.assert_close(weights(support, penalty), coefficients, rtol=0, atol=1e-5)
 
@@ -69,7 +69,7 @@ def test_two_classes_as_a_binary_machine(penalty: float) -> None:
     which LIBSVM always fits, is zero; the hinge loss then counts twice, and C = 1/(λn)."""
     svm = pytest.importorskip("sklearn.svm", reason="scikit-learn comes with the extra: analysis")
     support = problem(2, 10, 5)
-    sign = support.targets @ torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    sign = support.labels @ torch.tensor([-1.0, 1.0], dtype=torch.float64)
     mirrored, signs = torch.cat((support.features, -support.features)), torch.cat((sign, -sign))
     wanted = svm.SVC(kernel="linear", C=1 / (penalty * len(sign)), tol=1e-10).fit(mirrored.numpy(), signs.numpy())
     assert abs(wanted.intercept_[0]) < 1e-6
@@ -94,11 +94,11 @@ def test_the_optimality_conditions_hold(
     rows = ways * shots
     support = problem(ways, shots, rows + more, seed, noise)
     alpha = crammer_singer(support, penalty, 1000)
-    bounds = support.targets / (penalty * rows)
+    bounds = support.labels / (penalty * rows)
     torch.testing.assert_close(alpha.sum(1), torch.zeros(rows, dtype=torch.float64), rtol=0, atol=1e-9)
     assert (alpha <= bounds + 1e-9).all()
     w = support.features.T @ alpha
-    scores = support.features @ w + 1 - support.targets
+    scores = support.features @ w + 1 - support.labels
     behind = scores.amax(1, keepdim=True) - scores
     slack = (bounds - alpha) * penalty * rows
     assert (slack * behind).max() < 1e-4
@@ -118,7 +118,7 @@ def test_fewer_features_than_rows_take_more_steps(features: int, penalty: float)
 def gap(support: SupportFeatures, alpha: Tensor, penalty: float) -> float:
     """Between the primal and the dual objective, in units of ξ: never negative, and 0 at the minimum alone."""
     w = support.features.T @ alpha
-    dual = penalty * ((alpha * support.targets).sum() - w.square().sum() / 2)
+    dual = penalty * ((alpha * support.labels).sum() - w.square().sum() / 2)
     value = (primal(support, w, penalty) - dual).item()
     assert value > -1e-9
     return value

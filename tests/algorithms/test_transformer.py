@@ -8,13 +8,14 @@ from builders import CONV, MLP, Blobs, build, moved, padded, task_of, waves
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metarun.algorithms.on_features import SupportFeatures
 from metarun.algorithms.transformer import Block, Encoder
 from metarun.datasets.base import Dataset
 from metarun.errors import UserError
 from metarun.kinds import Classification
 from metarun.learner import Learner, MetaParameters
 from metarun.models.normalisation import Context
-from metarun.tasks import AnyExamples, Examples, Task
+from metarun.tasks import AnyExamples, Task
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {"classes": (Blobs(), CONV), "targets": (waves(), MLP)}
 
@@ -75,7 +76,7 @@ def test_a_block_is_pytorchs_encoder_layer_with_all_but_the_support_set_masked(f
     tokens = torch.randn(3, s + 4, 8, dtype=torch.float64)
     hidden = torch.ones(s + 4, s + 4, dtype=torch.bool)
     hidden[:, :5] = False
-    found, weights = block(tokens, s, real if fill else None)
+    found, weights = block(tokens, s, real)
     torch.testing.assert_close(found, layer(tokens, src_mask=hidden), rtol=0, atol=1e-9)
     normed = layer.norm1(tokens)
     _, wanted = layer.self_attn(normed, normed, normed, attn_mask=hidden, average_attn_weights=False)
@@ -111,36 +112,6 @@ def test_a_regression_is_one_pass_of_layers_and_a_classification_one_a_class() -
         torch.testing.assert_close(prediction, torch.cat(columns, 1), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_the_order_of_the_support_set_does_not_matter(problem: str) -> None:
-    learner, phi, task = made(problem)
-    order = torch.randperm(len(task.support.y), generator=torch.Generator().manual_seed(0))
-    one, other = (predicted(learner, phi, s, task.query.x) for s in (task.support, task.support.rows(order)))
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
-
-
-def test_a_query_is_predicted_by_itself() -> None:
-    learner, phi, task = made("targets")
-    whole = predicted(learner, phi, task.support, task.query.x)
-    for number, x in enumerate(task.query.x):
-        torch.testing.assert_close(predicted(learner, phi, task.support, x[None])[0], whole[number], rtol=0, atol=1e-11)
-
-
-def test_what_the_support_set_says_matters() -> None:
-    learner, phi, task = made("targets")
-    other = Examples(task.support.x, -task.support.y)
-    one, another = (predicted(learner, phi, support, task.query.x) for support in (task.support, other))
-    assert (one - another).abs().max() > 1e-3
-
-
-def test_classes_by_other_numbers_are_the_same_classes() -> None:
-    learner, phi, task = made("classes")
-    renumbered = torch.tensor([2, 0, 1])
-    other = Examples(task.support.x, renumbered[task.support.y])
-    one, another = (predicted(learner, phi, support, task.query.x) for support in (task.support, other))
-    torch.testing.assert_close(another[:, renumbered], one, rtol=0, atol=1e-11)
-
-
 def test_training_can_have_more_ways_than_testing() -> None:
     class MoreWays(Blobs):
         def kind(self, stream: str) -> Classification:
@@ -172,7 +143,7 @@ def test_attention_is_that_of_the_predicted_class() -> None:
         functional_call(learner.model.network, phi["theta"], (x, Context())) for x in (task.support.x, task.query.x)
     )
     labels = learner.model.kind.features(task.support.y, torch.float64)
-    prediction, each = encoder(features, labels, None, queries)
+    prediction, each = encoder(SupportFeatures(features, labels, torch.ones(len(labels), 1)), queries)
     found = attention(learner, phi, task.support, task.query.x)
     assert len(prediction.argmax(1).unique()) > 1
     for query, way in enumerate(prediction.argmax(1)):

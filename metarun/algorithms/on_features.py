@@ -1,0 +1,71 @@
+"""What metric, closed-form and in-context learners share: they predict from the features of support set and queries."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarun.algorithms.base import Adapted, Learned
+from metarun.models.base import Parameters, TaskModel
+from metarun.tasks import AnyExamples
+
+
+class SupportFeatures(NamedTuple):
+    """The support set, seen through the task model.
+
+    features: ``[s, features]``; labels: the classes one-hot, or regression targets, ``[s, outputs]``; real: 1 for a row
+    that is an example, else 0, ``[s, 1]``. Rows that are none hold zeros everywhere.
+    """
+
+    features: Tensor
+    labels: Tensor
+    real: Tensor
+
+
+@dataclass(kw_only=True)
+class OnFeatures(Learned):
+    """No inner loop: a prediction is what `answer` makes of features, the task model having no head."""
+
+    needs_head: ClassVar[bool] = False
+
+    @abstractmethod
+    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        """Predictions ``[q, outputs]`` for the features of queries ``[q, features]``."""
+
+    def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        """As `attention`, from features; of those that do attend."""
+        raise NotImplementedError(f"{type(self).__name__} does not attend to support examples")
+
+    def predict(
+        self,
+        model: TaskModel,
+        own: Parameters,
+        state: Adapted,
+        support: AnyExamples,
+        x: Tensor,
+        real: Tensor | None = None,
+    ) -> Tensor:
+        return self.answer(model, own, *_seen(model, state, support, x, real))
+
+    def attention(
+        self,
+        model: TaskModel,
+        own: Parameters,
+        state: Adapted,
+        support: AnyExamples,
+        x: Tensor,
+        real: Tensor | None = None,
+    ) -> Tensor:
+        return self.attend(model, own, *_seen(model, state, support, x, real))
+
+
+def _seen(
+    model: TaskModel, state: Adapted, support: AnyExamples, x: Tensor, real: Tensor | None
+) -> tuple[SupportFeatures, Tensor]:
+    """The features of the support set, and those of the queries."""
+    features, queries = model.outputs(state.theta, state.running, support, x, real)
+    labels = model.kind.features(support.y, features.dtype)
+    given = torch.ones_like(features[:, :1]) if support.real is None else support.real[:, None]
+    return SupportFeatures(features * given, labels * given, given), queries
