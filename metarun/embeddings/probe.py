@@ -5,7 +5,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from metarun.models.normalisation import BatchStatistics, Context, statistics
+from metarun.models.normalisation import BatchStatistics, Context, Scaled
 
 
 def probe_of(network: nn.Module) -> nn.Module:
@@ -26,8 +26,8 @@ class HeldStatistics(BatchStatistics):
         super().__init__(len(like.weight), like.name)
         self.load_state_dict(like.state_dict())
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def normalised(self, scaled: Scaled, variance: Tensor, mean: Tensor, context: Context) -> Tensor:
         if self.name not in context.running:
-            context.running[self.name] = torch.stack(statistics(x, context.real))
+            context.running[self.name] = torch.stack((variance, mean))
         variance, mean = context.running[self.name]
-        return self.scaled(x, variance, mean)
+        return super().normalised(scaled, variance, mean, context)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from metarun.config.fields import choice, number
 from metarun.errors import UserError
-from metarun.models.normalisation import KINDS, Context, normalisation
+from metarun.models.normalisation import KINDS, BatchStatistics, Context, normalisation
 
 
 @dataclass(kw_only=True)
@@ -64,7 +64,7 @@ class Conv4Network(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         for block, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            x = norm(layer(x), context)
+            x = norm(layer(x), context) if block else self._first(x, context)
             if self.modulation is not None and block == self.conditioned:
                 scale, shift = self.modulation(self.context).view(2, -1, 1, 1)
                 x = x * (1 + scale) + shift
@@ -73,3 +73,18 @@ class Conv4Network(nn.Module):
                 x = F.max_pool2d(x, 2)
         x = x.mean((2, 3)) if self.mean else x.flatten(1)
         return self.head(x)
+
+    def _first(self, x: Tensor, context: Context) -> Tensor:
+        """The first convolution and its normalisation: images have few channels, so that it is a small matrix product.
+
+        As a convolution it would take a sixth of the time of all, for a twentieth of the arithmetic.
+        """
+        layer, norm = self.layers[0], self.norms[0]
+        assert isinstance(layer, nn.Conv2d)
+        patches = F.unfold(x, 3, padding=1, stride=layer.stride)
+        weight, size = layer.weight.flatten(1), [-(-length // layer.stride[0]) for length in x.shape[2:]]
+        if isinstance(norm, BatchStatistics):
+            return norm.of_linear(weight, patches, context).unflatten(2, size)
+        assert layer.bias is not None
+        made: Tensor = norm((weight @ patches + layer.bias[:, None]).unflatten(2, size), context)
+        return made

@@ -4,6 +4,7 @@ An ordinary BatchNorm hides two choices that decide what a few-shot figure means
 one another (transductive), and what its running statistics remember of other tasks. Here both are arguments.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import gcd
 
@@ -32,6 +33,10 @@ class Context:
     running: dict[str, Tensor] = field(default_factory=dict)
 
 
+Scaled = Callable[[slice, Tensor, Tensor], Tensor]
+"""Rows scaled and shifted by channel."""
+
+
 class BatchStatistics(nn.Module):
     """Normalise by the current batch (Ioffe & Szegedy 2015), never by anything remembered."""
 
@@ -42,14 +47,38 @@ class BatchStatistics(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        return self.scaled(x, *statistics(x[: context.support], context.real))
-
-    def scaled(self, x: Tensor, variance: Tensor, mean: Tensor) -> Tensor:
-        """``(x - mean) / std * weight + bias`` over axis 1, as one multiplication and one addition per element."""
-        scale = self.weight * torch.rsqrt(variance + EPSILON)
-        shift = self.bias - mean * scale
         spread = [-1] + [1] * (x.dim() - 2)
-        return x * scale.view(spread) + shift.view(spread)
+
+        def scaled(rows: slice, scale: Tensor, shift: Tensor) -> Tensor:
+            return x[rows] * scale.view(spread) + shift.view(spread)
+
+        return self.normalised(scaled, *statistics(x[: context.support], context.real), context)
+
+    def of_linear(self, weight: Tensor, x: Tensor, context: Context) -> Tensor:
+        """What `forward` makes of ``weight @ x``, without a look at that product.
+
+        weight: ``[channels, k]``; x: ``[n, k, positions]``. Mean and variance of a linear map follow from the mean and
+        the covariance of what it maps, and scaling its outputs is scaling its weights. Where k is small, that spares
+        nearly all of the memory traffic, which costs far more than the arithmetic.
+        """
+        covariance, mean = moments(x[: context.support], context.real)
+        variance = ((weight @ covariance) * weight).sum(1).clamp_min(0)  # not below 0 by rounding
+
+        def scaled(rows: slice, scale: Tensor, shift: Tensor) -> Tensor:
+            return (weight * scale[:, None]) @ x[rows] + shift[:, None]
+
+        return self.normalised(scaled, variance, weight @ mean, context)
+
+    def normalised(self, scaled: Scaled, variance: Tensor, mean: Tensor, context: Context) -> Tensor:
+        """``(x - mean) / std * weight + bias`` as one multiplication and one addition: ``scaled(rows, scale, shift)``
+        of all rows; variance and mean, ``[channels]``, being those of the rows that make the statistics.
+        """
+        return scaled(slice(None), *self.coefficients(variance, mean))
+
+    def coefficients(self, variance: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift, ``[channels]`` each."""
+        scale = self.weight * torch.rsqrt(variance + EPSILON)
+        return scale, self.bias - mean * scale
 
 
 class RunningStatistics(BatchStatistics):
@@ -59,16 +88,15 @@ class RunningStatistics(BatchStatistics):
     no query sees another query.
     """
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        variance, mean = statistics(x[: context.support], context.real)
+    def normalised(self, scaled: Scaled, variance: Tensor, mean: Tensor, context: Context) -> Tensor:
         current = torch.stack((variance, mean))
         past = context.running.get(self.name)
         average = current if past is None else past + MOMENTUM * (current - past)
         context.running[self.name] = average
-        rows = self.scaled(x[: context.support], variance, mean)
+        rows = scaled(slice(context.support), *self.coefficients(variance, mean))
         if context.support is None:
             return rows
-        return torch.cat((rows, self.scaled(x[context.support :], average[0], average[1])))
+        return torch.cat((rows, scaled(slice(context.support, None), *self.coefficients(average[0], average[1]))))
 
 
 class GroupStatistics(nn.Module):
@@ -96,6 +124,17 @@ def statistics(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
     weight = real.view([-1] + [1] * (x.dim() - 1)) / (real.sum() * x[0, 0].numel())
     mean = (weight * x).sum(axes)
     return (weight * (x - mean.view(spread)).square()).sum(axes), mean
+
+
+def moments(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Covariance (biased) ``[k, k]`` and mean ``[k]`` of the columns of the rows of ``x`` ``[n, k, positions]`` that
+    ``real`` marks.
+    """
+    rows = x.new_ones(len(x)) if real is None else real
+    weight = (rows / (rows.sum() * x.shape[2])).view(-1, 1, 1)
+    mean = (weight * x).sum((0, 2))
+    centred = x - mean[:, None]
+    return torch.einsum("nkp,nlp->kl", weight * centred, centred), mean
 
 
 def normalisation(kind: str, channels: int, name: str) -> nn.Module:

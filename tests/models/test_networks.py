@@ -53,6 +53,23 @@ def test_conv4_has_the_size_that_the_literature_gives() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == weights
 
 
+@pytest.mark.parametrize("normalisation", KINDS)
+@pytest.mark.parametrize("downsample", ["stride", "pool"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 33, 20)])
+def test_conv4_is_a_stack_of_torch_s_convolutions(normalisation: str, downsample: str, shape: tuple[int, ...]) -> None:
+    """The first of them is computed as a product of matrices, and its normalisation from moments of the images."""
+    network = config("conv4", normalisation=normalisation, downsample=downsample, layers=2, channels=5)
+    network = network.build(shape, 7).double()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)
+    x, parts = torch.randn(6, *shape, dtype=torch.float64), dict(network.named_children())
+    wanted = x
+    for layer, norm in zip(parts["layers"], parts["norms"], strict=True):
+        wanted = norm(layer(wanted), Context(4)).relu()
+        wanted = torch.nn.functional.max_pool2d(wanted, 2) if downsample == "pool" else wanted
+    torch.testing.assert_close(network(x, Context(4)), parts["head"](wanted.flatten(1)), rtol=0, atol=1e-10)
+
+
 def test_a_bias_before_a_layer_that_subtracts_the_mean_is_left_out() -> None:
     for kind in KINDS:
         names = dict(config("conv4", normalisation=kind).build((1, 28, 28), 5).named_parameters())

@@ -99,6 +99,27 @@ def test_a_batch_of_tasks_is_a_loop_over_them(kind: str, support: int | None) ->
         torch.testing.assert_close({n: r[task] for n, r in running.items()}, remembered, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["batch", "running"])
+@pytest.mark.parametrize("support", [None, 3])
+@pytest.mark.parametrize("real", [None, [1.0, 0.0, 1.0]])
+def test_a_linear_map_is_normalised_without_a_look_at_its_outputs(
+    kind: str, support: int | None, real: list[float] | None
+) -> None:
+    ours, weight, x = layer(kind), inputs(3, 4), inputs(3 if support is None else 5, 4, 6)
+    mask = None if real is None else torch.tensor(real, dtype=torch.float64)
+    seen, wanted = Context(support, mask), Context(support, mask)
+    for _ in range(2):  # of running statistics the second batch is another matter than the first
+        torch.testing.assert_close(ours.of_linear(weight, x, seen), ours(weight @ x, wanted), rtol=0, atol=1e-12)
+        torch.testing.assert_close(seen.running, wanted.running, rtol=0, atol=1e-12)
+
+
+def test_outputs_that_do_not_vary_have_no_negative_variance() -> None:
+    """Rounding would make one of a large mean."""
+    ours = normalisation("batch", 3, "norm0")
+    out = ours.of_linear(torch.randn(3, 2), 1e4 * torch.ones(5, 2, 7), Context())
+    assert out.isfinite().all()
+
+
 def test_an_unknown_kind_is_named() -> None:
     with pytest.raises(ValueError, match="no normalisation 'layer'; there are batch, running, group, none"):
         normalisation("layer", 3, "norm0")
