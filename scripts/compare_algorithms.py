@@ -51,10 +51,12 @@ SINES: dict[str, list[str]] = {
     "maml_pp": [*ONE_STEP, "algorithm.inner_steps=1"],
     "mbml": ONE_STEP,
     "imaml": [
-        "algorithm.inner_optimiser.name=adam",
-        "algorithm.inner_lr=0.01",
-        "algorithm.proximal=0.5",
+        "algorithm.inner_lr=0.002",
+        "algorithm.inner_steps=30",
+        "algorithm.proximal=20",
+        "algorithm.damping=20",
         "algorithm.outer.lr=0.001",
+        "engine.gradient_clip=10",
     ],
     "cavia": ["algorithm.test_steps=1", "algorithm.outer.lr=0.001"],
     "scratch": GRADIENT_STEP,
@@ -62,7 +64,8 @@ SINES: dict[str, list[str]] = {
 }
 """What an algorithm needs on sine waves beside its defaults, which are for letters: mostly step sizes of the papers.
 
-iMAML's outer loop does not see where an inner loop of SGD diverges, hence Adam; MAML++ diverges with five steps.
+iMAML's outer loop does not see where its inner loop begins to diverge, hence small steps and a strong pull to the start;
+MAML++ diverges with five steps.
 """
 INTERPOLATING = [
     "algorithm.inner_optimiser.name=sgd", "algorithm.inner_lr=0.01", "algorithm.inner_steps=10",
