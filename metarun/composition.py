@@ -35,7 +35,9 @@ def assemble(settings: Settings, problem: Problem, device: torch.device) -> tupl
         )
         theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
         own = algorithm.network(_width(network, problem), problem)
-        model = TaskModel(network, kind, settings.model.normalisation, settings.engine.transductive, own)
+        model = TaskModel(
+            network, kind, settings.model.normalisation, settings.engine.transductive, own, settings.device.compute
+        )
         embedding = settings.embedding.build(problem, model)
         hypernet = _hypernet(settings, theta, device)
         learner = Learner(

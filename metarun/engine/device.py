@@ -4,6 +4,8 @@ import ctypes
 import os
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,19 +19,39 @@ _THREADS = min(torch.get_num_threads(), os.cpu_count() or 1)
 
 @dataclass(kw_only=True)
 class DeviceSettings:
-    """The keys of ``conf/device/*.yaml``; ``name`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+    """The keys of ``conf/device/*.yaml``; ``name`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    precision: ``tf32`` and ``bf16`` are for matrix products and convolutions: TensorFloat-32 on CUDA, and bfloat16 in
+    the task model; φ, the inner steps and the losses are in float32 with either.
+    """
 
     name: str
-    precision: str = choice("float32", "float64")
+    precision: str = choice("float32", "tf32", "bf16", "float64")
     compile: str = choice("auto", "true", "false")
     threads: int | None = number(least=1, most=1024)
+    deterministic: bool
 
     @property
     def dtype(self) -> torch.dtype:
-        return {"float32": torch.float32, "float64": torch.float64}[self.precision]
+        """The precision of φ and of all data."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    @property
+    def compute(self) -> torch.dtype | None:
+        """What the task model computes in, where that is another."""
+        return torch.bfloat16 if self.precision == "bf16" else None
 
     def resolve(self) -> torch.device:
         """The device to run on. Raises `UserError` when it is not to be had."""
+        device = self._found()
+        if self.precision == "tf32" and device.type != "cuda":
+            raise UserError(
+                f"device.precision=tf32: TensorFloat-32 is a format of CUDA devices, and this run is on {device}; use "
+                "device.precision=float32 or bf16"
+            )
+        return device
+
+    def _found(self) -> torch.device:
         if self.name == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.name):
@@ -43,9 +65,42 @@ class DeviceSettings:
             raise UserError(f"device.name={self.name}: there are {torch.cuda.device_count()} CUDA devices, from cuda:0")
         return torch.device(self.name)
 
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """PyTorch's switches as these settings want them, for a run; afterwards as they were.
+
+        Raises `UserError` for an operation that ``deterministic`` forbids.
+        """
+        before = (
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.allow_tf32,
+            torch.are_deterministic_algorithms_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+        )
+        fast = self.precision == "tf32"
+        _switch("high" if fast else "highest", fast, self.deterministic, False)
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may choose another sum each time
+        try:
+            yield
+        except RuntimeError as error:
+            if self.deterministic and "deterministic" in str(error):
+                told = str(error).partition(".")[0]
+                raise UserError(f"device.deterministic=true: {told}; use device.deterministic=false") from error
+            raise
+        finally:
+            _switch(*before)
+
     def thread_count(self) -> int:
         """Threads for arithmetic on the CPU; part of a run's identity, because sums depend on it."""
         return self.threads or _THREADS
+
+
+def _switch(matmul: str, cudnn: bool, deterministic: bool, fill: bool) -> None:
+    torch.set_float32_matmul_precision(matmul)
+    torch.backends.cudnn.allow_tf32 = cudnn
+    torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
 def keep_freed_memory() -> None:

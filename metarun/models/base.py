@@ -45,6 +45,8 @@ class TaskModel:
         prediction depends on the support set and itself alone.
     normalisation: the network's kind, see `metarun.models.normalisation`.
     own: what the meta-learner adds, a network called with its own meta-parameters; often empty.
+    compute: what the network computes in, where that is less precise than its parameters; outputs and gradients have
+        the precision of the parameters all the same.
     """
 
     network: nn.Module
@@ -52,6 +54,7 @@ class TaskModel:
     normalisation: str
     transductive: bool
     own: nn.Module = field(default_factory=nn.Module)
+    compute: torch.dtype | None = None
 
     def support_loss(
         self, moving: Parameters, fixed: Parameters, running: Parameters, support: AnyExamples
@@ -61,7 +64,7 @@ class TaskModel:
         θ comes in two parts, the first being the one that a caller differentiates by.
         """
         context = Context(real=support.real, running=dict(running))
-        prediction = functional_call(self.network, {**fixed, **moving}, (support.x, context))
+        prediction = self._called({**fixed, **moving}, support.x, context)
         return self.kind.loss(prediction, support.y, support.real), context.running
 
     def predict(
@@ -69,7 +72,7 @@ class TaskModel:
     ) -> Tensor:
         """Predictions ``[q, outputs]`` for queries ``x`` ``[q, ...]``, of which ``real`` marks those that are any."""
         if self.transductive or self.normalisation in ("group", "none"):
-            return functional_call(self.network, theta, (x, Context(real=real, running=dict(running))))
+            return self._called(theta, x, Context(real=real, running=dict(running)))
         return self.outputs(theta, running, support, x, real)[1]
 
     def outputs(
@@ -79,8 +82,24 @@ class TaskModel:
         s = len(support.x)
         seen = joined(support, x, real) if self.transductive else support.real
         context = Context(None if self.transductive else s, seen, dict(running))
-        out = functional_call(self.network, theta, (torch.cat((support.x, x)), context))
+        out = self._called(theta, torch.cat((support.x, x)), context)
         return out[:s], out[s:]
+
+    def _called(self, theta: Parameters, x: Tensor, context: Context) -> Tensor:
+        """The network's outputs ``[n, outputs]``; what normalisation remembers is left in ``context.running``."""
+        if self.compute is None:
+            out: Tensor = functional_call(self.network, theta, (x, context))
+            return out
+        real = None if context.real is None else context.real.to(self.compute)
+        seen = Context(context.support, real, cast(context.running, self.compute))
+        out = functional_call(self.network, cast(theta, self.compute), (x.to(self.compute), seen))
+        context.running = cast(seen.running, x.dtype)
+        return out.to(x.dtype)
+
+
+def cast(parameters: Parameters, dtype: torch.dtype) -> Parameters:
+    """The same tensors in another precision."""
+    return {name: tensor.to(dtype) for name, tensor in parameters.items()}
 
 
 def joined(support: AnyExamples, x: Tensor, real: Tensor | None) -> Tensor | None:

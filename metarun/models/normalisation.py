@@ -61,13 +61,16 @@ class BatchStatistics(nn.Module):
         the covariance of what it maps, and scaling its outputs is scaling its weights. Where k is small, that spares
         nearly all of the memory traffic, which costs far more than the arithmetic.
         """
-        covariance, mean = moments(x[: context.support], context.real)
-        variance = ((weight @ covariance) * weight).sum(1).clamp_min(0)  # not below 0 by rounding
+        # Neighbouring pixels vary together, and filters take their differences: half precision would lose these.
+        single = torch.promote_types(x.dtype, torch.float32)
+        precise = weight.to(single)
+        covariance, mean = moments(x[: context.support].to(single), context.real)
+        variance = ((precise @ covariance) * precise).sum(1).clamp_min(0)  # not below 0 by rounding
 
         def scaled(rows: slice, scale: Tensor, shift: Tensor) -> Tensor:
             return (weight * scale[:, None]) @ x[rows] + shift[:, None]
 
-        return self.normalised(scaled, variance, weight @ mean, context)
+        return self.normalised(scaled, variance.to(x.dtype), (precise @ mean).to(x.dtype), context)
 
     def normalised(self, scaled: Scaled, variance: Tensor, mean: Tensor, context: Context) -> Tensor:
         """``(x - mean) / std * weight + bias`` as one multiplication and one addition: ``scaled(rows, scale, shift)``
@@ -130,7 +133,7 @@ def moments(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Covariance (biased) ``[k, k]`` and mean ``[k]`` of the columns of the rows of ``x`` ``[n, k, positions]`` that
     ``real`` marks.
     """
-    rows = x.new_ones(len(x)) if real is None else real
+    rows = x.new_ones(len(x)) if real is None else real.to(x.dtype)
     weight = (rows / (rows.sum() * x.shape[2])).view(-1, 1, 1)
     mean = (weight * x).sum((0, 2))
     centred = x - mean[:, None]

@@ -9,7 +9,7 @@ from metarun.errors import UserError
 
 
 def device(name: str) -> DeviceSettings:
-    return DeviceSettings(name=name, precision="float64", compile="auto", threads=None)
+    return DeviceSettings(name=name, precision="float64", compile="auto", threads=None, deterministic=False)
 
 
 def test_cpu_is_always_there() -> None:
@@ -47,6 +47,41 @@ def test_a_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_threads_are_those_asked_for() -> None:
-    chosen = DeviceSettings(name="cpu", precision="float32", compile="auto", threads=3)
+    chosen = DeviceSettings(name="cpu", precision="float32", compile="auto", threads=3, deterministic=False)
     assert chosen.thread_count() == 3
     assert device("cpu").thread_count() >= 1
+
+
+def test_bf16_is_for_the_task_model_alone() -> None:
+    chosen = settings("device.precision=bf16").device
+    assert (chosen.dtype, chosen.compute) == (torch.float32, torch.bfloat16)
+    assert settings("device.precision=float64").device.compute is None
+
+
+def test_tf32_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^device.precision=tf32: .* this run is on cpu; use device.precision=float32"):
+        settings("device=cpu", "device.precision=tf32").device.resolve()
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("tf32", True)])
+def test_switches_are_set_for_a_run_and_put_back(precision: str, tf32: bool) -> None:
+    def now() -> tuple[object, ...]:
+        return (
+            torch.get_float32_matmul_precision(),
+            torch.backends.cudnn.allow_tf32,
+            torch.are_deterministic_algorithms_enabled(),
+        )
+
+    before = now()
+    with settings(f"device.precision={precision}", "device.deterministic=true").device.arithmetic():
+        assert now() == ("high" if tf32 else "highest", tf32, True)
+    assert now() == before
+
+
+def test_an_operation_that_is_not_deterministic_is_refused_in_one_line() -> None:
+    told = "put_ does not have a deterministic implementation, but you set 'x'. You can turn it off"
+    with (
+        pytest.raises(UserError, match=r"^device.deterministic=true: put_ does not have .*device.deterministic=false$"),
+        settings("device.deterministic=true").device.arithmetic(),
+    ):
+        raise RuntimeError(told)
