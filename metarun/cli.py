@@ -6,6 +6,7 @@ An error in a part of the user's own is theirs: one line with its place, and its
 is one, else above that line.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
@@ -33,9 +34,12 @@ from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained,
 from metarun.config.own_parts import OwnCodeError
 from metarun.config.saved import CONFIG_DIR, holds_a_run, quoted, with_saved_run
 from metarun.config.settings import Settings
-from metarun.errors import Interrupted, UserError
+from metarun.errors import Interrupted, Lost, UserError
 from metarun.tracking.status import NAME as STATUS
 from metarun.tracking.status import write_status
+
+if TYPE_CHECKING:
+    from metarun.engine.process_group import ProcessGroup
 
 LOG = "metarun.log"
 
@@ -43,37 +47,61 @@ LOG = "metarun.log"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if "--version" in arguments:
-        print(f"metarun {__version__}")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return _with_others(arguments)
+    ending = _ended(arguments)
+    if ending is None:
         return 0
+    print(f"{ending.trace}metarun: {ending.line}", file=sys.stderr)
+    return ending.code
+
+
+def _with_others(arguments: list[str]) -> int:
+    """Run the command line as one of torchrun's processes."""
+    from metarun.engine.process_group import joined
+
+    with joined() as processes:
+        ending = _ended(arguments, processes)
+        if ending is None:
+            return 0
+        processes.fail(*ending)
+        return ending.code
+
+
+class _Ending(NamedTuple):
+    """How a command failed: the line to tell, the exit code, and a traceback that belongs above the line."""
+
+    line: str
+    code: int
+    trace: str = ""
+
+
+def _ended(arguments: list[str], processes: "ProcessGroup | None" = None) -> _Ending | None:
+    """Run the command line; returns how it failed, if it did."""
     try:
         with _hydra_that_raises():
-            _run(arguments)
+            _run(arguments, processes)
     except OwnCodeError as error:
-        traceback.print_exception(error.__cause__)
-        return _say(str(error), 2)
+        return _Ending(one_line(str(error)), 2, "".join(traceback.format_exception(error.__cause__)))
     except UserError as error:
-        return _say(str(error), 2)
+        return _Ending(one_line(str(error)), 2)
     except (Interrupted, KeyboardInterrupt) as error:
-        return _say(str(error) or "stopped", 130)
+        return _Ending(one_line(str(error) or "stopped"), 130)
     except _OurBug as error:
-        return _say(str(error), 1)
+        return _Ending(one_line(str(error)), 1)
+    except Lost as error:
+        return _Ending(one_line(str(error)), error.code, error.trace)
     except BrokenPipeError:
         # Whoever read our output (head, less) has had enough; Python would complain again on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        traceback.print_exc()
-        return _say(f"this is {_bug(error)}", 1)
-    return 0
+        which = "" if processes is None else f" in process {processes.rank} of {processes.count}"
+        return _Ending(f"this is {_bug(error)}{which}", 1, traceback.format_exc())
+    return None
 
 
 class _OurBug(Exception):
     """An error whose traceback is already in a log."""
-
-
-def _say(line: str, code: int) -> int:
-    print(f"metarun: {one_line(line)}", file=sys.stderr)
-    return code
 
 
 def _named(error: BaseException) -> str:
@@ -99,7 +127,11 @@ def _hydra_that_raises() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
+    if "--version" in arguments:
+        if processes is None or processes.first:
+            print(f"metarun {__version__}")
+        return
     version.setbase("1.3")
     parser = _parser()
     flags = parser.parse_intermixed_args(arguments)
@@ -107,6 +139,9 @@ def _run(arguments: list[str]) -> None:
         raise UserError(f"--config-dir {flags.config_dir}: no such folder")
     if flags.config_dir is not None:
         own_parts.find(flags.config_dir)
+    if processes is not None and not processes.first:
+        _follow(flags, processes)
+        return
     if flags.help or flags.hydra_help or flags.shell_completion or flags.info:
         _start(flags, parser, lambda config: None)
         return
@@ -123,9 +158,30 @@ def _run(arguments: list[str]) -> None:
     with own_parts.blaming(values):
         settings = _settings(values, flags.config_dir)
     if flags.multirun or config.hydra.mode == RunMode.MULTIRUN:
+        if processes is not None:
+            raise UserError(
+                "-m: torchrun starts several processes for one run; sweep with metarun -m, without torchrun, "
+                "or start torchrun once for each job"
+            )
         _run_sweep(flags, parser)
     else:
-        _run_once(flags, parser, run_folder(config), resumed=settings.resume is not None)
+        _run_once(flags, parser, run_folder(config), values, processes, resumed=settings.resume is not None)
+
+
+def _follow(flags: Namespace, processes: "ProcessGroup") -> None:
+    """Take part in the run that the first process has composed."""
+    from metarun.experiment import run
+
+    if _only_tells(flags):
+        return
+    folder, values = json.loads(processes.told(""))
+    with own_parts.blaming(values):
+        run(_settings(values, flags.config_dir), Path(folder), processes)
+
+
+def _only_tells(flags: Namespace) -> bool:
+    """Whether the command only answers a question."""
+    return bool(flags.help or flags.hydra_help or flags.shell_completion or flags.info or flags.cfg)
 
 
 def _parser() -> ArgumentParser:
@@ -159,17 +215,26 @@ def _settings(values: dict[str, Any], config_dir: str | None) -> Settings:
     return settings
 
 
-def _job(config: DictConfig, config_dir: str | None) -> float:
+def _job(config: DictConfig, config_dir: str | None, processes: "ProcessGroup | None" = None) -> float:
     """Run what Hydra composed."""
     from metarun.experiment import run
 
     hydra = HydraConfig.get()
     values = plain(config, hydra.runtime.choices)
     with own_parts.blaming(values):
-        return run(_settings(values, config_dir), Path(hydra.runtime.output_dir))
+        settings, folder = _settings(values, config_dir), Path(hydra.runtime.output_dir)
+        return run(settings, folder) if processes is None else run(settings, folder, processes)
 
 
-def _run_once(flags: Namespace, parser: ArgumentParser, folder: Path, *, resumed: bool) -> None:
+def _run_once(
+    flags: Namespace,
+    parser: ArgumentParser,
+    folder: Path,
+    values: dict[str, Any],
+    processes: "ProcessGroup | None",
+    *,
+    resumed: bool,
+) -> None:
     if not resumed and holds_a_run(folder):
         raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or resume={folder}")
     traces = _Traces(folder)
@@ -180,10 +245,12 @@ def _run_once(flags: Namespace, parser: ArgumentParser, folder: Path, *, resumed
     def task(config: DictConfig) -> None:
         # Kept for later: Hydra would print more about an exception than one line.
         try:
-            _job(config, config_dir)
+            _job(config, config_dir, processes)
         except (Exception, KeyboardInterrupt) as error:
             failures.append(error)
 
+    if processes is not None:
+        processes.told(json.dumps([str(folder), values]))
     flags.overrides.append(f"hydra.run.dir={quoted(str(folder))}")
     try:
         _start(flags, parser, task)
@@ -204,7 +271,7 @@ def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) 
     """Leave a failed run's folder as it should be found, and raise what the user is to be told."""
     if isinstance(error, Interrupted | BrokenPipeError):
         raise error
-    if isinstance(error, UserError | KeyboardInterrupt):
+    if isinstance(error, UserError | KeyboardInterrupt | Lost):
         if not begun:
             traces.remove()
         elif isinstance(error, KeyboardInterrupt):
@@ -251,9 +318,12 @@ def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
 
 def _log(error: BaseException) -> None:
     """Write an error to the run's log, and not to the terminal, with a traceback where code is to be mended."""
-    bug = error.__cause__ if isinstance(error, OwnCodeError) else None if isinstance(error, UserError) else error
+    bug = error.__cause__ if isinstance(error, OwnCodeError) else error
+    if isinstance(error, UserError | Lost) and not isinstance(error, OwnCodeError):
+        bug = None
     told = None if bug is None else (type(bug), bug, bug.__traceback__)
-    record = logging.LogRecord("metarun", logging.ERROR, __file__, 0, one_line(str(error)), None, told)
+    text = error.trace + str(error) if isinstance(error, Lost) else one_line(str(error))
+    record = logging.LogRecord("metarun", logging.ERROR, __file__, 0, text, None, told)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)

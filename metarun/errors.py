@@ -1,4 +1,4 @@
-"""The two ways a run ends early that are nobody's bug."""
+"""The ways a run ends early that are nobody's bug, or another process's."""
 
 
 class UserError(Exception):
@@ -7,3 +7,14 @@ class UserError(Exception):
 
 class Interrupted(Exception):
     """The user stopped the run after its state was saved; the message says how to go on (exit code 130)."""
+
+
+class Lost(Exception):
+    """Another of the processes that share the run has failed, and the run with it.
+
+    The message and ``trace`` are those that it ``told``, if it could; ``code`` is its exit code.
+    """
+
+    def __init__(self, line: str, *, code: int = 1, trace: str = "", told: bool = False) -> None:
+        super().__init__(line)
+        self.code, self.trace, self.told = code, trace, told

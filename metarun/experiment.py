@@ -1,5 +1,7 @@
 """One experiment, from settings to result: the table of contents of a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,52 +22,89 @@ from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Episodes, episodes_of, evaluate
 from metarun.engine.insight import insight
+from metarun.engine.processes import ALONE, Processes
 from metarun.engine.stopping import StopRequest, listening
 from metarun.engine.training import Training, best_file, last_file
-from metarun.errors import Interrupted, UserError
+from metarun.errors import Interrupted, Lost, UserError
 from metarun.learner import Learner, MetaParameters
 from metarun.tracking.board import Board
 from metarun.tracking.files import write_text
-from metarun.tracking.log import TrainingLog
+from metarun.tracking.log import Silence, TrainingLog
 from metarun.tracking.results import forgetting, protocol, result, write_embeddings, write_episodes, write_result
 from metarun.tracking.status import write_status
 from metarun.tracking.words import conclude, introduce
 
 
-def run(settings: Settings, folder: Path) -> float:
+def run(settings: Settings, folder: Path, processes: Processes = ALONE) -> float:
     """Train, validate and meta-test, or meta-test alone; returns the meta-val metric of the tested checkpoint.
 
-    Everything the run leaves is in ``folder``. Raises `UserError` before anything is written there if the settings
-    don't fit the data or each other, and `Interrupted` after saving when the user stops it.
+    Everything the run leaves is in ``folder``, written by the first of ``processes``. Raises `UserError` before
+    anything is written there if the settings don't fit the data or each other, `Interrupted` after saving when the user
+    stops it, and `Lost` when another process fails.
     """
     keep_freed_memory()
-    device = settings.device.resolve()
-    dataset = settings.dataset.load(settings.seed, device, settings.device.dtype)
+    device = processes.device(settings.device.resolve())
+    with processes.first_ahead():
+        dataset = settings.dataset.load(settings.seed, device, settings.device.dtype)
     learner, phi = compose(settings, dataset, device)
-    state = _first_state(settings, dataset, folder, phi, device)
+    _refuse_idle(settings, processes)
+    state = _first_state(settings, dataset, folder, phi, device, processes)
+    processes.follow(state.phi)
     torch.set_num_threads(state.decisions["threads"])
-    introduce(settings, folder, dataset, learner, phi, device)
-    config = yaml.safe_dump({**settings.plain, "resume": None}, sort_keys=False, allow_unicode=True)
-    write_text(folder / "config.yaml", config)
-    write_status(folder, "running")
-    with listening() as stop, Board(folder, state.step) as board:
-        board.text("config", f"```yaml\n{config}```")
-        experiment = Experiment(settings, folder, learner, dataset, board, stop)
+    processes.wait()
+    with listening(tell=processes.first) as stop, _board(settings, folder, state, processes) as board:
+        if processes.first:
+            introduce(settings, folder, dataset, learner, phi, device, processes.count)
+            write_status(folder, "running")
+        experiment = Experiment(settings, folder, learner, dataset, board, stop, processes)
         try:
             tested = state
             if settings.mode == "train":
                 experiment.train(state)
+                processes.wait()  # for the first to have saved it
                 tested = checkpoint.load(best_file(folder), phi, device)
             value = experiment.test(tested, state)
         except Interrupted as interruption:
-            write_status(folder, "interrupted", reason=str(interruption))
+            if processes.first:
+                write_status(folder, "interrupted", reason=str(interruption))
             raise
-    write_status(folder, "done")
+        except Lost as lost:
+            raise lost if lost.told else Lost(f"{lost}; go on with: {experiment.again()}") from lost
+    if processes.first:
+        write_status(folder, "done")
     return value
 
 
+def _refuse_idle(settings: Settings, processes: Processes) -> None:
+    """Each process needs a task at least."""
+    tasks = settings.engine.meta_batch_size
+    if settings.mode == "train" and tasks < processes.count:
+        raise UserError(
+            f"engine.meta_batch_size={tasks}: fewer tasks than processes; start at most {tasks} of these, "
+            f"or give {processes.count} or more tasks"
+        )
+
+
+@contextmanager
+def _board(settings: Settings, folder: Path, state: State, processes: Processes) -> Iterator[Board | None]:
+    """The first process's event files, with the configuration in them; and that in a file of its own."""
+    if not processes.first:
+        yield None
+        return
+    config = yaml.safe_dump({**settings.plain, "resume": None}, sort_keys=False, allow_unicode=True)
+    write_text(folder / "config.yaml", config)
+    with Board(folder, state.step) as board:
+        board.text("config", f"```yaml\n{config}```")
+        yield board
+
+
 def _first_state(
-    settings: Settings, dataset: Dataset, folder: Path, phi: MetaParameters, device: torch.device
+    settings: Settings,
+    dataset: Dataset,
+    folder: Path,
+    phi: MetaParameters,
+    device: torch.device,
+    processes: Processes,
 ) -> State:
     """Where the run begins: at the start, where a stopped run stood, or at the checkpoint to test."""
     known = list(dataset.groups) if settings.embedding.knows_tasks else []
@@ -74,6 +113,8 @@ def _first_state(
         _refuse_other_tasks(state, known)
         if state.step > settings.engine.steps:
             raise UserError(f"engine.steps={settings.engine.steps}: the run has done {state.step:,} already; give more")
+        if state.decisions.get("processes", 1) != processes.count:
+            state.decisions |= _decisions(settings, processes)
         return state
     if settings.mode == "test":
         assert settings.checkpoint is not None
@@ -84,16 +125,20 @@ def _first_state(
                 f"algorithm={settings.plain['choices']['algorithm']}: starts from random parameters, and this "
                 f"checkpoint holds those of {state.step:,} meta-updates; run it without mode=test"
             )
-        state.decisions["threads"] = settings.device.thread_count()
+        state.decisions |= _decisions(settings, processes)
         return state
     return State(
         step=0,
         phi=phi,
         optimiser={},
         best=None,
-        decisions={"threads": settings.device.thread_count()},
+        decisions=_decisions(settings, processes),
         tasks=known,
     )
+
+
+def _decisions(settings: Settings, processes: Processes) -> dict[str, int]:
+    return {"processes": processes.count, "threads": processes.threads(settings.device)}
 
 
 def _refuse_other_tasks(state: State, known: list[str]) -> None:
@@ -114,14 +159,14 @@ class Experiment:
     folder: Path
     learner: Learner
     dataset: Dataset
-    board: Board
+    board: Board | None
     stop: StopRequest
+    processes: Processes
 
     def train(self, state: State) -> None:
         """Meta-train from ``state`` on, which is moved along."""
-        engine, metric = self.settings.engine, self.dataset.kind("val").metric
-        sequence = engine.order == "sequential"
-        with TrainingLog(self.board, metric, engine.steps, state.step, engine.log_every, sequence) as log:
+        engine = self.settings.engine
+        with self._log(state.step) as log:
             Training(
                 learner=self.learner,
                 dataset=self.dataset,
@@ -131,13 +176,36 @@ class Experiment:
                 log=log,
                 state=state,
                 compile=self.settings.device.compile,
+                processes=self.processes,
             ).run(self.stop)
+
+    def _log(self, begun: int) -> TrainingLog:
+        if self.board is None:
+            return Silence()
+        engine, metric = self.settings.engine, self.dataset.kind("val").metric
+        sequence = engine.order == "sequential"
+        return TrainingLog(self.board, metric, engine.steps, begun, engine.log_every, sequence)
 
     def test(self, tested: State, trained: State) -> float:
         """Meta-test φ of ``tested``, once, and leave the result; returns its meta-val metric."""
-        kind = self.dataset.kind("test")
         test = self._episodes(tested.phi, "test", whole_curve=True)
         train = self._episodes(tested.phi, "train_eval")
+        validation = self._validation(tested)
+        if self.board is not None:
+            self._leave(self.board, tested, trained, test, train, validation)
+        return float(validation[self.dataset.kind("test").metric]["mean"])
+
+    def _leave(
+        self,
+        board: Board,
+        tested: State,
+        trained: State,
+        test: Episodes,
+        train: Episodes,
+        validation: dict[str, Any],
+    ) -> None:
+        """Write and tell what was measured."""
+        kind = self.dataset.kind("test")
         training = {
             "steps": trained.step,
             "tested_step": tested.step,
@@ -146,27 +214,25 @@ class Experiment:
             "device": str(next(iter(self.learner.model.network.parameters())).device),
             **trained.decisions,
         }
-        validation = self._validation(tested)
         forgotten = forgetting(self.dataset, trained.forgetting)
         content = result(kind, test, train, validation, forgotten, protocol(self.settings, self.dataset), training)
         write_episodes(self.folder, test)
-        self._look(tested, test.final(kind.metric), kind.metric)
-        self.board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
-        self.board.adaptation(test, kind.metric, self.settings.engine.mode, tested.step)
+        self._look(board, tested, test.final(kind.metric), kind.metric)
+        board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
+        board.adaptation(test, kind.metric, self.settings.engine.mode, tested.step)
         if self.learner.algorithm.attends:
-            self.board.attention(attended(self.learner, tested.phi, self.dataset, "test"), tested.step)
+            board.attention(attended(self.learner, tested.phi, self.dataset, "test"), tested.step)
         write_result(self.folder, content)
         conclude(self.settings, self.folder, content)
-        return float(validation[kind.metric]["mean"])
 
-    def _look(self, tested: State, values: Tensor, metric: str) -> None:
+    def _look(self, board: Board, tested: State, values: Tensor, metric: str) -> None:
         """Leave what was seen of the meta-test tasks before adaptation, where they have an embedding."""
         if not self.settings.embedding.size:
             return
         chunk = self.settings.engine.task_chunk
         seen = insight(self.learner, tested.phi, self.dataset, "test", len(values), chunk)
         write_embeddings(self.folder, seen, values, metric)
-        self.board.insight(seen, values, metric, tested.step)
+        board.insight(seen, values, metric, tested.step)
 
     def _validation(self, tested: State) -> dict[str, Any]:
         """The meta-val figures that selected φ; of a checkpoint to test, measured anew under the present protocol."""
@@ -176,20 +242,24 @@ class Experiment:
         return self._episodes(tested.phi, "val").summary()
 
     def _episodes(self, phi: MetaParameters, stream: str, whole_curve: bool = False) -> Episodes:
-        engine = self.settings.engine
+        engine, processes = self.settings.engine, self.processes
         label = f"meta-{stream.removesuffix('_eval')}"
         asked = engine.val_episodes if stream == "val" else engine.test_episodes
         count = episodes_of(self.dataset, stream, asked)
-        with tqdm(desc=label, total=count, disable=None, leave=False) as bar:
+        with tqdm(desc=label, total=count, disable=None if processes.first else True, leave=False) as bar:
 
             def progress(done: int) -> None:
                 bar.update(done - bar.n)
-                if self.stop.asked:
-                    raise Interrupted(f"stopped during the meta-test; test again with: {self._again()}")
+                if processes.any(self.stop.asked):
+                    raise Interrupted(f"stopped during the meta-test; test again with: {self.again()}")
 
-            return evaluate(self.learner, phi, self.dataset, stream, count, engine.task_chunk, whole_curve, progress)
+            chunk = engine.task_chunk
+            return evaluate(
+                self.learner, phi, self.dataset, stream, count, chunk, whole_curve, progress, processes=processes
+            )
 
-    def _again(self) -> str:
-        if self.settings.mode == "train":
-            return command_line(self.settings.plain, f"resume={self.folder}")
-        return command_line(self.settings.plain, "mode=test", f"checkpoint={self.settings.checkpoint}")
+    def again(self) -> str:
+        """The command that takes up the run, or repeats the test."""
+        test = ("mode=test", f"checkpoint={self.settings.checkpoint}")
+        rest = test if self.settings.mode == "test" else (f"resume={self.folder}",)
+        return self.processes.launcher + command_line(self.settings.plain, *rest)

@@ -9,9 +9,9 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_map
 
 from metarun.datasets.base import Dataset
+from metarun.engine.processes import ALONE, Processes
 from metarun.learner import Curve, Learner, MetaParameters
 
 EPISODES_AT_ONCE = 32
@@ -72,25 +72,29 @@ def evaluate(
     whole_curve: bool = True,
     progress: Callable[[int], object] = lambda done: None,
     group: int | None = None,
+    processes: Processes = ALONE,
 ) -> Episodes:
     """Adapt to and measure the first ``episodes`` episodes of a stream, ``chunk`` at once; φ stays as it is.
 
     Fewer where the stream has no more that differ: episodes told twice would only make an interval look narrow.
     A ``whole_curve`` takes a prediction at every inner step, which often costs more than the steps. ``progress`` is
-    told how many episodes are done. With ``group`` all tasks are of that group of the dataset's.
+    told how many episodes are done. With ``group`` all tasks are of that group of the dataset's. Several ``processes``
+    take chunks in turn, and each gets what one alone would.
     """
     curve = vmap(partial(learner.curve, whole=whole_curve), in_dims=(None, 0, 0))
     episodes = episodes_of(dataset, stream, episodes, group)
     size = min(chunk or EPISODES_AT_ONCE, episodes)
     parts: list[Curve] = []
     with torch.no_grad():
-        for first in range(0, episodes, size):
+        for first in processes.own(range(0, episodes, size)):
             tasks = dataset.sample(stream, first // size, size, group)
             draws = learner.algorithm.draws(tasks, testing=True, progress=1.0)
-            parts.append(tree_map(lambda values, left=episodes - first: values[:left], curve(phi, tasks, draws)))
-            progress(min(first + size, episodes))
+            parts.append(curve(phi, tasks, draws))
+            progress(min(first + size * processes.count, episodes))
+    parts = processes.gathered(parts, -(-episodes // size))
     metrics, totals = (
-        {name: torch.cat([part[at][name] for part in parts]).double().cpu() for name in parts[0][at]} for at in (0, 1)
+        {name: torch.cat([part[at][name] for part in parts])[:episodes].double().cpu() for name in parts[0][at]}
+        for at in (0, 1)
     )
     pooled = dataset.kind(stream).pooled({name: values.sum().item() for name, values in totals.items()})
     return Episodes(metrics, pooled)

@@ -10,6 +10,7 @@ Of meta-update n with T tasks the candidates are tasks n·pool·T to (n + 1)·po
 function of them and of φ.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from metarun.algorithms.base import Draws, Learned
 from metarun.algorithms.outer_loop import TaskSelection
 from metarun.datasets.base import Dataset
 from metarun.engine.meta_gradient import Metrics, chunks
+from metarun.engine.processes import ALONE, Processes
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
 from metarun.tasks import Task, TaskBatch
@@ -39,7 +41,9 @@ _NOISE, _SIGNS = counters.key(0, "task selection"), counters.key(0, "sketch of g
 
 
 class Chosen(NamedTuple):
-    """Tasks to learn from. weights: what each counts, ``[T]`` with mean 1. metrics: how they stand among the pool."""
+    """Tasks to learn from, of which this process has its share. weights: what each of these counts; over all tasks of
+    the meta-batch their mean is 1. metrics: how the meta-batch stands among the pool.
+    """
 
     batch: TaskBatch
     weights: Tensor | None
@@ -48,20 +52,27 @@ class Chosen(NamedTuple):
 
 class Selector:
     """Samples the meta-batches of ``tasks`` tasks each, candidates being looked at ``chunk`` at once (``None``: so many
-    as a meta-batch has).
+    as a meta-batch has). All ``processes`` choose alike, from what they looked at by turns.
     """
 
     def __init__(
-        self, settings: TaskSelection, learner: Learner, dataset: Dataset, tasks: int, chunk: int | None
+        self,
+        settings: TaskSelection,
+        learner: Learner,
+        dataset: Dataset,
+        tasks: int,
+        chunk: int | None,
+        processes: Processes = ALONE,
     ) -> None:
         self._settings, self._dataset, self._tasks, self._chunk = settings, dataset, tasks, chunk or tasks
+        self._processes = processes
         # Training labels may be more than the task model's kind knows.
         self._learner = replace(learner, model=replace(learner.model, kind=learner.problem.training_kind))
 
     def __call__(self, phi: MetaParameters, step: int, progress: float, group: int | None) -> Chosen:
         """The meta-batch of meta-update ``step`` (from 0) at ``phi``; ``progress`` and ``group`` as elsewhere."""
         if self._settings.select == "all":
-            return Chosen(self._dataset.sample("train", step, self._tasks, group), None, {})
+            return Chosen(self._processes.sample(self._dataset, "train", step, self._tasks, group), None, {})
         pool = self._dataset.sample("train", step, self._settings.pool * self._tasks, group)
         if self._settings.select == "loss":
             return self._hard(phi, pool, progress)
@@ -69,7 +80,7 @@ class Selector:
 
     def _representative(self, phi: MetaParameters, pool: TaskBatch) -> Chosen:
         with torch.no_grad():
-            told = torch.cat([vmap(self._features, in_dims=(None, 0))(phi, part) for part in self._parts(pool)])
+            told = self._of_all(pool, lambda part: vmap(self._features, in_dims=(None, 0))(phi, part))
         distances = apart(told)
         choose = k_centre if self._settings.select == "k_centre" else k_medoids
         chosen = choose(distances, self._tasks).sort().values
@@ -77,9 +88,10 @@ class Selector:
         # The first candidates are as random as any.
         first = torch.arange(self._tasks)
         ratio = ratio_of(to_nearest(distances, chosen).mean(), to_nearest(distances, first).mean())
+        own = self._processes.share(self._tasks)
         return Chosen(
-            tree_map(lambda tensor: tensor[chosen.to(tensor.device)], pool),
-            counts * (self._tasks / len(distances)),
+            tree_map(lambda tensor: tensor[chosen[own].to(tensor.device)], pool),
+            counts[own] * (self._tasks / len(distances)),
             {"tasks/distance_ratio": ratio},
         )
 
@@ -105,21 +117,25 @@ class Selector:
             state = algorithm.adapt(learner.model, own, start, task.support, draws)
             return algorithm.judged(learner.model, own, state, task).objective
 
-        parts = []
+        def losses_of(part: TaskBatch) -> Tensor:
+            draws = algorithm.draws(part, testing=False, progress=progress)
+            return vmap(loss, in_dims=(None, 0, 0))(phi, part, draws)
+
         with torch.no_grad():
-            for part in self._parts(pool):
-                draws = algorithm.draws(part, testing=False, progress=progress)
-                parts.append(vmap(loss, in_dims=(None, 0, 0))(phi, part, draws))
-        losses = torch.cat(parts).double()
+            losses = self._of_all(pool, losses_of).double()
         chosen = drawn(losses, pool.number, self._settings.temperature, self._tasks).sort().values
+        own = self._processes.share(self._tasks)
         return Chosen(
-            tree_map(lambda tensor: tensor[chosen], pool),
+            tree_map(lambda tensor: tensor[chosen[own]], pool),
             None,
             {"tasks/loss_ratio": ratio_of(losses[chosen].mean(), losses.mean())},
         )
 
-    def _parts(self, pool: TaskBatch) -> list[TaskBatch]:
-        return list(chunks(pool, self._chunk))
+    def _of_all(self, pool: TaskBatch, look: Callable[[TaskBatch], Tensor]) -> Tensor:
+        """What ``look`` finds of every candidate, ``[n, ...]``."""
+        parts = list(chunks(pool, self._chunk))
+        found = [look(part) for part in self._processes.own(parts)]
+        return torch.cat(self._processes.gathered(found, len(parts)))
 
 
 def sketch(vector: Tensor) -> Tensor:

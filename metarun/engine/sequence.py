@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import evaluate
+from metarun.engine.processes import ALONE, Processes
 from metarun.learner import Learner, MetaParameters
 
 
@@ -23,7 +24,14 @@ class Sequence:
         return bool(self.groups) and (step == 0 or self.group(step) != self.group(step - 1))
 
 
-def by_group(learner: Learner, phi: MetaParameters, dataset: Dataset, episodes: int, chunk: int | None) -> list[float]:
+def by_group(
+    learner: Learner,
+    phi: MetaParameters,
+    dataset: Dataset,
+    episodes: int,
+    chunk: int | None,
+    processes: Processes = ALONE,
+) -> list[float]:
     """The mean metric on each group's tasks: a row of the forgetting matrix.
 
     On meta-val tasks, where those fall into the groups; else on meta-train tasks in episodes of the test's shape.
@@ -31,7 +39,9 @@ def by_group(learner: Learner, phi: MetaParameters, dataset: Dataset, episodes: 
     stream = stream_by_group(dataset)
     metric = dataset.kind(stream).metric
     return [
-        evaluate(learner, phi, dataset, stream, episodes, chunk, whole_curve=False, group=group).mean(metric)
+        evaluate(
+            learner, phi, dataset, stream, episodes, chunk, whole_curve=False, group=group, processes=processes
+        ).mean(metric)
         for group in range(len(dataset.groups))
     ]
 

@@ -14,8 +14,10 @@ class StopRequest:
 
 
 @contextmanager
-def listening() -> Iterator[StopRequest]:
+def listening(*, tell: bool = True) -> Iterator[StopRequest]:
     """Within, the first SIGINT or SIGTERM asks to stop after the current step; a second SIGINT stops at once.
+
+    tell: whether to say so on the terminal.
 
     In a thread other than the main one signals are not ours to handle, and nothing is changed.
     """
@@ -27,7 +29,8 @@ def listening() -> Iterator[StopRequest]:
     def ask(number: int, frame: FrameType | None) -> None:
         request.asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nstopping after this step (again to stop at once)", flush=True)
+        if tell:
+            print("\nstopping after this step (again to stop at once)", flush=True)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -20,6 +20,7 @@ from metarun.engine.evaluation import EPISODES_AT_ONCE, evaluate
 from metarun.engine.insight import insight
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
+from metarun.engine.processes import Processes, part
 from metarun.engine.selection import Selector
 from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
@@ -46,6 +47,8 @@ class Training:
     state: State
     compile: str
     """``auto``, ``true`` or ``false`` (`DeviceSettings`); asked once, for the decision stays in the state."""
+    processes: Processes
+    """Those that share the meta-batches; the first alone writes."""
 
     def run(self, stop: StopRequest) -> None:
         """Train to ``engine.steps``; an algorithm with no outer loop is validated and saved as it is.
@@ -69,9 +72,8 @@ class Training:
         if not state.step:
             self._save(optimiser)  # so that a run killed before its first checkpoint can be resumed
         meta_gradient = self._meta_gradient()
-        selector = Selector(
-            algorithm.outer.tasks, self.learner, self.dataset, settings.meta_batch_size, settings.task_chunk
-        )
+        tasks, processes = settings.meta_batch_size, self.processes
+        selector = Selector(algorithm.outer.tasks, self.learner, self.dataset, tasks, settings.task_chunk, processes)
         sequence = self._sequence()
         behind = self._behind()
         warm = state.step + WARM_UP
@@ -83,7 +85,8 @@ class Training:
                 optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
             progress = state.step / settings.steps
             batch, weights, standing = selector(state.phi, state.step, progress, group)
-            gradient, metrics = meta_gradient(state.phi, batch, progress, weights)
+            own = meta_gradient(state.phi, batch, progress, weights)
+            gradient, metrics = processes.summed(own, len(batch.number) / tasks, stop.asked)
             metrics |= standing
             lr = algorithm.outer.lr_at(state.step, settings.steps)
             if behind is not None:
@@ -108,10 +111,11 @@ class Training:
             if last or state.step % settings.val_every == 0:
                 self._validate()
             state.seconds += time.perf_counter() - started
-            if last or stop.asked or state.step % settings.checkpoint_every == 0:
+            stopping = processes.stopping(stop.asked)
+            if last or stopping or state.step % settings.checkpoint_every == 0:
                 self._save(optimiser)
-            if stop.asked and not last:
-                again = command_line(self.config, f"resume={self.folder}")
+            if stopping and not last:
+                again = processes.launcher + command_line(self.config, f"resume={self.folder}")
                 raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; go on with: {again}")
 
     def _sequence(self) -> Sequence:
@@ -123,13 +127,15 @@ class Training:
     ) -> tuple[MetaParameters, Tensor]:
         """The gradient with that of the output regulariser at the candidate step, and the regulariser."""
         pull, change = behind(optimiser.candidate(gradient, lr))
+        self.processes.follow((pull, change))  # or rounding might let their φ drift apart
         weight = self.learner.penalties.output
         return tree_map(lambda own, other: own + weight * other, gradient, pull), change
 
     def _close(self) -> None:
         """After the last step of a group: measure every group, and keep φ where the output regulariser asks for it."""
         state, settings = self.state, self.settings
-        row = by_group(self.learner, state.phi, self.dataset, settings.val_episodes, settings.task_chunk)
+        count, chunk = settings.val_episodes, settings.task_chunk
+        row = by_group(self.learner, state.phi, self.dataset, count, chunk, self.processes)
         state.forgetting.append(row)
         self.log.learned(state.step, self.dataset, state.forgetting)
         if self.learner.penalties.output:
@@ -150,9 +156,10 @@ class Training:
         eager = MetaGradient(self.learner, chunk, compiled=False)
         batch = self.dataset.sample("train", 0, self.settings.meta_batch_size, self._sequence().group(0))
         wanted = self.compile == "true" or (self.compile == "auto" and pays(self.learner, batch, self.settings.steps))
-        chosen = compiled_if_equal(self.learner, eager, self.state.phi, batch) if wanted else eager
-        decisions["compile"] = chosen is not eager
-        return chosen
+        own = part(batch, self.processes.share(self.settings.meta_batch_size))
+        chosen = compiled_if_equal(self.learner, eager, self.state.phi, own) if wanted else eager
+        decisions["compile"] = not self.processes.any(chosen is eager)
+        return chosen if decisions["compile"] else eager
 
     def _validate(self) -> None:
         """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first.
@@ -161,7 +168,9 @@ class Training:
         """
         state, kind = self.state, self.dataset.kind("val")
         count, chunk = self.settings.val_episodes, self.settings.task_chunk
-        episodes = evaluate(self.learner, state.phi, self.dataset, "val", count, chunk, whole_curve=False)
+        episodes = evaluate(
+            self.learner, state.phi, self.dataset, "val", count, chunk, whole_curve=False, processes=self.processes
+        )
         value = episodes.mean(kind.metric)
         sign = 1 if kind.higher_is_better else -1
         best = state.best.metrics[kind.metric]["mean"] if state.best else nan
@@ -173,16 +182,20 @@ class Training:
         )
         if better:
             state.best = Best(state.step, episodes.summary())
-            checkpoint.save(best_file(self.folder), state, self.config, self.learner.problem)
+            self._write(best_file(self.folder))
         self.log.validated(state.step, episodes, kind.metric, better)
-        if self.learner.hypernet.made:
+        if self.learner.hypernet.made and self.processes.first:
             seen = insight(self.learner, state.phi, self.dataset, "val", min(count, EPISODES_AT_ONCE), chunk)
             self.log.generated(state.step, seen)
 
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:
         if optimiser is not None:
             self.state.optimiser = optimiser.state_dict()
-        checkpoint.save(last_file(self.folder), self.state, self.config, self.learner.problem)
+        self._write(last_file(self.folder))
+
+    def _write(self, file: Path) -> None:
+        if self.processes.first:
+            checkpoint.save(file, self.state, self.config, self.learner.problem)
 
 
 def best_file(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 from tqdm import tqdm
@@ -80,7 +80,7 @@ class TrainingLog:
             known = f"{metric} of each group: {'  '.join(each)}"
         log.info(f"step {step:,}: learned {group}; {known}")
 
-    def __enter__(self) -> "TrainingLog":
+    def __enter__(self) -> Self:
         if self._redirect is not None:
             self._redirect.__enter__()
         return self
@@ -89,3 +89,28 @@ class TrainingLog:
         self._bar.close()
         if self._redirect is not None:
             self._redirect.__exit__(*error)
+
+
+class Silence(TrainingLog):
+    """That of the processes beside the first, which tells for all."""
+
+    def __init__(self) -> None:
+        pass
+
+    def step(self, *told: Any, **by_name: Any) -> None:
+        pass
+
+    def generated(self, *told: Any, **by_name: Any) -> None:
+        pass
+
+    def validated(self, *told: Any, **by_name: Any) -> None:
+        pass
+
+    def learned(self, *told: Any, **by_name: Any) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass

@@ -17,14 +17,21 @@ log = logging.getLogger(__name__)
 
 
 def introduce(
-    settings: Settings, folder: Path, dataset: Dataset, learner: Learner, phi: MetaParameters, device: torch.device
+    settings: Settings,
+    folder: Path,
+    dataset: Dataset,
+    learner: Learner,
+    phi: MetaParameters,
+    device: torch.device,
+    processes: int,
 ) -> None:
-    """What runs, on what, and where it is kept."""
+    """What runs, on what, in how many processes, and where it is kept."""
     choices = settings.plain["choices"]
     log.info(dataset.summary())
     parts = " · ".join((_model(choices, learner), _hypernet(choices, settings, learner, phi), choices["algorithm"]))
     log.info(parts)
-    how = f"{_device(device)}, {settings.device.precision}, {settings.engine.mode}"
+    among = f"{processes} processes, each on " if processes > 1 else ""
+    how = f"{among}{_device(device)}, {settings.device.precision}, {settings.engine.mode}"
     log.info(f"{how} · run folder {short(folder)}")
 
 

@@ -1,0 +1,216 @@
+"""The processes that ``torchrun`` started, as one run.
+
+They speak over gloo, tensors on a GPU over NCCL; and, when one of them fails, through torchrun's key-value store, which
+outlives them. Every process holds the same φ: gradients are summed once a meta-update, and both libraries give all
+processes the same bits of a sum.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from metarun.engine.processes import Processes
+from metarun.errors import Lost, UserError
+
+if TYPE_CHECKING:
+    from metarun.engine.device import DeviceSettings
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=30)
+"""For one to come where the others wait: longer than any loads its data. One that has died is noticed at once."""
+FIRST_TELLS = timedelta(seconds=2)
+"""What the others give the first process to tell a failure that all have met."""
+TOLD_WITHIN = timedelta(seconds=6)
+"""In which one that failed tells why, before it is taken for killed; longer than `FIRST_TELLS`."""
+
+_FAILURE, _CLAIMS = "metarun/failure", "metarun/claims"
+
+
+class ProcessGroup(Processes):
+    """This process among ``count``, of which ``local_count`` are on this machine."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.rank, self.count = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        self._local_rank, self._local_count = int(environment["LOCAL_RANK"]), int(environment["LOCAL_WORLD_SIZE"])
+        machines = int(environment.get("GROUP_WORLD_SIZE", "1"))
+        several = f"--nnodes={machines} " if machines > 1 else ""
+        self.launcher = f"torchrun {several}--nproc-per-node={self._local_count} -m "
+        self._asked, self.failed = torch.zeros(()), False
+        self._store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        with self._heard():
+            dist.init_process_group(
+                backend,
+                store=dist.PrefixStore("metarun/group", self._store),
+                rank=self.rank,
+                world_size=self.count,
+                timeout=TIMEOUT,
+            )
+
+    def device(self, found: torch.device) -> torch.device:
+        if found.type != "cuda":
+            return found
+        if found.index is not None:
+            raise UserError(
+                f"device.name={found}: under torchrun each process has a CUDA device of its own; use device=cuda"
+            )
+        if self._local_count > torch.cuda.device_count():
+            raise UserError(
+                f"torchrun --nproc-per-node={self._local_count}: there are {torch.cuda.device_count()} CUDA devices "
+                "here, one for each process; start as many, or use device=cpu"
+            )
+        torch.cuda.set_device(self._local_rank)
+        return torch.device("cuda", self._local_rank)
+
+    def threads(self, settings: "DeviceSettings") -> int:
+        return int(self.told(str(settings.threads or max(1, _cores() // self._local_count))))
+
+    def gathered(self, parts: list[T], count: int) -> list[T]:
+        rows = torch.tensor([len(tree_leaves(each)[0]) for each in parts])
+        all_rows = torch.stack(self._gathered(rows))
+        most = int(all_rows.max())
+        leaves, structure = tree_flatten(parts[0])
+        flat = torch.stack([_padded(torch.cat([_wide(leaf) for leaf in tree_leaves(each)], 1), most) for each in parts])
+        ordered = torch.stack(self._gathered(flat), 1).flatten(0, 1)
+        whole = []
+        for values, its_rows in zip(ordered[:count], all_rows.T.flatten().tolist(), strict=False):
+            pieces = values[:its_rows].split([_wide(leaf).shape[1] for leaf in leaves], 1)
+            shaped = [
+                piece.reshape(its_rows, *leaf.shape[1:]).to(leaf.dtype)
+                for piece, leaf in zip(pieces, leaves, strict=True)
+            ]
+            whole.append(tree_unflatten(shaped, structure))
+        return whole
+
+    def summed(self, tree: T, weight: float, asked: bool) -> T:
+        leaves, structure = tree_flatten(tree)
+        flag = leaves[0].new_tensor([float(asked)])
+        flat = torch.cat([*(weight * leaf.flatten() for leaf in leaves), flag])
+        with self._heard():
+            dist.all_reduce(flat)
+        *sums, self._asked = flat.split([*(leaf.numel() for leaf in leaves), 1])
+        shaped = [total.view_as(leaf).to(leaf.dtype) for total, leaf in zip(sums, leaves, strict=True)]
+        return tree_unflatten(shaped, structure)
+
+    def stopping(self, asked: bool) -> bool:
+        return bool(self._asked > 0)
+
+    def any(self, flag: bool) -> bool:
+        flags = torch.tensor(float(flag))
+        with self._heard():
+            dist.all_reduce(flags)
+        return bool(flags > 0)
+
+    def follow(self, tree: Any) -> None:
+        leaves = tree_leaves(tree)
+        if not leaves:
+            return
+        flat = torch.cat([leaf.flatten() for leaf in leaves])
+        with self._heard():
+            dist.broadcast(flat, 0)
+        for leaf, values in zip(leaves, flat.split([leaf.numel() for leaf in leaves]), strict=True):
+            leaf.copy_(values.view_as(leaf))
+
+    def told(self, text: str) -> str:
+        content = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        size = torch.tensor(len(content))
+        with self._heard():
+            dist.broadcast(size, 0)
+            if not self.first:
+                content = torch.empty(int(size), dtype=torch.uint8)
+            dist.broadcast(content, 0)
+        return bytes(content.tolist()).decode()
+
+    def wait(self) -> None:
+        self.any(False)
+
+    @contextmanager
+    def first_ahead(self) -> Iterator[None]:
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def fail(self, line: str, code: int, trace: str) -> None:
+        """Leave the others, who will notice, and print the line and the trace above it, unless one has told already."""
+        self.failed = True
+        if not torch.cuda.is_available():  # NCCL would wait for the others
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
+        if not self.first and self._failure(FIRST_TELLS) is not None:
+            return
+        with suppress(RuntimeError):
+            if self._store.add(_CLAIMS, 1) > 1:
+                return
+            self._store.set(_FAILURE, json.dumps([line, code, trace]))
+        print(f"{trace}metarun: {line}", file=sys.stderr, flush=True)
+
+    def _gathered(self, tensor: Tensor) -> list[Tensor]:
+        all_of_them = [torch.empty_like(tensor) for _ in range(self.count)]
+        with self._heard():
+            dist.all_gather(all_of_them, tensor)
+        return all_of_them
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Within, the others are spoken with. Raises `Lost` when one does not answer."""
+        try:
+            yield
+        except RuntimeError as error:
+            failure = self._failure(TOLD_WITHIN)
+            if failure is None:
+                raise Lost("another process of this run ended without a word (killed? out of memory?)") from error
+            line, code, trace = failure
+            raise Lost(line, code=code, trace=trace, told=True) from error
+
+    def _failure(self, within: timedelta) -> tuple[str, int, str] | None:
+        """What the process that failed has told."""
+        try:
+            self._store.wait([_FAILURE], within)
+            line, code, trace = json.loads(self._store.get(_FAILURE))
+        except RuntimeError:
+            return None
+        return line, code, trace
+
+
+@contextmanager
+def joined() -> Iterator[ProcessGroup]:
+    """Within, this process is one of those that torchrun started.
+
+    torchrun's own order to end, which it gives to all once one has failed, does nothing: they notice by themselves,
+    and leave the run's folder as it should be found.
+    """
+    group = ProcessGroup(os.environ)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        yield group
+        if not group.failed:
+            dist.destroy_process_group()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _wide(leaf: Tensor) -> Tensor:
+    """Rows of numbers, in a type that holds any of them."""
+    return leaf.reshape(len(leaf), -1).double()
+
+
+def _padded(rows: Tensor, count: int) -> Tensor:
+    return torch.cat((rows, rows.new_zeros(count - len(rows), rows.shape[1])))
