@@ -42,6 +42,11 @@ def run(settings: Settings, folder: Path, processes: Processes = ALONE) -> float
     anything is written there if the settings don't fit the data or each other, `Interrupted` after saving when the user
     stops it, and `Lost` when another process fails.
     """
+    with settings.device.arithmetic():
+        return _run(settings, folder, processes)
+
+
+def _run(settings: Settings, folder: Path, processes: Processes) -> float:
     keep_freed_memory()
     device = processes.device(settings.device.resolve())
     with processes.first_ahead():

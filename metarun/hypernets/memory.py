@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from metarun.errors import UserError
-from metarun.hypernets.available import available
+from metarun.free_memory import available
 from metarun.hypernets.base import HypernetConfig
 from metarun.hypernets.chunked import ChunkedHypernet
 from metarun.hypernets.heads import picked

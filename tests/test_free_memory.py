@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metarun.hypernets.available import available, host
+from metarun.free_memory import available, host
 
 INFO = "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n"
 
