@@ -1,0 +1,75 @@
+"""How many tasks fit into memory at once: an estimate on tensors that have shapes and no contents."""
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+SHARE = 0.8
+"""Of the free memory, how much a run may take."""
+ROOM = 2.0
+"""What a computation takes beyond its tensors, as a factor: 1.6 and 1.8 were measured, for the rests that an allocator
+cannot fill and for what libraries lay out anew."""
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+"""How PyTorch tells it, on CUDA and on the CPU."""
+
+
+def fitting(computation: Callable[[int], Any], sample: Callable[[int], Any], wanted: int, free: int | None) -> int:
+    """How many of ``wanted`` tasks to compute at once in ``free`` bytes (``None``: not known), in parts of one size.
+
+    ``computation(tasks)`` is what is done with the tasks of ``sample(count)``.
+    """
+    if free is None or wanted < 2:
+        return wanted
+    # A batch of a single task is laid out in another way than those of more.
+    each = ROOM * peak(computation, sample(2)) / 2
+    parts = -(-wanted // max(1, int(SHARE * free / max(each, 1))))
+    return -(-wanted // parts)
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether that is what is wrong."""
+    return any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def peak(computation: Callable[..., Any], *inputs: Any) -> int:
+    """The most bytes that ``computation(*inputs)`` holds at a time, beyond its inputs; these are trees of tensors."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        shadows = tree_map(lambda leaf: fake.from_tensor(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
+        with _Living(shadows) as living:
+            computation(*shadows)
+    return living.most
+
+
+class _Living(TorchDispatchMode):
+    """Counts the bytes of all storages that are made and live."""
+
+    def __init__(self, inputs: Any) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known = {leaf.untyped_storage()._cdata for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)}
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = operation(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                self._count(leaf.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        name, size = storage._cdata, storage.nbytes()
+        if name in self._known:
+            return
+        self._known.add(name)
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._gone, name, size)
+
+    def _gone(self, name: int, size: int) -> None:
+        self._known.discard(name)
+        self.now -= size
