@@ -60,12 +60,16 @@ def _with_others(arguments: list[str]) -> int:
     """Run the command line as one of torchrun's processes."""
     from metarun.engine.process_group import joined
 
-    with joined() as processes:
-        ending = _ended(arguments, processes)
-        if ending is None:
-            return 0
-        processes.fail(*ending)
-        return ending.code
+    try:
+        with joined() as processes:
+            ending = _ended(arguments, processes)
+            if ending is None:
+                return 0
+            processes.fail(*ending)
+            return ending.code
+    except UserError as error:
+        print(f"metarun: {one_line(str(error))}", file=sys.stderr)
+        return 2
 
 
 class _Ending(NamedTuple):

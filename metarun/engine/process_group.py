@@ -9,9 +9,11 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -29,10 +31,10 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)
 """For one to come where the others wait: longer than any loads its data. One that has died is noticed at once."""
-FIRST_TELLS = timedelta(seconds=2)
-"""What the others give the first process to tell a failure that all have met."""
-TOLD_WITHIN = timedelta(seconds=6)
-"""In which one that failed tells why, before it is taken for killed; longer than `FIRST_TELLS`."""
+FIRST_TELLS = 2.0
+"""Seconds that the others give the first process to tell a failure that all have met."""
+TOLD_WITHIN = 5.0
+"""Seconds in which one that failed tells why, before it is taken for killed; longer than `FIRST_TELLS`."""
 
 _FAILURE, _CLAIMS = "metarun/failure", "metarun/claims"
 
@@ -49,14 +51,13 @@ class ProcessGroup(Processes):
         self._asked, self.failed = torch.zeros(()), False
         self._store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-        with self._heard():
-            dist.init_process_group(
-                backend,
-                store=dist.PrefixStore("metarun/group", self._store),
-                rank=self.rank,
-                world_size=self.count,
-                timeout=TIMEOUT,
-            )
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore("metarun/group", self._store),
+            rank=self.rank,
+            world_size=self.count,
+            timeout=TIMEOUT,
+        )
 
     def device(self, found: torch.device) -> torch.device:
         if found.type != "cuda":
@@ -146,6 +147,7 @@ class ProcessGroup(Processes):
     def fail(self, line: str, code: int, trace: str) -> None:
         """Leave the others, who will notice, and print the line and the trace above it, unless one has told already."""
         self.failed = True
+        _report(line)
         if not torch.cuda.is_available():  # NCCL would wait for the others
             with suppress(RuntimeError):
                 dist.destroy_process_group()
@@ -175,31 +177,44 @@ class ProcessGroup(Processes):
             line, code, trace = failure
             raise Lost(line, code=code, trace=trace, told=True) from error
 
-    def _failure(self, within: timedelta) -> tuple[str, int, str] | None:
-        """What the process that failed has told."""
-        try:
-            self._store.wait([_FAILURE], within)
+    def _failure(self, within: float) -> tuple[str, int, str] | None:
+        """What the process that failed tells within so many seconds."""
+        until = time.monotonic() + within
+        with suppress(RuntimeError):  # of a store that is gone
+            while not self._store.check([_FAILURE]):
+                if time.monotonic() > until:
+                    return None
+                time.sleep(0.05)
             line, code, trace = json.loads(self._store.get(_FAILURE))
-        except RuntimeError:
-            return None
-        return line, code, trace
+            return line, code, trace
+        return None
 
 
 @contextmanager
 def joined() -> Iterator[ProcessGroup]:
     """Within, this process is one of those that torchrun started.
 
-    torchrun's own order to end, which it gives to all once one has failed, does nothing: they notice by themselves,
-    and leave the run's folder as it should be found.
+    From here to its end torchrun's order to end, which it gives to all once one has failed, does nothing: they notice
+    by themselves, and leave the run's folder as it should be found.
+
+    Raises `UserError` where they cannot reach each other.
     """
-    group = ProcessGroup(os.environ)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
     try:
-        yield group
-        if not group.failed:
-            dist.destroy_process_group()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        group = ProcessGroup(os.environ)
+    except RuntimeError as error:
+        raise UserError(f"the processes cannot reach each other: {str(error).partition(chr(10))[0]}") from error
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    yield group
+    if not group.failed:
+        dist.destroy_process_group()
+
+
+def _report(line: str) -> None:
+    """Have torchrun name the reason in its own report, which comes last."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file is not None:
+        details = {"py_callstack": line, "timestamp": str(int(time.time()))}
+        Path(file).write_text(json.dumps({"message": {"message": line, "extraInfo": details}}), encoding="utf-8")
 
 
 def _cores() -> int:
