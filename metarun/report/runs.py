@@ -1,0 +1,198 @@
+"""Run folders: finding them below a path, and reading what a run left, whatever state it is in."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from metarun.config.settings import PARTS
+from metarun.report.statistics import Estimate
+from metarun.report.text import clean
+
+CONFIG, STATUS, RESULT, LOG, CHECKPOINTS = "config.yaml", "status.json", "result.json", "metarun.log", "checkpoints"
+DONE = "done"
+STATES = (DONE, "running", "failed", "interrupted")
+LARGEST = 2**24
+"""Bytes of a file beyond which it is none of a run's."""
+
+HUGE = 1e100
+"""From where on a number's square may be no number."""
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same as ``yaml.safe_load``, ten times as fast where PyYAML has libyaml."""
+
+STAGES = ("meta_test", "meta_val")
+
+
+class Unreadable(Exception):
+    """A folder looks like a run's and cannot be read as one; the message says why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, as its folder tells it."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+    """Every key by its full name (``algorithm.outer.lr``), and every group's option by the group's (``algorithm``)."""
+    status: str
+    reason: str
+    """Why it failed or stopped, one line; empty where nothing is said."""
+    time: str
+    """When the status was written, as ISO 8601; empty where it is not said."""
+    result: Mapping[str, Any]
+    """The content of ``result.json``; empty unless the run is done."""
+
+    @property
+    def seed(self) -> Any:
+        return self.settings.get("seed")
+
+    @property
+    def metric(self) -> str:
+        """The metric that names a finished run's success."""
+        return str(self.result["metric"])
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of all metrics at meta-test, the run's own first."""
+        names = [self.metric, *self.result["meta_test"], *self.result.get("meta_test_pooled", {})]
+        return list(dict.fromkeys(map(str, names)))
+
+    def figure(self, stage: str, metric: str) -> Estimate | None:
+        """A metric at ``meta_test`` or ``meta_val`` with its interval over episodes; None where it is not finite."""
+        pooled = self.result.get(f"{stage}_pooled", {}).get(metric)
+        told = self.result.get(stage, {}).get(metric, {"mean": pooled})
+        mean = _number(told.get("mean"))
+        return None if mean is None else Estimate(mean, _number(told.get("ci95")))
+
+    def adaptation(self, metric: str) -> list[Estimate | None]:
+        """A metric at meta-test before the first inner step and after each."""
+        told = self.result.get("adaptation", {}).get(metric, {})
+        means, halves = told.get("mean", []), told.get("ci95", [])
+        points = zip(map(_number, means), map(_number, halves), strict=False)
+        return [None if mean is None else Estimate(mean, half) for mean, half in points]
+
+    def training(self, name: str) -> float | None:
+        """A number of the meta-training, such as ``seconds`` and ``tasks_per_second``."""
+        return _number(self.result.get("train", {}).get(name))
+
+    def last_sign(self) -> datetime | None:
+        """When the run last wrote to its log, its events or its checkpoints."""
+        files = [self.folder / LOG, *self.folder.glob("events.out.tfevents.*"), *self.folder.glob(f"{CHECKPOINTS}/*")]
+        times = [file.stat().st_mtime for file in files if file.is_file()]
+        return datetime.fromtimestamp(max(times), UTC) if times else None
+
+    def can_resume(self) -> bool:
+        return (self.folder / CHECKPOINTS / "last.pt").is_file()
+
+
+def folders(path: Path) -> Iterator[Path]:
+    """``path`` and all folders below it, in order of name; without hidden ones, and links are not followed."""
+    for place, below, _ in os.walk(path):
+        below[:] = sorted(name for name in below if not name.startswith(".") and name != CHECKPOINTS)
+        yield Path(place)
+
+
+def read(folder: Path) -> Run | None:
+    """The run in a folder; None where the folder is no run's.
+
+    Raises `Unreadable`.
+    """
+    names = {entry.name for entry in os.scandir(folder)}
+    if not names:
+        raise Unreadable("empty")
+    if STATUS not in names:
+        if RESULT in names or CHECKPOINTS in names or names == {LOG}:
+            raise Unreadable(f"a run that has no {STATUS}: it ended before it began, or files were taken away")
+        if CONFIG in names:
+            raise Unreadable(f"not a run of metarun, or one that ended as it began: it has {CONFIG}, but no {STATUS}")
+        return None
+    status = _json(folder / STATUS)
+    state = status.get("status")
+    if state not in STATES:
+        raise Unreadable(f"{STATUS} says no state ({', '.join(STATES)})")
+    # A job that fails before its parts stand leaves a reason and no settings.
+    settings = flat(_yaml(folder / CONFIG)) if CONFIG in names or state != "failed" else {}
+    result = _json(folder / RESULT) if state == DONE else {}
+    if state == DONE:
+        _check(result)
+    return Run(folder, settings, state, clean(status.get("reason") or ""), clean(status.get("time") or ""), result)
+
+
+def flat(config: Any) -> dict[str, Any]:
+    """A saved configuration with one entry for each key and one for each group's option. Raises `Unreadable`."""
+    choices = config.get("choices") if isinstance(config, dict) else None
+    if not isinstance(choices, dict) or not isinstance(config.get("dataset"), dict):
+        raise Unreadable(f"{CONFIG} is not the configuration of a metarun run")
+    found: dict[str, Any] = {name: choices[name] for name in PARTS if name in choices}
+
+    def add(prefix: str, node: dict[Any, Any]) -> None:
+        for key, value in node.items():
+            name = f"{prefix}{clean(key)}"
+            if isinstance(value, dict) and value:
+                add(f"{name}.", value)
+            else:
+                found[name] = value
+
+    add("", {key: value for key, value in config.items() if key != "choices"})
+    return found
+
+
+def _check(result: Mapping[str, Any]) -> None:
+    """Refuse a result without the figures that every row needs."""
+    metric = result.get("metric")
+    for stage in STAGES:
+        figures = result.get(stage)
+        if not isinstance(figures, dict) or not all(isinstance(told, dict) for told in figures.values()):
+            raise Unreadable(f"{RESULT} has no figures of {stage}")
+    for name in ("meta_test_pooled", "adaptation", "train", "protocol"):
+        if not isinstance(result.get(name, {}), dict):
+            raise Unreadable(f"{RESULT}: its {name} is not what metarun writes")
+    curves = result.get("adaptation", {}).values()
+    if not all(isinstance(curve, dict) and all(isinstance(part, list) for part in curve.values()) for curve in curves):
+        raise Unreadable(f"{RESULT}: its adaptation is not what metarun writes")
+    if not isinstance(metric, str) or metric not in result["meta_test"]:
+        raise Unreadable(f"{RESULT} does not say its metric")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(file))
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{file.name} is broken: {clean(error)}") from error
+    if not isinstance(value, dict):
+        raise Unreadable(f"{file.name} is not what metarun writes")
+    return value
+
+
+def _yaml(file: Path) -> Any:
+    try:
+        return yaml.load(_text(file), Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Unreadable(f"{file.name} is broken: {clean(error)}") from error
+
+
+def _text(file: Path) -> str:
+    try:
+        if file.stat().st_size > LARGEST:
+            raise Unreadable(f"{file.name} is too large to be a run's")
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise Unreadable(f"it has no {file.name}") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{file.name} is broken: not text") from error
+    except OSError as error:
+        raise Unreadable(f"{file.name} cannot be read: {error.strerror or error}") from error
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, else None (NaN and ∞ are null in JSON); what diverged beyond all bounds counts as infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < HUGE:
+        return None
+    return float(value)

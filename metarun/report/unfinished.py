@@ -1,0 +1,78 @@
+"""Runs that are not done: what became of them, and what to type to go on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from metarun.report import keys
+from metarun.report.grouping import label
+from metarun.report.runs import DONE, LOG, Run
+from metarun.report.text import clean
+
+SILENT = timedelta(minutes=15)
+"""How long a running run may write nothing before it is said to be dead, perhaps."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """One run that is not done, in words."""
+
+    status: str
+    folder: str
+    label: str
+    """Its values of the keys that vary among the runs of its problem, and its seed."""
+    reason: str
+    next: str
+    """What to type, or where to look; empty where there is nothing to do."""
+
+
+def unfinished(runs: Sequence[Run], now: datetime | None = None) -> list[Unfinished]:
+    """All that are not done, in the order given. ``now``: the time, if not that of the clock."""
+    problems: dict[str, list[Run]] = {}
+    for run in runs:
+        problems.setdefault(keys.of(run, "dataset"), []).append(run)
+    names = {dataset: keys.short([*keys.varying(mine), keys.SEED]) for dataset, mine in problems.items()}
+    return [_told(run, names[keys.of(run, "dataset")], now or datetime.now(UTC)) for run in runs if run.status != DONE]
+
+
+def _told(run: Run, names: dict[str, str], now: datetime) -> Unfinished:
+    # What to type is told once, with the folder as it is called from here and now.
+    reason = run.reason.partition("; go on with:")[0].partition("; test again with:")[0]
+    if run.status == "failed":
+        there = (run.folder / LOG).is_file()
+        return _row(run, names, reason, f"see {clean(run.folder / LOG)}" if there else "")
+    if run.status == "interrupted":
+        return _row(run, names, reason, _again(run))
+    sign = run.last_sign()
+    if sign is None:
+        return _row(run, names, "wrote nothing yet", "")
+    silence = now - sign
+    told = f"last wrote {_ago(silence)} ago"
+    return _row(run, names, told, f"if it was killed: {_again(run)}" if silence > SILENT else "")
+
+
+def _row(run: Run, names: dict[str, str], reason: str, what: str) -> Unfinished:
+    return Unfinished(run.status, clean(run.folder), label(run, names), reason, what)
+
+
+def _again(run: Run) -> str:
+    """The line that goes on with a run, or begins it anew."""
+    if run.settings.get("mode") == "test":
+        return _line(run, "mode=test", f"checkpoint={run.settings.get('checkpoint')}")
+    if run.can_resume():
+        return _line(run, f"resume={run.folder}")
+    return "start it anew: it had saved no state yet"
+
+
+def _line(run: Run, *overrides: str) -> str:
+    from metarun.config.saved import command_line  # here, because its parser takes half a second to import
+
+    return clean(command_line(run.settings, *overrides))
+
+
+def _ago(silence: timedelta) -> str:
+    seconds = max(0, round(silence.total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
