@@ -66,7 +66,7 @@ def figures(group: Group) -> Iterator[tuple[str, Callable[[], Figure]]]:
 @contextmanager
 def plain_texts() -> Iterator[None]:
     """Within, a dollar in a user's text is a dollar, and a letter that the font lacks is nobody's concern."""
-    settings: Any = {"text.usetex": False, "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": "metarun"}
+    settings: Any = {"text.usetex": False, "text.parse_math": False, "svg.hashsalt": "metarun"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Glyph.*")
         yield

@@ -1,6 +1,6 @@
 """Keys of runs: which vary, how shortly they can be named, and which name a user meant."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -18,16 +18,12 @@ MACHINE = frozenset(
         "config_dir",
         "dataset.download",
         "dataset.url",
-        "device",
-        "device.name",
-        "device.threads",
-        "device.compile",
         "engine.task_chunk",
         "engine.checkpoint_every",
         "engine.log_every",
     }
 )
-"""Keys that say where and how a run is computed and told, and not what."""
+"""Keys that say where and how a run is computed and told, and not what; `_of_the_machine` knows more."""
 _NEVER = frozenset({SEED, "resume", "config_dir"})
 _OWN_DATASETS = "metarun.datasets."
 LONG = 8
@@ -82,13 +78,19 @@ def varying(runs: Sequence[Run]) -> list[str]:
     A key counts where it differs between runs of the same option of its group: what only follows from the option is
     told by it. A key of the machine counts where one seed was run with several of its values, all else being equal.
     """
-    names = list(dict.fromkeys(name for run in runs for name in run.settings if not name.endswith("_target_")))
+    names = list(dict.fromkeys(name for run in runs for name in run.settings))
     ordered = [name for name in PARTS if name in names] + [name for name in names if name not in PARTS]
-    found = [name for name in ordered if name not in MACHINE | _NEVER and _differs(runs, name)]
-    for name in ordered:
-        if name in MACHINE - _NEVER and _differs(runs, name) and _tells_apart(runs, name, found):
+    counting = [name for name in ordered if name not in _NEVER and _differs(runs, name)]
+    found = [name for name in counting if not _of_the_machine(name)]
+    for name in counting:
+        if _of_the_machine(name) and _tells_apart(runs, name, found):
             found.append(name)
     return found
+
+
+def _of_the_machine(name: str) -> bool:
+    """Of a device's keys only the precision changes more than rounding."""
+    return name in MACHINE or (name.partition(".")[0] == "device" and name != "device.precision")
 
 
 def _differs(runs: Sequence[Run], name: str) -> bool:
@@ -96,7 +98,6 @@ def _differs(runs: Sequence[Run], name: str) -> bool:
     seen: dict[str, str] = {}
     for run in runs:
         option = of(run, group) if group != name else ABSENT
-        # A baseline that has no such option has no such key either.
         if seen.setdefault(option, of(run, name)) != of(run, name):
             return True
     return False
@@ -155,18 +156,20 @@ def filtered(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         flag = f"--where {condition}"
         if not sign or not typed:
             raise UserError(f"{flag}: KEY=VALUE is expected, as in algorithm=maml,anil")
-        every = [{**run.settings, "status": run.status} for run in runs]
-        key = meant(typed, [name for settings in every for name in settings], flag)
-        there: Callable[[Run], Mapping[str, Any]] = lambda run: {**run.settings, "status": run.status}  # noqa: E731
+        key = meant(typed, ["status", *(name for run in runs for name in run.settings)], flag)
         wanted = {value, *value.split(",")}
-        kept = [run for run in left if key in there(run) and _is(there(run)[key], wanted)]
+        there = [run for run in left if key == "status" or key in run.settings]
+        kept = [run for run in there if _is(_value(run, key), wanted)]
         if not kept:
-            values = sorted({clean(shown(there(run)[key])) for run in left if key in there(run)})
-            raise UserError(
-                f"{flag}: no run has that{' with the rest' if left != runs else ''} ({key}: {listed(values)})"
-            )
+            values = sorted({clean(shown(_value(run, key))) for run in there})
+            rest = " that meets the others too" if len(left) < len(runs) else ""
+            raise UserError(f"{flag}: there is no such run{rest} ({key}: {listed(values)})")
         left = kept
     return left
+
+
+def _value(run: Run, key: str) -> Any:
+    return run.status if key == "status" else run.settings[key]
 
 
 def _is(value: Any, wanted: set[str]) -> bool:

@@ -27,7 +27,7 @@ def test_the_runs_own_metric_is_compared_episode_by_episode(tmp_path: Path) -> N
     assert found.wins == (2, 1)
     told = "\n".join(found.lines())
     assert "the same 4 meta-test episodes" in told
-    # By hand: deviation √(0.146875 / 3), quantile 3.18245; t = 1.469; p = 1 - 2 (θ + sin θ cos θ) / π, θ = atan(t / √3).
+    # By hand: deviation √(0.146875 / 3), quantile 3.18245, t = 1.469; p = 1 - 2 (θ + sin θ cos θ) / π, tan θ = t / √3.
     assert "A - B = 0.1625 ± 0.3521 (95 % interval), p = 0.238 (paired t-test)" in told
     assert "A 2, B 1, equal 1" in told
 

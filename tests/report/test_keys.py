@@ -32,6 +32,12 @@ def test_what_follows_from_the_option_is_told_by_it() -> None:
     ]
 
 
+def test_options_of_one_name_and_two_classes_are_not_the_same() -> None:
+    own = {"algorithm._target_": "my_package.Mine"}
+    assert keys.varying([run(), run({"algorithm": "anil", **own})]) == ["algorithm"]
+    assert keys.varying([run(), run(own)]) == ["algorithm._target_"]
+
+
 def test_one_is_one_point_zero_but_not_true() -> None:
     assert keys.varying([run({"algorithm.inner_lr": 1}), run({"algorithm.inner_lr": 1.0})]) == []
     assert keys.varying([run({"algorithm.inner_lr": 1}), run({"algorithm.inner_lr": True})]) == ["algorithm.inner_lr"]
@@ -47,6 +53,8 @@ def test_the_machine_tells_seeds_apart_only_where_one_seed_ran_on_several() -> N
     resumed = [run({"seed": 0}), run({"seed": 1, "device.threads": 4})]
     assert keys.varying(resumed) == []
     assert keys.varying([*resumed, run({"seed": 0, "device.threads": 4})]) == ["device.threads"]
+    assert keys.varying([run(), run({"seed": 1, "device": "cuda", "device.new": 3})]) == []
+    assert keys.varying([run(), run({"seed": 1, "device.precision": "bfloat16"})]) == ["device.precision"]
 
 
 def test_training_episodes_are_no_part_of_the_problem() -> None:
