@@ -1,7 +1,7 @@
 """Curves from TensorBoard's event files, read record by record: only scalars are kept, and nothing is loaded twice.
 
 The files' frame is that of TFRecord: length (8 bytes, little-endian), its checksum (4), that many bytes, their checksum
-(4). Checksums are not verified: a record that is no event is refused by its parser.
+(4). Checksums are not verified: a record that is torn, or no event, is refused by its parser.
 """
 
 from collections.abc import Iterator
@@ -48,8 +48,7 @@ def _events(file: Path) -> Iterator["Event"]:
             if length > file.stat().st_size:
                 return
             body = stream.read(length)
-            if len(body) < length or len(stream.read(4)) < 4:
-                return
+            stream.read(4)
             try:
                 yield Event.FromString(body)
             except DecodeError:

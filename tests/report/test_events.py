@@ -34,12 +34,16 @@ def test_what_a_resumed_run_wrote_again_replaces_the_rest(tmp_path: Path, monkey
     assert curves(tmp_path)["meta-val/mse"] == {0: 0, 1: 1, 2: 2, 3: 30, 4: 40}
 
 
-@pytest.mark.parametrize("cut", [1, 5, 20, 90])
-def test_a_file_that_breaks_off_is_read_up_to_there(tmp_path: Path, cut: int) -> None:
+def test_a_file_that_breaks_off_anywhere_is_read_up_to_there(tmp_path: Path) -> None:
     write(tmp_path, range(5))
     (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:-cut])
-    assert curves(tmp_path)["meta-val/mse"] == {step: float(step) for step in range(5)}
+    content, whole = file.read_bytes(), list(curves(tmp_path)["meta-val/mse"].items())
+    assert len(whole) == 5
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
+        found = list(curves(tmp_path).get("meta-val/mse", {}).items())
+        assert found == whole[: len(found)]
+    assert found == whole  # only the picture, which comes last, was torn
 
 
 def test_what_is_no_event_file_has_no_curves(tmp_path: Path) -> None:
