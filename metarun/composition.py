@@ -7,7 +7,6 @@ from metarun import counters
 from metarun.algorithms.base import Learned
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset, Problem, problem
-from metarun.engine.evaluation import EPISODES_AT_ONCE
 from metarun.errors import UserError
 from metarun.hypernets.base import Hypernet
 from metarun.hypernets.memory import refuse_if_too_large
@@ -71,7 +70,8 @@ def _width(network: nn.Module, problem: Problem) -> int:
 def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hypernet:
     """The hypernetwork, unless it could not be trained in the memory there is."""
     if settings.mode == "train":
-        tasks = settings.engine.task_chunk or max(settings.engine.meta_batch_size, EPISODES_AT_ONCE)
+        asked = settings.engine.task_chunk
+        tasks = asked if isinstance(asked, int) else 1  # as few as it takes to fit
         option = settings.plain["choices"]["hypernet"]
         refuse_if_too_large(
             settings.hypernet, option, settings.embedding.size, theta, tasks, settings.device.dtype, device

@@ -20,8 +20,9 @@ from metarun.engine import checkpoint
 from metarun.engine.attention import attended
 from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
-from metarun.engine.evaluation import Episodes, episodes_of, evaluate
+from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
 from metarun.engine.insight import insight
+from metarun.engine.planning import EVALUATION, Planner
 from metarun.engine.processes import ALONE, Processes
 from metarun.engine.stopping import StopRequest, listening
 from metarun.engine.training import Training, best_file, last_file
@@ -57,11 +58,21 @@ def _run(settings: Settings, folder: Path, processes: Processes) -> float:
     processes.follow(state.phi)
     torch.set_num_threads(state.decisions["threads"])
     processes.wait()
-    with listening(tell=processes.first) as stop, _board(settings, folder, state, processes) as board:
+    with listening(tell=processes.count == 1) as stop, _board(settings, folder, state, processes) as board:
         if processes.first:
             introduce(settings, folder, dataset, learner, phi, device, processes.count)
             write_status(folder, "running")
-        experiment = Experiment(settings, folder, learner, dataset, board, stop, processes)
+        planner = Planner(
+            learner,
+            dataset,
+            settings.engine,
+            settings.device.compile,
+            state.decisions,
+            processes,
+            group=0 if settings.engine.order == "sequential" else None,
+        )
+        evaluator = planner.evaluator(state.phi)
+        experiment = Experiment(settings, folder, learner, dataset, board, stop, planner, evaluator, processes)
         try:
             tested = state
             if settings.mode == "train":
@@ -130,6 +141,8 @@ def _first_state(
                 f"algorithm={settings.plain['choices']['algorithm']}: starts from random parameters, and this "
                 f"checkpoint holds those of {state.step:,} meta-updates; run it without mode=test"
             )
+        for decision in EVALUATION:
+            state.decisions.pop(decision, None)  # the present settings decide
         state.decisions |= _decisions(settings, processes)
         return state
     return State(
@@ -166,6 +179,8 @@ class Experiment:
     dataset: Dataset
     board: Board | None
     stop: StopRequest
+    planner: Planner
+    evaluator: Evaluator
     processes: Processes
 
     def train(self, state: State) -> None:
@@ -180,7 +195,8 @@ class Experiment:
                 folder=self.folder,
                 log=log,
                 state=state,
-                compile=self.settings.device.compile,
+                planner=self.planner,
+                evaluator=self.evaluator,
                 processes=self.processes,
             ).run(self.stop)
 
@@ -234,8 +250,7 @@ class Experiment:
         """Leave what was seen of the meta-test tasks before adaptation, where they have an embedding."""
         if not self.settings.embedding.size:
             return
-        chunk = self.settings.engine.task_chunk
-        seen = insight(self.learner, tested.phi, self.dataset, "test", len(values), chunk)
+        seen = insight(self.learner, tested.phi, self.dataset, "test", len(values), self.evaluator.chunk)
         write_embeddings(self.folder, seen, values, metric)
         board.insight(seen, values, metric, tested.step)
 
@@ -258,10 +273,7 @@ class Experiment:
                 if processes.any(self.stop.asked):
                     raise Interrupted(f"stopped during the meta-test; test again with: {self.again()}")
 
-            chunk = engine.task_chunk
-            return evaluate(
-                self.learner, phi, self.dataset, stream, count, chunk, whole_curve, progress, processes=processes
-            )
+            return self.evaluator(phi, self.dataset, stream, count, whole_curve, progress)
 
     def again(self) -> str:
         """The command that takes up the run, or repeats the test."""

@@ -162,7 +162,8 @@ class MetaLearner:
         """Adaptation curves ``[tasks, steps + 1]`` by metric, in pieces, float64 on CPU."""
         curve = vmap(learner.curve, in_dims=(None, 0, 0))
         count = len(tasks.number)
-        size = min(self.settings.engine.task_chunk or EPISODES_AT_ONCE, count)
+        asked = self.settings.engine.task_chunk
+        size = min(asked if isinstance(asked, int) else EPISODES_AT_ONCE, count)
         parts = []
         for first in range(0, count, size):
             # As many at once as in a run, also the last time, since rounding may depend on it.

@@ -12,7 +12,7 @@ from metarun import composition
 from metarun.datasets.base import Dataset
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.engine.compilation import compiled_if_equal
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.errors import UserError
@@ -53,7 +53,7 @@ def test_two_steps_of_every_composition(hypernet: str, embedding: str, algorithm
         for group in ("hypernet", "embedding"):
             assert sum(float(part.abs().sum()) for part in tree_leaves(gradient[group])) > 0, group
         optimiser.step(gradient, 0.01)
-    episodes = evaluate(learner, phi, dataset, "test", 3, 2)
+    episodes = Evaluator(learner, 2)(phi, dataset, "test", 3)
     assert all(values.isfinite().all() for values in episodes.curves.values())
 
 

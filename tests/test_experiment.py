@@ -18,6 +18,7 @@ from builders import ALGORITHMS, Blobs, able, algorithm, waves
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarun.algorithms.base import Learned
+from metarun.learner import MetaParameters
 from metarun.tracking.log import TrainingLog
 
 Command = Callable[..., tuple[int, str, str]]
@@ -187,7 +188,7 @@ def test_the_split_that_selects_is_not_the_one_that_is_reported(
     monkeypatch.setattr(Sinusoid, "sample", noted)
     ran(command, "run", *WAVES)
     order = [stream for number, stream in enumerate(seen) if number == 0 or stream != seen[number - 1]]
-    assert order == ["train", "val"] * 3 + ["test", "train_eval"]
+    assert order == ["train_eval", *["train", "val"] * 3, "test", "train_eval"]
 
 
 @pytest.mark.parametrize(
@@ -423,14 +424,14 @@ def test_killed_at_any_time_a_run_goes_on_to_the_same_result(command: Command) -
 def test_a_run_stopped_before_its_first_update_can_be_resumed(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from metarun.engine.training import Training
+    from metarun.engine.planning import Planner
 
-    def stopped(self: Training) -> None:
+    def stopped(self: Planner, phi: MetaParameters) -> None:
         raise KeyboardInterrupt
 
     whole = ran(command, "whole", *WAVES)
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_meta_gradient", stopped)
+        patch.setattr(Planner, "meta_gradient", stopped)
         assert command(*WAVES, "hydra.run.dir=run")[0] == 130
     assert command("resume=run")[0] == 0
     assert numbers(Path("run")) == numbers(whole)
@@ -472,6 +473,16 @@ def test_a_sequence_leaves_a_matrix_of_what_is_forgotten(command: Command) -> No
     events.Reload()
     assert "forgetting/mse" in events.Tags()["images"]
     assert scalars(folder)["omega/output"].keys() == {4, 6, 8, 9}
+
+
+def test_a_profile_is_left_in_the_folder_and_on_the_board(command: Command) -> None:
+    code, out, err = command(*WAVES, "engine.steps=9", "engine.profile_steps=2", "hydra.run.dir=run")
+    assert code == 0, err
+    assert "of a meta-update's" in out + err
+    assert {path.name for path in Path("run/profile").iterdir()} == {"trace.json", "operations.txt"}
+    events = EventAccumulator("run")
+    events.Reload()
+    assert "profile/text_summary" in events.Tags()["tensors"]
 
 
 @pytest.mark.parametrize("stop", [2, 3, 4, 6, 7])

@@ -9,10 +9,15 @@ from typing import Any
 
 
 def number(
-    *, least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    words: tuple[str, ...] = (),
 ) -> Any:
-    """A number that must be ``>= least``, ``<= most``, ``> above`` and ``< below``, where given."""
-    return field(metadata={"least": least, "most": most, "above": above, "below": below})
+    """A number ``>= least``, ``<= most``, ``> above`` and ``< below``, where given; or one of ``words``."""
+    return field(metadata={"least": least, "most": most, "above": above, "below": below, "allowed": words})
 
 
 def choice(*allowed: str) -> Any:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.learner import Learner, MetaParameters
 from metarun.models.normalisation import Context
@@ -30,12 +31,14 @@ TOLERANCE = {torch.float32: 1e-2, torch.float64: 1e-7}
 Second-order gradients amplify rounding, which is why float32 has room; a gradient that lacks a term is off by more.
 Where the task model computes in less, compiled and eager are each compared with the eager gradient in full precision.
 """
+SAME = {torch.bfloat16: 3e-2, torch.float32: 1e-2, torch.float64: 1e-7}
+"""Largest difference between the means of a metric over a batch, compiled and eager, where the metric is about 1."""
 ROOM = 1.5
 """How many times as far from full precision as the eager gradient the compiled one may be, there."""
 
 
-def pays(learner: Learner, batch: TaskBatch, steps: int) -> bool:
-    """Whether compiling saves more than it costs over ``steps`` meta-updates on batches like this one.
+def pays(learner: Learner, batch: TaskBatch, inner_steps: int, times: int) -> bool:
+    """Whether compiling saves more than it costs over ``times`` computations on batches like this one.
 
     A rule over configuration and shapes alone, never a timing: the same run must make the same choice anywhere.
     """
@@ -44,9 +47,8 @@ def pays(learner: Learner, batch: TaskBatch, steps: int) -> bool:
         learner.model.network(x, Context())
     per_example = counter.get_total_flops() / len(x)
     tasks, support = batch.support.y.shape[:2]
-    inner = learner.algorithm.steps(testing=False)
-    examples = tasks * (inner * support + batch.query.y.shape[1])
-    return steps * ((inner + 1) * SAVED_PER_PASS + examples * per_example * SAVED_PER_FLOP) > COMPILE_SECONDS
+    examples = tasks * (inner_steps * support + batch.query.y.shape[1])
+    return times * ((inner_steps + 1) * SAVED_PER_PASS + examples * per_example * SAVED_PER_FLOP) > COMPILE_SECONDS
 
 
 def compiled_if_equal(learner: Learner, eager: MetaGradient, phi: MetaParameters, batch: TaskBatch) -> MetaGradient:
@@ -75,6 +77,25 @@ def compiled_if_equal(learner: Learner, eager: MetaGradient, phi: MetaParameters
             )
             return eager
     return compiled
+
+
+def evaluates_alike(eager: Evaluator, phi: MetaParameters, batch: TaskBatch) -> bool:
+    """Whether the compiled evaluation can be had, and measures on ``batch`` what the eager one does."""
+    log.info("compiling the evaluation: a minute or so, less the next time")
+    compiled = Evaluator(eager.learner, eager.chunk, compiled=True)
+    for whole in (False, True):
+        wanted, _ = eager.curves(phi, batch, whole)
+        try:
+            found, _ = compiled.curves(phi, batch, whole)
+        except Exception as error:  # as above
+            log.info("compiling the evaluation failed, going on without (%s)", str(error).partition("\n")[0])
+            return False
+        for name, values in wanted.items():
+            difference, size = (found[name] - values).mean().abs(), values.abs().mean()
+            if not difference <= SAME[eager.learner.model.compute or values.dtype] * (1 + size):
+                log.info("the compiled evaluation's %s differs by %.1e: going on without", name, difference)
+                return False
+    return True
 
 
 def apart(one: MetaParameters, other: MetaParameters) -> Tensor:

@@ -75,7 +75,7 @@ class DeviceSettings:
             torch.get_float32_matmul_precision(),
             torch.backends.cudnn.allow_tf32,
             torch.are_deterministic_algorithms_enabled(),
-            torch.utils.deterministic.fill_uninitialized_memory,
+            torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
         )
         fast = self.precision == "tf32"
         _switch("high" if fast else "highest", fast, self.deterministic, False)
@@ -100,7 +100,7 @@ def _switch(matmul: str, cudnn: bool, deterministic: bool, fill: bool) -> None:
     torch.set_float32_matmul_precision(matmul)
     torch.backends.cudnn.allow_tf32 = cudnn
     torch.use_deterministic_algorithms(deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = fill
+    torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 
 def keep_freed_memory() -> None:

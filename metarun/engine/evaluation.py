@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from metarun.algorithms.base import Draws
 from metarun.datasets.base import Dataset
+from metarun.engine.fusion import compiled_whole
 from metarun.engine.processes import ALONE, Processes
 from metarun.learner import Curve, Learner, MetaParameters
+from metarun.tasks import TaskBatch
 
 EPISODES_AT_ONCE = 32
 
@@ -62,42 +65,61 @@ def episodes_of(dataset: Dataset, stream: str, asked: int, group: int | None = N
     return min(asked, dataset.distinct(stream, group) or asked)
 
 
-def evaluate(
-    learner: Learner,
-    phi: MetaParameters,
-    dataset: Dataset,
-    stream: str,
-    episodes: int,
-    chunk: int | None = None,
-    whole_curve: bool = True,
-    progress: Callable[[int], object] = lambda done: None,
-    group: int | None = None,
-    processes: Processes = ALONE,
-) -> Episodes:
-    """Adapt to and measure the first ``episodes`` episodes of a stream, ``chunk`` at once; φ stays as it is.
+class Evaluator:
+    """Adapts a learner to episodes and measures it, ``chunk`` episodes at once; ``None``: `EPISODES_AT_ONCE`.
 
-    Fewer where the stream has no more that differ: episodes told twice would only make an interval look narrow.
-    A ``whole_curve`` takes a prediction at every inner step, which often costs more than the steps. ``progress`` is
-    told how many episodes are done. With ``group`` all tasks are of that group of the dataset's. Several ``processes``
-    take chunks in turn, and each gets what one alone would.
+    compiled: whether `torch.compile` fuses the computation. Several ``processes`` take chunks in turn, and each gets
+    what one alone would.
     """
-    curve = vmap(partial(learner.curve, whole=whole_curve), in_dims=(None, 0, 0))
-    episodes = episodes_of(dataset, stream, episodes, group)
-    size = min(chunk or EPISODES_AT_ONCE, episodes)
-    parts: list[Curve] = []
-    with torch.no_grad():
+
+    def __init__(
+        self, learner: Learner, chunk: int | None = None, compiled: bool = False, processes: Processes = ALONE
+    ) -> None:
+        self.learner, self.compiled, self.processes = learner, compiled, processes
+        self.chunk = chunk or EPISODES_AT_ONCE
+        self._curves = {whole: _curves(learner, whole, compiled) for whole in (False, True)}
+
+    def __call__(
+        self,
+        phi: MetaParameters,
+        dataset: Dataset,
+        stream: str,
+        episodes: int,
+        whole_curve: bool = True,
+        progress: Callable[[int], object] = lambda done: None,
+        group: int | None = None,
+    ) -> Episodes:
+        """Measure the first ``episodes`` episodes of a stream; φ stays as it is.
+
+        Fewer where the stream has no more that differ: episodes told twice would only make an interval look narrow.
+        A ``whole_curve`` takes a prediction at every inner step, which often costs more than the steps. ``progress`` is
+        told how many episodes are done. With ``group`` all tasks are of that group of the dataset's.
+        """
+        processes = self.processes
+        episodes = episodes_of(dataset, stream, episodes, group)
+        size = min(self.chunk, episodes)
+        parts: list[Curve] = []
         for first in processes.own(range(0, episodes, size)):
-            tasks = dataset.sample(stream, first // size, size, group)
-            draws = learner.algorithm.draws(tasks, testing=True, progress=1.0)
-            parts.append(curve(phi, tasks, draws))
+            parts.append(self.curves(phi, dataset.sample(stream, first // size, size, group), whole_curve))
             progress(min(first + size * processes.count, episodes))
-    parts = processes.gathered(parts, -(-episodes // size))
-    metrics, totals = (
-        {name: torch.cat([part[at][name] for part in parts])[:episodes].double().cpu() for name in parts[0][at]}
-        for at in (0, 1)
-    )
-    pooled = dataset.kind(stream).pooled({name: values.sum().item() for name, values in totals.items()})
-    return Episodes(metrics, pooled)
+        parts = processes.gathered(parts, -(-episodes // size))
+        metrics, totals = (
+            {name: torch.cat([part[at][name] for part in parts])[:episodes].double().cpu() for name in parts[0][at]}
+            for at in (0, 1)
+        )
+        pooled = dataset.kind(stream).pooled({name: values.sum().item() for name, values in totals.items()})
+        return Episodes(metrics, pooled)
+
+    def curves(self, phi: MetaParameters, tasks: TaskBatch, whole: bool) -> Curve:
+        """The learner's curves on a batch of tasks (`Learner.curve`)."""
+        draws = self.learner.algorithm.draws(tasks, testing=True, progress=1.0)
+        with torch.no_grad():
+            return self._curves[whole](phi, tasks, draws)
+
+
+def _curves(learner: Learner, whole: bool, compiled: bool) -> Callable[[MetaParameters, TaskBatch, Draws], Curve]:
+    curves = vmap(partial(learner.curve, whole=whole), in_dims=(None, 0, 0))
+    return compiled_whole(curves) if compiled else curves
 
 
 def half_width(values: Tensor) -> float:

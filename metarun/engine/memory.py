@@ -10,19 +10,25 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from metarun.learner import Learner
+from metarun.models.normalisation import Context
+from metarun.tasks import TaskBatch
+
 SHARE = 0.8
 """Of the free memory, how much a run may take."""
 ROOM = 2.0
 """What a computation takes beyond its tensors, as a factor: 1.6 and 1.8 were measured, for the rests that an allocator
 cannot fill and for what libraries lay out anew."""
+COPIES = 16
+"""More than a meta-gradient holds, for each pass through the network, of all that the pass makes and of θ."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """How PyTorch tells it, on CUDA and on the CPU."""
 
 
-def fitting(computation: Callable[[int], Any], sample: Callable[[int], Any], wanted: int, free: int | None) -> int:
+def fitting(computation: Callable[[Any], Any], sample: Callable[[int], Any], wanted: int, free: int | None) -> int:
     """How many of ``wanted`` tasks to compute at once in ``free`` bytes (``None``: not known), in parts of one size.
 
-    ``computation(tasks)`` is what is done with the tasks of ``sample(count)``.
+    ``computation(tasks)`` is what is done with tasks, and ``sample(count)`` gives so many.
     """
     if free is None or wanted < 2:
         return wanted
@@ -32,6 +38,16 @@ def fitting(computation: Callable[[int], Any], sample: Callable[[int], Any], wan
     return -(-wanted // parts)
 
 
+def surely_fits(learner: Learner, batch: TaskBatch, tasks: int, free: int) -> bool:
+    """Whether so many tasks like those of ``batch`` need far less than ``free`` bytes, by a bound that is cheap."""
+    support, query = batch.support, batch.query
+    rows = torch.cat((support.x[0], query.x[0]))
+    forward = made(lambda rows: learner.model.network(rows, Context()), rows)
+    theta = sum(parameter.nbytes for parameter in learner.model.network.parameters())
+    inner = max(learner.algorithm.steps(testing) for testing in (False, True))
+    return tasks * COPIES * (inner + 1) * (forward + theta) <= SHARE * free
+
+
 def out_of_memory(error: RuntimeError) -> bool:
     """Whether that is what is wrong."""
     return any(words in str(error) for words in OUT_OF_MEMORY)
@@ -39,11 +55,20 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 def peak(computation: Callable[..., Any], *inputs: Any) -> int:
     """The most bytes that ``computation(*inputs)`` holds at a time, beyond its inputs; these are trees of tensors."""
+    return _watched(computation, inputs).most
+
+
+def made(computation: Callable[..., Any], *inputs: Any) -> int:
+    """All bytes that ``computation(*inputs)`` makes, one after another."""
+    return _watched(computation, inputs).made
+
+
+def _watched(computation: Callable[..., Any], inputs: Any) -> "_Living":
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         shadows = tree_map(lambda leaf: fake.from_tensor(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
         with _Living(shadows) as living:
             computation(*shadows)
-    return living.most
+    return living
 
 
 class _Living(TorchDispatchMode):
@@ -51,7 +76,7 @@ class _Living(TorchDispatchMode):
 
     def __init__(self, inputs: Any) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.now = self.most = self.made = 0
         self._known = {leaf.untyped_storage()._cdata for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)}
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -67,6 +92,7 @@ class _Living(TorchDispatchMode):
             return
         self._known.add(name)
         self.now += size
+        self.made += size
         self.most = max(self.most, self.now)
         weakref.finalize(storage, self._gone, name, size)
 

@@ -1,5 +1,6 @@
 """The gradient of φ over a meta-batch: the one place that batches tasks."""
 
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -8,8 +9,13 @@ from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws
+from metarun.engine.fusion import compiled_whole
+from metarun.engine.memory import out_of_memory
+from metarun.errors import UserError
 from metarun.learner import Learner, MetaParameters
 from metarun.tasks import TaskBatch
+
+log = logging.getLogger(__name__)
 
 Metrics = dict[str, Tensor]
 
@@ -17,7 +23,8 @@ Metrics = dict[str, Tensor]
 class MetaGradient:
     """``(φ, batch) → (∇φ of the mean objective, mean metrics)``, with tasks batched by `torch.func.vmap`.
 
-    chunk: tasks computed at once; memory grows with it, the result does not depend on it but for rounding.
+    chunk: tasks computed at once, ``None``: all; memory grows with it, the result does not depend on it but for
+    rounding. Where memory runs out, it is halved.
     compiled: whether `torch.compile` fuses the whole computation.
     progress: the share of meta-training done. weights: what each task counts in the means, ``[T]`` with mean 1;
     ``None``: all alike.
@@ -35,13 +42,31 @@ class MetaGradient:
 
         self.gradient = grad_and_value(total, has_aux=True)
         if compiled:
-            # Inductor would lay grouped convolutions out channels-last, which makes them ten times slower on CPUs.
-            self.gradient = torch.compile(
-                self.gradient, dynamic=False, fullgraph=True, options={"layout_optimization": False}
-            )
+            self.gradient = compiled_whole(self.gradient)
 
     def __call__(
         self, phi: MetaParameters, batch: TaskBatch, progress: float = 0.0, weights: Tensor | None = None
+    ) -> tuple[MetaParameters, Metrics]:
+        while True:
+            try:
+                return self._in_chunks(phi, batch, progress, weights)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                self._halve(len(batch.number), error)
+
+    def _halve(self, tasks: int, error: RuntimeError) -> None:
+        at_once = min(self.chunk or tasks, tasks)
+        if at_once == 1:
+            raise UserError(
+                "out of memory with one task at a time; use a smaller model, fewer queries or inner steps, or "
+                "algorithm.recompute=true"
+            ) from error
+        self.chunk = -(-at_once // 2)
+        log.info("out of memory with %d tasks at once: going on with %d", at_once, self.chunk)
+
+    def _in_chunks(
+        self, phi: MetaParameters, batch: TaskBatch, progress: float, weights: Tensor | None
     ) -> tuple[MetaParameters, Metrics]:
         size = len(batch.number)
         shares = batch.descriptor.new_ones(size) if weights is None else weights.to(batch.descriptor)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from metarun.datasets.base import Dataset
-from metarun.engine.evaluation import evaluate
-from metarun.engine.processes import ALONE, Processes
-from metarun.learner import Learner, MetaParameters
+from metarun.engine.evaluation import Evaluator
+from metarun.learner import MetaParameters
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,7 @@ class Sequence:
         return bool(self.groups) and (step == 0 or self.group(step) != self.group(step - 1))
 
 
-def by_group(
-    learner: Learner,
-    phi: MetaParameters,
-    dataset: Dataset,
-    episodes: int,
-    chunk: int | None,
-    processes: Processes = ALONE,
-) -> list[float]:
+def by_group(evaluator: Evaluator, phi: MetaParameters, dataset: Dataset, episodes: int) -> list[float]:
     """The mean metric on each group's tasks: a row of the forgetting matrix.
 
     On meta-val tasks, where those fall into the groups; else on meta-train tasks in episodes of the test's shape.
@@ -39,9 +31,7 @@ def by_group(
     stream = stream_by_group(dataset)
     metric = dataset.kind(stream).metric
     return [
-        evaluate(
-            learner, phi, dataset, stream, episodes, chunk, whole_curve=False, group=group, processes=processes
-        ).mean(metric)
+        evaluator(phi, dataset, stream, episodes, whole_curve=False, group=group).mean(metric)
         for group in range(len(dataset.groups))
     ]
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from metarun.config.fields import choice, number
+from metarun.engine.profiling import SKIPPED
+from metarun.errors import UserError
 
 
 @dataclass(kw_only=True)
@@ -12,7 +14,7 @@ class EngineSettings:
     steps: int = number(least=1)
     meta_batch_size: int = number(least=1)
     order: str = choice("shuffled", "sequential")
-    task_chunk: int | None = number(least=1)
+    task_chunk: int | str = number(least=1, words=("auto",))
     val_every: int = number(least=1)
     val_episodes: int = number(least=2)
     test_episodes: int = number(least=2)
@@ -20,6 +22,14 @@ class EngineSettings:
     log_every: int = number(least=1)
     transductive: bool
     gradient_clip: float | None = number(above=0)
+    profile_steps: int = number(least=0)
+
+    def __post_init__(self) -> None:
+        if self.profile_steps and self.steps < SKIPPED + self.profile_steps:
+            raise UserError(
+                f"engine.profile_steps={self.profile_steps}: the first {SKIPPED} meta-updates are not profiled; give "
+                f"engine.steps={SKIPPED + self.profile_steps} or more"
+            )
 
     @property
     def mode(self) -> str:

@@ -1,6 +1,7 @@
 """The meta-training loop: sample, meta-step, log, validate, save."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
@@ -15,12 +16,12 @@ from metarun.config.saved import command_line
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
-from metarun.engine.compilation import compiled_if_equal, pays
-from metarun.engine.evaluation import EPISODES_AT_ONCE, evaluate
+from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
 from metarun.engine.insight import insight
-from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.engine.processes import Processes, part
+from metarun.engine.planning import Planner
+from metarun.engine.processes import Processes
+from metarun.engine.profiling import profiling
 from metarun.engine.selection import Selector
 from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
@@ -45,8 +46,8 @@ class Training:
     folder: Path
     log: TrainingLog
     state: State
-    compile: str
-    """``auto``, ``true`` or ``false`` (`DeviceSettings`); asked once, for the decision stays in the state."""
+    planner: Planner
+    evaluator: Evaluator
     processes: Processes
     """Those that share the meta-batches; the first alone writes."""
 
@@ -56,12 +57,14 @@ class Training:
         Raises `Interrupted` when asked to stop, and `UserError` when a loss or the meta-gradient is not finite.
         """
         if isinstance(self.learner.algorithm, Learned) and self.state.step < self.settings.steps:
-            self._train(self.learner.algorithm, stop)
+            steps = self.settings.profile_steps if self.processes.first else 0
+            with profiling(steps, self.folder, self.log.profiled) as profiled:
+                self._train(self.learner.algorithm, stop, profiled)
         if self.state.best is None:
             self._validate()
             self._save()
 
-    def _train(self, algorithm: Learned, stop: StopRequest) -> None:
+    def _train(self, algorithm: Learned, stop: StopRequest, profiled: Callable[[], None]) -> None:
         state, settings = self.state, self.settings
         optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
         if state.optimiser:
@@ -71,9 +74,9 @@ class Training:
                 raise UserError(f"{last_file(self.folder)}: a broken checkpoint (optimiser)") from error
         if not state.step:
             self._save(optimiser)  # so that a run killed before its first checkpoint can be resumed
-        meta_gradient = self._meta_gradient()
+        meta_gradient = self.planner.meta_gradient(state.phi)
         tasks, processes = settings.meta_batch_size, self.processes
-        selector = Selector(algorithm.outer.tasks, self.learner, self.dataset, tasks, settings.task_chunk, processes)
+        selector = Selector(algorithm.outer.tasks, self.learner, self.dataset, tasks, meta_gradient.chunk, processes)
         sequence = self._sequence()
         behind = self._behind()
         warm = state.step + WARM_UP
@@ -86,6 +89,7 @@ class Training:
             progress = state.step / settings.steps
             batch, weights, standing = selector(state.phi, state.step, progress, group)
             own = meta_gradient(state.phi, batch, progress, weights)
+            state.decisions["task_chunk"] = meta_gradient.chunk  # less than before where memory ran out
             gradient, metrics = processes.summed(own, len(batch.number) / tasks, stop.asked)
             metrics |= standing
             lr = algorithm.outer.lr_at(state.step, settings.steps)
@@ -99,6 +103,7 @@ class Training:
                     f"the loss or the meta-gradient at step {state.step + 1} is not finite; φ before it is saved. "
                     "Lower the inner or outer step size (algorithm.inner_lr, algorithm.outer.lr)"
                 )
+            profiled()
             state.step += 1
             if state.step > warm:
                 state.measured_steps += 1
@@ -134,8 +139,7 @@ class Training:
     def _close(self) -> None:
         """After the last step of a group: measure every group, and keep φ where the output regulariser asks for it."""
         state, settings = self.state, self.settings
-        count, chunk = settings.val_episodes, settings.task_chunk
-        row = by_group(self.learner, state.phi, self.dataset, count, chunk, self.processes)
+        row = by_group(self.evaluator, state.phi, self.dataset, settings.val_episodes)
         state.forgetting.append(row)
         self.log.learned(state.step, self.dataset, state.forgetting)
         if self.learner.penalties.output:
@@ -147,19 +151,7 @@ class Training:
             return None
         count = self.learner.penalties.remember
         behind = [self.dataset.sample("train", 0, count, group) for group in range(len(self.state.forgetting))]
-        return OutputRegulariser(self.learner, self.state.kept, behind, self.settings.task_chunk)
-
-    def _meta_gradient(self) -> MetaGradient:
-        chunk, decisions = self.settings.task_chunk, self.state.decisions
-        if "compile" in decisions:
-            return MetaGradient(self.learner, chunk, compiled=decisions["compile"])
-        eager = MetaGradient(self.learner, chunk, compiled=False)
-        batch = self.dataset.sample("train", 0, self.settings.meta_batch_size, self._sequence().group(0))
-        wanted = self.compile == "true" or (self.compile == "auto" and pays(self.learner, batch, self.settings.steps))
-        own = part(batch, self.processes.share(self.settings.meta_batch_size))
-        chosen = compiled_if_equal(self.learner, eager, self.state.phi, own) if wanted else eager
-        decisions["compile"] = not self.processes.any(chosen is eager)
-        return chosen if decisions["compile"] else eager
+        return OutputRegulariser(self.learner, self.state.kept, behind, self.state.decisions["task_chunk"])
 
     def _validate(self) -> None:
         """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first.
@@ -167,10 +159,8 @@ class Training:
         Of a sequence the last φ is kept: the best may have seen a part of the groups only.
         """
         state, kind = self.state, self.dataset.kind("val")
-        count, chunk = self.settings.val_episodes, self.settings.task_chunk
-        episodes = evaluate(
-            self.learner, state.phi, self.dataset, "val", count, chunk, whole_curve=False, processes=self.processes
-        )
+        count = self.settings.val_episodes
+        episodes = self.evaluator(state.phi, self.dataset, "val", count, whole_curve=False)
         value = episodes.mean(kind.metric)
         sign = 1 if kind.higher_is_better else -1
         best = state.best.metrics[kind.metric]["mean"] if state.best else nan
@@ -185,7 +175,9 @@ class Training:
             self._write(best_file(self.folder))
         self.log.validated(state.step, episodes, kind.metric, better)
         if self.learner.hypernet.made and self.processes.first:
-            seen = insight(self.learner, state.phi, self.dataset, "val", min(count, EPISODES_AT_ONCE), chunk)
+            seen = insight(
+                self.learner, state.phi, self.dataset, "val", min(count, EPISODES_AT_ONCE), self.evaluator.chunk
+            )
             self.log.generated(state.step, seen)
 
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:

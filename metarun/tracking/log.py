@@ -80,6 +80,11 @@ class TrainingLog:
             known = f"{metric} of each group: {'  '.join(each)}"
         log.info(f"step {step:,}: learned {group}; {known}")
 
+    def profiled(self, short: str, table: str) -> None:
+        """After the meta-updates that were profiled."""
+        self._board.text("profile", f"```\n{table}```")
+        log.info(short)
+
     def __enter__(self) -> Self:
         if self._redirect is not None:
             self._redirect.__enter__()
@@ -107,6 +112,9 @@ class Silence(TrainingLog):
         pass
 
     def learned(self, *told: Any, **by_name: Any) -> None:
+        pass
+
+    def profiled(self, *told: Any, **by_name: Any) -> None:
         pass
 
     def __enter__(self) -> Self:

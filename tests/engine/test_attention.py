@@ -5,7 +5,7 @@ from builders import CONV, MLP, Blobs, build, moved, padded, task_of, waves
 from torch.func import vmap
 
 from metarun.engine.attention import TASKS, attended
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import Evaluator
 from metarun.tasks import TaskBatch
 
 
@@ -44,7 +44,7 @@ def test_right_predictions_are_those_that_the_accuracy_counts() -> None:
     dataset = Blobs(noise=2)
     learner, phi = build(dataset, *CONV, "algorithm=transformer")
     phi = moved(phi, 0.2)
-    accuracy = evaluate(learner, phi, dataset, "test", TASKS).final("accuracy")
+    accuracy = Evaluator(learner)(phi, dataset, "test", TASKS).final("accuracy")
     seen = attended(learner, phi, dataset, "test")
     assert [float(task.right.double().mean()) for task in seen if task.right is not None] == accuracy.tolist()
     assert 0 < accuracy.mean() < 1

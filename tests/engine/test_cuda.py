@@ -7,7 +7,7 @@ from builders import ALGORITHMS, CPU, MLP, algorithm, settings
 from metarun import composition
 from metarun.algorithms.base import Learned
 from metarun.datasets.sinusoid import Sinusoid
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.kinds import Regression
 from metarun.learner import Learner, MetaParameters
@@ -37,7 +37,7 @@ def test_meta_gradients_and_episodes_agree(overrides: tuple[str, ...]) -> None:
         gradient: MetaParameters = {}
         if isinstance(learner.algorithm, Learned):
             gradient, _ = MetaGradient(learner, 3, compiled=False)(phi, dataset.sample("train", 0, 7))
-        told.append((phi, gradient, evaluate(learner, phi, dataset, "test", 5).curves))
+        told.append((phi, gradient, Evaluator(learner)(phi, dataset, "test", 5).curves))
     torch.testing.assert_close(told[1], told[0], rtol=1e-9, atol=1e-9, check_device=False)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from builders import CONV, Blobs, build, task_of
 
-from metarun.engine.evaluation import Episodes, evaluate, half_width, student_quantile
+from metarun.engine.evaluation import Episodes, Evaluator, half_width, student_quantile
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_the_interval_covers_the_mean_19_times_in_20() -> None:
 
 def test_episodes_do_not_depend_on_how_many_run_at_once() -> None:
     learner, phi = build(Blobs(), *CONV, "algorithm=reptile", inner_lr=0.01, test_steps=3)
-    whole = evaluate(learner, phi, Blobs(), "test", 7)
+    whole = Evaluator(learner)(phi, Blobs(), "test", 7)
     for chunk in (1, 3, 7, 20):
-        curves = evaluate(learner, phi, Blobs(), "test", 7, chunk).curves
+        curves = Evaluator(learner, chunk)(phi, Blobs(), "test", 7).curves
         torch.testing.assert_close(curves, whole.curves, rtol=0, atol=1e-9)
     assert whole.count == 7
     assert whole.curves["accuracy"].shape == (7, 4)
@@ -43,7 +43,7 @@ def test_episodes_do_not_depend_on_how_many_run_at_once() -> None:
 
 def test_an_episode_is_its_tasks_curve() -> None:
     learner, phi = build(Blobs(), *CONV, inner_steps=2, test_steps=None)
-    episodes = evaluate(learner, phi, Blobs(), "test", 5)
+    episodes = Evaluator(learner)(phi, Blobs(), "test", 5)
     tasks = Blobs().sample("test", 0, 5)
     for number in range(5):
         for metric, values in learner.curve(phi, task_of(tasks, number), {})[0].items():
@@ -53,14 +53,14 @@ def test_an_episode_is_its_tasks_curve() -> None:
 def test_progress_counts_to_the_number_of_episodes() -> None:
     learner, phi = build(Blobs(), *CONV)
     told: list[int] = []
-    evaluate(learner, phi, Blobs(), "val", 7, 3, progress=told.append)
+    Evaluator(learner, 3)(phi, Blobs(), "val", 7, progress=told.append)
     assert told == [3, 6, 7]
 
 
 def test_the_last_point_alone_is_that_of_the_whole_curve() -> None:
     learner, phi = build(Blobs(), *CONV)
-    whole = evaluate(learner, phi, Blobs(), "val", 7, 3)
-    last = evaluate(learner, phi, Blobs(), "val", 7, 3, whole_curve=False)
+    whole = Evaluator(learner, 3)(phi, Blobs(), "val", 7)
+    last = Evaluator(learner, 3)(phi, Blobs(), "val", 7, whole_curve=False)
     for metric, values in whole.curves.items():
         assert values.shape[1] > 1
         assert torch.equal(last.curves[metric], values[:, -1:])
@@ -84,7 +84,7 @@ def test_episodes_that_would_come_again_are_not_counted_twice() -> None:
 
     learner, phi = build(Few(), *CONV)
     told: list[int] = []
-    assert evaluate(learner, phi, Few(), "test", 40, 4, progress=told.append).count == 5
+    assert Evaluator(learner, 4)(phi, Few(), "test", 40, progress=told.append).count == 5
     assert told == [4, 5]
 
 

@@ -6,7 +6,7 @@ from builders import CPU, build, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.sequence import Sequence, by_group
 
 
@@ -31,11 +31,11 @@ def test_without_groups_every_step_takes_tasks_of_all() -> None:
 def test_a_row_of_the_matrix_measures_each_group_by_itself() -> None:
     dataset = settings("dataset=polynomials").dataset.load(0, CPU, torch.float64)
     learner, phi = build(dataset, "model=mlp", "model.hidden=[6]")
-    row = by_group(learner, phi, dataset, 5, None)
+    row = by_group(Evaluator(learner), phi, dataset, 5)
     assert len(row) == len(dataset.groups) == 3
     for group in range(3):
         tasks = dataset.sample("val", 0, 5, group)
         assert tasks.identity.tolist() == [group] * 5
-        alone = evaluate(learner, phi, dataset, "val", 5, group=group).mean("mse")
+        alone = Evaluator(learner)(phi, dataset, "val", 5, group=group).mean("mse")
         assert row[group] == pytest.approx(alone, rel=1e-12)
     assert len(set(row)) == 3

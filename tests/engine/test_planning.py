@@ -1,0 +1,200 @@
+"""What a run decides about how it computes."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from builders import CPU, MLP, build, settings
+from torch.utils._pytree import tree_leaves
+
+from metarun.algorithms.base import Learned
+from metarun.engine import compilation, planning
+from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
+from metarun.engine.meta_gradient import MetaGradient
+from metarun.engine.planning import Planner
+from metarun.engine.processes import ALONE
+from metarun.errors import UserError
+from metarun.learner import MetaParameters
+
+WAVES = ("dataset=sinusoid", *MLP, "engine.meta_batch_size=12")
+
+
+def planner(*overrides: str, compile: str = "auto", **decisions: Any) -> tuple[Planner, MetaParameters]:
+    chosen = settings(*WAVES, *overrides)
+    dataset = chosen.dataset.load(0, CPU, torch.float64)
+    learner, phi = build(dataset, *WAVES, *overrides)
+    return Planner(learner, dataset, chosen.engine, compile, dict(decisions), ALONE), phi
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(planning, "available", lambda device: free)
+
+
+def test_where_there_is_memory_all_is_computed_at_once() -> None:
+    plan, phi = planner()
+    assert plan.meta_gradient(phi).chunk == 12
+    assert plan.evaluator(phi).chunk == EPISODES_AT_ONCE
+    assert plan.decisions == {
+        "task_chunk": 12,
+        "compile": False,
+        "episodes_at_once": EPISODES_AT_ONCE,
+        "compile_evaluation": False,
+    }
+
+
+def test_a_number_that_is_asked_for_is_no_decision() -> None:
+    plan, phi = planner("engine.task_chunk=5")
+    assert plan.meta_gradient(phi).chunk == 5
+    assert plan.evaluator(phi).chunk == 5
+    assert not {"task_chunk", "episodes_at_once"} & set(plan.decisions)
+
+
+def test_where_memory_is_short_parts_are_computed_to_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_of_memory(monkeypatch, 150_000)
+    plan, phi = planner()
+    gradient = plan.meta_gradient(phi)
+    assert 1 <= gradient.chunk < 12  # type: ignore[operator]
+    assert 1 <= plan.evaluator(phi).chunk < EPISODES_AT_ONCE
+    batch = plan.dataset.sample("train", 0, 12)
+    torch.testing.assert_close(gradient(phi, batch), MetaGradient(plan.learner, None, False)(phi, batch))
+
+
+def test_with_no_memory_at_all_one_task_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    short_of_memory(monkeypatch, 0)
+    plan, phi = planner()
+    assert plan.meta_gradient(phi).chunk == 1
+
+
+def test_a_resumed_run_keeps_what_was_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"task_chunk": 4, "compile": False, "episodes_at_once": 3, "compile_evaluation": False}
+    monkeypatch.setattr(compilation, "pays", lambda *given: pytest.fail("asked again"))
+    short_of_memory(monkeypatch, 0)
+    plan, phi = planner(**kept)
+    assert plan.meta_gradient(phi).chunk == 4
+    assert plan.evaluator(phi).chunk == 3
+    assert plan.decisions == kept
+
+
+def test_what_cannot_be_estimated_is_tried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    short_of_memory(monkeypatch, 1000)
+
+    def fails(*given: object) -> int:
+        raise RuntimeError("an operation without a shape\nsecond line")
+
+    monkeypatch.setattr(planning, "fitting", fails)
+    plan, phi = planner()
+    with caplog.at_level("INFO"):
+        assert plan.meta_gradient(phi).chunk == 12
+    assert "memory could not be estimated (an operation without a shape)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("compile", "pays", "wanted"),
+    [("auto", True, True), ("auto", False, False), ("true", False, True), ("false", True, False)],
+)
+def test_compiling_is_decided_by_the_rule_unless_it_is_asked_for(
+    compile: str, pays: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, phi = planner(compile=compile)
+    compiled = MetaGradient(plan.learner, 12, compiled=False)
+    monkeypatch.setattr(compilation, "pays", lambda *given: pays)
+    monkeypatch.setattr(compilation, "compiled_if_equal", lambda *given: compiled)
+    monkeypatch.setattr(compilation, "evaluates_alike", lambda *given: True)
+    assert (plan.meta_gradient(phi) is compiled) == wanted
+    assert plan.evaluator(phi).compiled == wanted
+    assert (plan.decisions["compile"], plan.decisions["compile_evaluation"]) == (wanted, wanted)
+
+
+def test_what_compiles_to_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, phi = planner(compile="true")
+    monkeypatch.setattr(compilation, "compiled_if_equal", lambda learner, eager, *given: eager)
+    monkeypatch.setattr(compilation, "evaluates_alike", lambda *given: False)
+    plan.meta_gradient(phi)
+    assert not plan.evaluator(phi).compiled
+    assert (plan.decisions["compile"], plan.decisions["compile_evaluation"]) == (False, False)
+
+
+def test_the_rule_looks_at_size_and_length_alone() -> None:
+    plan, _ = planner()
+    batch = plan.dataset.sample("train", 0, 12)
+    assert compilation.pays(plan.learner, batch, 1, 100_000)
+    assert not compilation.pays(plan.learner, batch, 1, 100)
+    assert compilation.pays(plan.learner, batch, 1000, 100)
+
+
+def test_memory_that_runs_out_halves_what_is_computed_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    plan, phi = planner()
+    batch = plan.dataset.sample("train", 0, 12)
+    gradient = MetaGradient(plan.learner, None, compiled=False)
+    computed = gradient.gradient
+
+    def narrow(phi: MetaParameters, tasks: Any, draws: Any, weights: Any) -> Any:
+        if len(tasks.number) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return computed(phi, tasks, draws, weights)
+
+    gradient.gradient = narrow
+    with caplog.at_level("INFO"):
+        found = gradient(phi, batch)
+    assert gradient.chunk == 3
+    assert "out of memory with 12 tasks at once: going on with 6" in caplog.text
+    torch.testing.assert_close(found, MetaGradient(plan.learner, None, False)(phi, batch))
+
+
+def test_one_task_that_does_not_fit_is_the_end_of_it() -> None:
+    plan, phi = planner()
+    gradient = MetaGradient(plan.learner, 1, compiled=False)
+
+    def none(*given: object) -> Any:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    gradient.gradient = none
+    with pytest.raises(
+        UserError, match=r"^out of memory with one task at a time; use a smaller model, .*recompute=true$"
+    ):
+        gradient(phi, plan.dataset.sample("train", 0, 3))
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    plan, phi = planner()
+    gradient = MetaGradient(plan.learner, 1, compiled=False)
+
+    def none(*given: object) -> Any:
+        raise RuntimeError("shapes differ")
+
+    gradient.gradient = none
+    with pytest.raises(RuntimeError, match=r"^shapes differ$"):
+        gradient(phi, plan.dataset.sample("train", 0, 3))
+
+
+def test_an_evaluation_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: compiling changes the inner step size."""
+    plan, phi = planner()
+    batch = plan.dataset.sample("test", 0, 5)
+    eager = Evaluator(plan.learner, 5)
+    assert isinstance(plan.learner.algorithm, Learned)
+    other = replace(plan.learner, algorithm=replace(plan.learner.algorithm, inner_lr=0.5))  # type: ignore[call-arg]
+
+    class Compiled(Evaluator):
+        def __init__(self, learner: Any, chunk: int, compiled: bool) -> None:
+            super().__init__(other if wrong else learner, chunk, compiled=False)
+
+    monkeypatch.setattr(compilation, "Evaluator", Compiled)
+    for wrong in (False, True):
+        assert compilation.evaluates_alike(eager, phi, batch) != wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maml", "protonet"])
+def test_a_compiled_evaluation_measures_the_same(name: str) -> None:
+    chosen = ("dataset=glyphs", "model.channels=4", "model.layers=2", f"algorithm={name}")
+    dataset = settings(*chosen).dataset.load(0, CPU, torch.float64)
+    learner, phi = build(dataset, *chosen)
+    torch.compiler.reset()
+    compiled, eager = Evaluator(learner, 4, compiled=True), Evaluator(learner, 4)
+    assert compilation.evaluates_alike(eager, phi, dataset.sample("test", 0, 4))
+    for whole in (False, True):
+        found, wanted = (each(phi, dataset, "test", 6, whole) for each in (compiled, eager))
+        torch.testing.assert_close(found.curves, wanted.curves, rtol=0, atol=1e-9)
+    assert all(leaf.isfinite().all() for leaf in tree_leaves(phi))
