@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 EVALUATION = ("episodes_at_once", "compile_evaluation")
 """Decisions about evaluation alone."""
 LIKE_TEST = "train_eval"
-"""The stream whose episodes have the shape of those that are measured. Those of the test are looked at once, at last."""
+"""The stream whose episodes have the shape of those that are measured; the test itself is looked at once, at last."""
 
 
 @dataclass(frozen=True)
