@@ -189,8 +189,8 @@ def test_a_terminal_gets_colours_where_rich_is_there(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("COLUMNS", "120")
     out = Terminal()
     stopped = [Unfinished("failed", "runs/[red]a", "[bold]lr=1", "no [/x] reason", "see log")]
-    show([Table("a [title]", ["[k]", "v"], [["[x", "1"], ["y", "2"]], 1, 1, "note")], stopped, ["a [line]"], out)
+    show([Table("a [title]", ["[k]", "v"], [["[red]x", "1"], ["y", "2"]], 1, 1, "note")], stopped, ["a [line]"], out)
     text = out.getvalue()
     assert "\x1b[" in text
-    for told in ("a [title]", "[k]", "[x", "runs/[red]a", "[bold]lr=1", "no [/x] reason", "a [line]"):
+    for told in ("a [title]", "[k]", "[red]x", "runs/[red]a", "[bold]lr=1", "no [/x] reason", "a [line]"):
         assert told in text
