@@ -21,6 +21,7 @@ MACHINE = frozenset(
         "engine.task_chunk",
         "engine.checkpoint_every",
         "engine.log_every",
+        "engine.profile_steps",
     }
 )
 """Keys that say where and how a run is computed and told, and not what; `_of_the_machine` knows more."""
