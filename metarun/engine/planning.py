@@ -98,7 +98,8 @@ class Planner:
         if isinstance(asked, int):
             return min(asked, wanted)
         if decision not in self.decisions:
-            self.decisions[decision] = self._that_fit(computation, stream, wanted)
+            # Processes take episodes in turn by chunks, which must be the same for all.
+            self.decisions[decision] = int(self.processes.told(str(self._that_fit(computation, stream, wanted))))
             if self.decisions[decision] < wanted:
                 log.info("%s of %s tasks at once, by an estimate of memory", self.decisions[decision], wanted)
         return min(int(self.decisions[decision]), wanted)
