@@ -55,7 +55,7 @@ SINES: dict[str, list[str]] = {
         "algorithm.inner_steps=40",
         "algorithm.proximal=20",
         "algorithm.damping=20",
-        "algorithm.outer.lr=0.001",
+        "algorithm.outer.lr=0.0003",
         "engine.gradient_clip=1",
     ],
     "cavia": ["algorithm.test_steps=1", "algorithm.outer.lr=0.001"],
