@@ -24,7 +24,7 @@ from metarun.algorithms.base import Draws, Learned
 from metarun.algorithms.outer_loop import TaskSelection
 from metarun.datasets.base import Dataset
 from metarun.engine.meta_gradient import Metrics, chunks
-from metarun.engine.processes import ALONE, Processes
+from metarun.engine.processes import ALONE, Processes, part
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
 from metarun.tasks import Task, TaskBatch
@@ -34,6 +34,9 @@ SKETCH = 4099
 ones. A prime, so that weights at the same place of several units rarely share a number."""
 ROUNDS = 100
 """Most rounds of k-medoids, which nearly always stops within ten."""
+TIE = 1e-9
+"""Sums of distances that differ by a smaller part are equal. Either of two tasks that are far from all others stands
+for both just as well, and rounding shall not choose: it is another in another number of processes."""
 TINY = 1e-30
 """Keeps the logarithm of a loss of 0 finite."""
 
@@ -52,7 +55,7 @@ class Chosen(NamedTuple):
 
 class Selector:
     """Samples the meta-batches of ``tasks`` tasks each, candidates being looked at ``chunk`` at once (``None``: so many
-    as a meta-batch has). All ``processes`` choose alike, from what they looked at by turns.
+    as a meta-batch has). All ``processes`` choose alike, from what each found of its share.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class Selector:
 
     def _representative(self, phi: MetaParameters, pool: TaskBatch) -> Chosen:
         with torch.no_grad():
-            told = self._of_all(pool, lambda part: vmap(self._features, in_dims=(None, 0))(phi, part))
+            told = self._of_all(pool, lambda tasks: vmap(self._features, in_dims=(None, 0))(phi, tasks))
         distances = apart(told)
         choose = k_centre if self._settings.select == "k_centre" else k_medoids
         chosen = choose(distances, self._tasks).sort().values
@@ -117,9 +120,9 @@ class Selector:
             state = algorithm.adapt(learner.model, own, start, task.support, draws)
             return algorithm.judged(learner.model, own, state, task).objective
 
-        def losses_of(part: TaskBatch) -> Tensor:
-            draws = algorithm.draws(part, testing=False, progress=progress)
-            return vmap(loss, in_dims=(None, 0, 0))(phi, part, draws)
+        def losses_of(tasks: TaskBatch) -> Tensor:
+            draws = algorithm.draws(tasks, testing=False, progress=progress)
+            return vmap(loss, in_dims=(None, 0, 0))(phi, tasks, draws)
 
         with torch.no_grad():
             losses = self._of_all(pool, losses_of).double()
@@ -133,9 +136,9 @@ class Selector:
 
     def _of_all(self, pool: TaskBatch, look: Callable[[TaskBatch], Tensor]) -> Tensor:
         """What ``look`` finds of every candidate, ``[n, ...]``."""
-        parts = list(chunks(pool, self._chunk))
-        found = [look(part) for part in self._processes.own(parts)]
-        return torch.cat(self._processes.gathered(found, len(parts)))
+        own = part(pool, self._processes.share(len(pool.number)))
+        found = torch.cat([look(tasks) for tasks in chunks(own, self._chunk)])
+        return torch.cat(self._processes.gathered([found], self._processes.count))
 
 
 def sketch(vector: Tensor) -> Tensor:
@@ -183,19 +186,24 @@ def k_medoids(distances: Tensor, count: int) -> Tensor:
     for _ in range(count):
         sums = torch.minimum(nearest[:, None], distances).sum(0)
         sums[chosen] = torch.inf
-        chosen = torch.cat((chosen, sums.argmin()[None]))
+        chosen = torch.cat((chosen, least(sums)[None]))
         nearest = torch.minimum(nearest, distances[chosen[-1]])
     for _ in range(ROUNDS):
         belongs = belonging(distances, chosen)
         together = belongs[:, None] == belongs
         sums = torch.where(together, distances, 0).sum(1)
-        medoids = torch.stack([torch.where(belongs == place, sums, torch.inf).argmin() for place in range(count)])
+        medoids = torch.stack([least(torch.where(belongs == place, sums, torch.inf)) for place in range(count)])
         # Of equals the present one, so that it ends.
-        medoids = torch.where(sums[medoids] < sums[chosen], medoids, chosen)
+        medoids = torch.where(sums[medoids] < sums[chosen] * (1 - TIE), medoids, chosen)
         if medoids.equal(chosen):
             break
         chosen = medoids
     return chosen
+
+
+def least(sums: Tensor) -> Tensor:
+    """The first place of the least of ``sums`` ``[n]``, which are at least 0, or of one that is equal to it."""
+    return (sums <= sums.min() * (1 + TIE)).int().argmax()
 
 
 def belonging(distances: Tensor, chosen: Tensor) -> Tensor:
