@@ -22,7 +22,7 @@ from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
 from metarun.engine.insight import insight
-from metarun.engine.planning import EVALUATION, Planner
+from metarun.engine.planning import BY_MEMORY, EVALUATION, Planner
 from metarun.engine.processes import ALONE, Processes
 from metarun.engine.stopping import StopRequest, listening
 from metarun.engine.training import Training, best_file, last_file
@@ -130,6 +130,8 @@ def _first_state(
         if state.step > settings.engine.steps:
             raise UserError(f"engine.steps={settings.engine.steps}: the run has done {state.step:,} already; give more")
         if state.decisions.get("processes", 1) != processes.count:
+            for decision in BY_MEMORY:
+                state.decisions.pop(decision, None)  # each process has another share of tasks and of memory
             state.decisions |= _decisions(settings, processes)
         return state
     if settings.mode == "test":

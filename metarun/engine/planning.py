@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 EVALUATION = ("episodes_at_once", "compile_evaluation")
 """Decisions about evaluation alone."""
+BY_MEMORY = ("task_chunk", "episodes_at_once")
+"""Decisions by what fits into the memory that a process has."""
 LIKE_TEST = "train_eval"
 """The stream whose episodes have the shape of those that are measured; the test itself is looked at once, at last."""
 
@@ -105,9 +107,10 @@ class Planner:
         return min(int(self.decisions[decision]), wanted)
 
     def _that_fit(self, computation: Callable[[TaskBatch], object], stream: str, wanted: int) -> int:
-        free = available(next(iter(self.learner.model.network.parameters())).device)
+        device = next(iter(self.learner.model.network.parameters())).device
+        free = available(device)
         if free is not None:
-            free //= self.processes.count
+            free //= self.processes.beside(device)
         if free is None or surely_fits(self.learner, self.dataset.sample(stream, 0, 1), wanted, free):
             return wanted
         try:

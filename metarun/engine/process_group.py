@@ -77,6 +77,9 @@ class ProcessGroup(Processes):
     def threads(self, settings: "DeviceSettings") -> int:
         return int(self.told(str(settings.threads or max(1, _cores() // self._local_count))))
 
+    def beside(self, device: torch.device) -> int:
+        return 1 if device.type == "cuda" else self._local_count
+
     def gathered(self, parts: list[T], count: int) -> list[T]:
         rows = torch.tensor([len(tree_leaves(each)[0]) for each in parts])
         all_rows = torch.stack(self._gathered(rows))

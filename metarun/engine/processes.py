@@ -40,9 +40,14 @@ class Processes:
         """Threads for arithmetic on the CPU, of each process."""
         return settings.thread_count()
 
+    def beside(self, device: torch.device) -> int:
+        """How many processes, this one among them, share the memory of its device."""
+        return 1
+
     def share(self, tasks: int) -> slice:
-        """Which of so many tasks are this process's; shares differ by one at most."""
-        return slice(tasks * self.rank // self.count, tasks * (self.rank + 1) // self.count)
+        """Which of so many tasks are this process's; none has more than the first, nor fewer by more than one."""
+        before, until = (-(-tasks * rank // self.count) for rank in (self.rank, self.rank + 1))
+        return slice(before, until)
 
     def sample(self, dataset: Dataset, stream: str, index: int, tasks: int, group: int | None) -> TaskBatch:
         """This process's share of ``dataset.sample(stream, index, tasks, group)``."""

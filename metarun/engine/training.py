@@ -78,6 +78,7 @@ class Training:
         tasks, processes = settings.meta_batch_size, self.processes
         selector = Selector(algorithm.outer.tasks, self.learner, self.dataset, tasks, meta_gradient.chunk, processes)
         sequence = self._sequence()
+        state.decisions["task_chunk"] = meta_gradient.chunk
         behind = self._behind()
         warm = state.step + WARM_UP
         while state.step < settings.steps:
