@@ -1,0 +1,108 @@
+"""The benchmark runs, and compares before it times."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from metarun.engine.meta_gradient import MetaGradient
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_the_plain_loop_computes_what_metarun_does(tmp_path: Path) -> None:
+    file = tmp_path / "found.json"
+    done = benchmark("--quick", "--only=sine-1", "--variants=loop,eager", "--threads=1", f"--json={file}")
+    assert done.returncode == 0, done.stderr
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    (row,) = content["rows"]
+    assert (row["row"], row["tasks"]) == ("sine-1", 25)
+    assert set(row["variants"]) == {"loop", "eager"}
+    for of in row["variants"].values():
+        assert of["fault"] is None
+        assert 0 < of["least"] <= of["median"] <= of["most"]
+        assert len(of["seconds"]) >= 2
+    assert row["variants"]["eager"]["difference"] == 0
+    assert row["variants"]["loop"]["difference"] < 1e-5
+    assert row["loop_over_best"] == row["variants"]["loop"]["median"] / row["variants"]["eager"]["median"]
+    assert row["floor"]["float32"] == row["operations"] / content["floor"]["float32"]
+    assert content["machine"]["torch"]
+    assert "| sine, 10 shots, 25 tasks, 1 step | " in done.stdout
+    assert "loop: meta-gradients within " in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("--only=sine-9",), ("--variants=loop,lop",), ("--repeats=0",)])
+def test_what_it_does_not_know_is_refused(arguments: tuple[str]) -> None:
+    done = benchmark(*arguments)
+    assert done.returncode == 2
+    assert arguments[0].partition("=")[0] in done.stderr
+
+
+@pytest.fixture
+def _scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+
+
+@pytest.mark.usefixtures("_scripts")
+def test_the_operations_of_a_row_are_those_of_its_layers() -> None:
+    from benchmarks import floor, rows
+
+    # Without inner steps: 10 queries, forward (1, 2·(40 + 40·40 + 40) each), by weights, and by inputs but the first's.
+    forward = 2 * 10 * (40 + 40 * 40 + 40)
+    row = replace(rows.BY_NAME["sine-1"], inner_steps=0)
+    assert floor.operations(row) == 25 * (3 * forward - 2 * 10 * 40)
+
+
+@pytest.mark.usefixtures("_scripts")
+def test_a_variant_that_computes_something_else_is_reported_and_not_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import measuring, rows
+
+    gradients = {"eager": 1.0, "loop": 1.002, "higher": 1.0005, "bf16": 1.002}
+
+    class Worker:
+        def __init__(self, asked: dict[str, Any]) -> None:
+            np.savez(asked["gradient"], weight=np.full(3, gradients[asked["variant"]]))
+
+        def answer(self, patience: float) -> dict[str, float]:
+            return {"first": 2.0, "warm": 1.0, "mib": 3.0}
+
+        def turn(self) -> list[float]:
+            return [1.0]
+
+        def end(self) -> None:
+            return
+
+    monkeypatch.setattr(measuring, "Worker", Worker)
+    how = measuring.How("cpu", 1, 2, 0.1)
+    found = measuring.measured(rows.BY_NAME["sine-1"], list(gradients), how)
+    assert {name: len(of.seconds) for name, of in found.items()} == {"eager": 2, "loop": 0, "higher": 2, "bf16": 2}
+    assert found["loop"].fault == "its meta-gradient differs by 2.0e-03 of the norm"
+
+
+@pytest.mark.usefixtures("_scripts")
+@pytest.mark.parametrize(("name", "tasks"), [("sine-5", 3), ("omniglot-1", 2), ("colour-5shot", 1)])
+def test_in_double_precision_the_plain_loop_agrees_to_rounding(name: str, tasks: int) -> None:
+    from benchmarks import plain_loop, problem, rows
+
+    row = replace(rows.BY_NAME[name], tasks=tasks, shots=1, ways=min(2, rows.BY_NAME[name].ways))
+    looped = plain_loop.looped(row, CPU, "float64")()
+    learner, phi = problem.learner(row, CPU, "float64")
+    gradient, _ = MetaGradient(learner, None, compiled=False)(phi, problem.made_up(row, CPU, torch.float64))
+    for name, tensor in gradient["theta"].items():
+        torch.testing.assert_close(looped[f"theta.{name}"], tensor, rtol=1e-8, atol=1e-9)
