@@ -64,8 +64,8 @@ SINES: dict[str, list[str]] = {
 }
 """What an algorithm needs on sine waves beside its defaults, which are for letters: mostly step sizes of the papers.
 
-iMAML's outer loop does not see where its inner loop begins to diverge, hence small steps and a strong pull to the start;
-MAML++ diverges with five steps.
+iMAML's outer loop does not see where its inner loop begins to diverge, hence small steps and a strong pull to the
+start; MAML++ diverges with five steps.
 """
 INTERPOLATING = [
     "algorithm.inner_optimiser.name=sgd", "algorithm.inner_lr=0.01", "algorithm.inner_steps=10",
