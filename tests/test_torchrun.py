@@ -122,6 +122,18 @@ def resumed(command: Command, folder: str) -> None:
     assert code == 0, err
 
 
+def watched(*arguments: str) -> int:
+    """The command, which in processes beside the first may write nothing but caches."""
+
+    def watch(event: str, given: tuple[Any, ...]) -> None:
+        if event == "open" and given[2] & (os.O_WRONLY | os.O_RDWR) and Path.cwd() in Path(str(given[0])).parents:
+            raise AssertionError(f"writes {given[0]}")
+
+    if os.environ["RANK"] != "0":
+        sys.addaudithook(watch)
+    return metarun(*arguments)
+
+
 def together(count: int, output: Path, *arguments: str) -> Launched:
     return launched(count, output, metarun, *arguments)
 
@@ -143,7 +155,7 @@ def test_a_run_in_several_is_the_run_of_one(
     command: Command, tmp_path: Path, overrides: tuple[str, ...], count: int
 ) -> None:
     one = alone(command, "one", *overrides)
-    told = together(count, tmp_path / "told", *overrides, "hydra.run.dir=several").told("out")
+    told = launched(count, tmp_path / "told", watched, *overrides, "hydra.run.dir=several").told("out")
     assert_same(one, Path("several"))
     assert files(Path("several")) == files(one)
     assert {path.name for path in Path().iterdir()} == {"one", "several"}
@@ -262,19 +274,19 @@ def test_stopping_in_the_meta_test_stops_all(command: Command, tmp_path: Path) -
     assert run.ended() == [130, 130]
     again = f"torchrun --nproc-per-node=2 -m metarun resume={Path('run').absolute()}"
     assert run.lines() == [f"metarun: stopped during the meta-test; test again with: {again}"]
+    assert status(Path("run"))["status"] == "interrupted"
     whole = alone(command, "whole", *WAVES)
     together(2, tmp_path / "again", "resume=run")
     assert_same(whole, Path("run"))
 
 
-@pytest.mark.parametrize("killed", [pytest.param(0, marks=SLOW), 1])
+@pytest.mark.parametrize("killed", [0, 1])
 def test_one_killed_ends_all(command: Command, tmp_path: Path, killed: int) -> None:
-    run = launch(2, tmp_path / "told", metarun, *ENDLESS, "hydra.run.dir=run")
+    run = launch(3, tmp_path / "told", metarun, *ENDLESS, "hydra.run.dir=run")
     begun(run, "run")
     run.processes[killed].kill()
-    codes = run.ended()
-    assert (codes[killed], codes[1 - killed]) == (-signal.SIGKILL, 1)
-    again = f"torchrun --nproc-per-node=2 -m metarun resume={Path('run').absolute()}"
+    assert run.ended() == [-signal.SIGKILL if rank == killed else 1 for rank in range(3)]
+    again = f"torchrun --nproc-per-node=3 -m metarun resume={Path('run').absolute()}"
     line = f"another process of this run ended without a word (killed? out of memory?); go on with: {again}"
     assert run.lines() == [f"metarun: {line}"]
     if killed:
@@ -283,8 +295,8 @@ def test_one_killed_ends_all(command: Command, tmp_path: Path, killed: int) -> N
     together(2, tmp_path / "again", "resume=run", "engine.steps=2")
 
 
-def fail_in(rank: int, what: str, *arguments: str) -> int:
-    """The command, in which one process finds a mistake in loading data, or meets a bug at the third meta-update."""
+def fail_in(ranks: tuple[int, ...], what: str, *arguments: str) -> int:
+    """The command; some processes find a mistake in loading data, or meet a bug at the third meta-update."""
     from metarun.datasets.sinusoid import SinusoidConfig
     from metarun.engine.meta_gradient import MetaGradient
     from metarun.errors import UserError
@@ -294,7 +306,7 @@ def fail_in(rank: int, what: str, *arguments: str) -> int:
     def failing(original: Callable[..., Any], at: int, error: Exception) -> Callable[..., Any]:
         def call(*given: Any, **named: Any) -> Any:
             calls[0] += 1
-            if calls[0] == at and int(os.environ["RANK"]) == rank:
+            if calls[0] == at and int(os.environ["RANK"]) in ranks:
                 raise error
             return original(*given, **named)
 
@@ -310,19 +322,19 @@ def fail_in(rank: int, what: str, *arguments: str) -> int:
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=SLOW), 1])
 def test_a_mistake_of_one_is_told_once_and_leaves_nothing(command: Command, tmp_path: Path, rank: int) -> None:
-    run = launch(2, tmp_path / "told", fail_in, rank, "mistake", *WAVES, "hydra.run.dir=run")
+    run = launch(2, tmp_path / "told", fail_in, (rank,), "mistake", *WAVES, "hydra.run.dir=run")
     assert run.ended() == [2, 2]
     assert run.lines() == ["metarun: no data here"]
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=SLOW), 1])
-def test_a_failure_of_one_ends_all_with_its_reason(command: Command, tmp_path: Path, rank: int) -> None:
-    run = launch(2, tmp_path / "told", fail_in, rank, "bug", *WAVES, "hydra.run.dir=run")
+@pytest.mark.parametrize("ranks", [pytest.param((0,), marks=SLOW), (1,), (0, 1)], ids=["first", "second", "both"])
+def test_a_failure_ends_all_with_its_reason(command: Command, tmp_path: Path, ranks: tuple[int, ...]) -> None:
+    run = launch(2, tmp_path / "told", fail_in, ranks, "bug", *WAVES, "hydra.run.dir=run")
     assert run.ended() == [1, 1]
     reason = "ValueError: two lines"
     log = Path("run").absolute() / "metarun.log"
-    where = f" (traceback in {log})" if rank == 0 else f" in process {rank} of 2"
+    where = f" (traceback in {log})" if 0 in ranks else " in process 1 of 2"
     assert run.lines() == [f"metarun: this is a bug: {reason}{where}"]
     assert status(Path("run"))["status"] == "failed"
     assert reason in status(Path("run"))["reason"]

@@ -148,12 +148,9 @@ class ProcessGroup(Processes):
             self.wait()
 
     def fail(self, line: str, code: int, trace: str) -> None:
-        """Leave the others, who will notice, and print the line and the trace above it, unless one has told already."""
+        """Print the line, the trace above it, unless one has told already. The others notice when this process ends."""
         self.failed = True
         _report(line)
-        if not torch.cuda.is_available():  # NCCL would wait for the others
-            with suppress(RuntimeError):
-                dist.destroy_process_group()
         if not self.first and self._failure(FIRST_TELLS) is not None:
             return
         with suppress(RuntimeError):
