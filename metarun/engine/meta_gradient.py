@@ -9,8 +9,8 @@ from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws
+from metarun.engine.footprint import out_of_memory
 from metarun.engine.fusion import compiled_whole
-from metarun.engine.memory import out_of_memory
 from metarun.errors import UserError
 from metarun.learner import Learner, MetaParameters
 from metarun.tasks import TaskBatch

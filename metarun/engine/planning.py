@@ -12,7 +12,7 @@ from metarun.algorithms.base import Learned
 from metarun.datasets.base import Dataset
 from metarun.engine import compilation
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
-from metarun.engine.memory import fitting, surely_fits
+from metarun.engine.footprint import fitting, surely_fits
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.processes import Processes, part
 from metarun.engine.settings import EngineSettings

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from metarun.config.fields import choice, number
 from metarun.errors import UserError
-from metarun.models.normalisation import KINDS, BatchStatistics, Context, normalisation
+from metarun.models.normalisation import KINDS, Context, normalisation
 
 
 @dataclass(kw_only=True)
@@ -83,8 +83,8 @@ class Conv4Network(nn.Module):
         assert isinstance(layer, nn.Conv2d)
         patches = F.unfold(x, 3, padding=1, stride=layer.stride)
         weight, size = layer.weight.flatten(1), [-(-length // layer.stride[0]) for length in x.shape[2:]]
-        if isinstance(norm, BatchStatistics):
-            return norm.of_linear(weight, patches, context).unflatten(2, size)
-        assert layer.bias is not None
-        made: Tensor = norm((weight @ patches + layer.bias[:, None]).unflatten(2, size), context)
+        if layer.bias is None:
+            made: Tensor = norm(patches, context, weight).unflatten(2, size)
+        else:
+            made = norm((weight @ patches + layer.bias[:, None]).unflatten(2, size), context)
         return made

@@ -46,7 +46,10 @@ class BatchStatistics(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
+        """The rows of ``x`` normalised; or, with ``weight``, those of ``weight @ x`` (`of_linear`)."""
+        if weight is not None:
+            return self.of_linear(weight, x, context)
         spread = [-1] + [1] * (x.dim() - 2)
 
         def scaled(rows: slice, scale: Tensor, shift: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_leaves
 from metarun.algorithms.base import Draws, Learned
 from metarun.datasets.base import Dataset
 from metarun.engine.compilation import BEGINNING_AND_END, TOLERANCE, compiled_if_equal
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.kinds import TaskKind
@@ -238,7 +238,7 @@ def test_evaluation_leaves_everything_as_it_was(name: str, problem: str) -> None
     modules = (learner.model.network, learner.model.own, learner.embedding, learner.hypernet)
     before = [{n: t.clone() for n, t in module.state_dict().items()} for module in modules]
     copy = {group: {n: t.clone() for n, t in tensors.items()} for group, tensors in phi.items()}
-    first, second = (evaluate(learner, phi, dataset, "test", 5, chunk=2).curves for _ in range(2))
+    first, second = (Evaluator(learner, 2)(phi, dataset, "test", 5).curves for _ in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     torch.testing.assert_close(phi, copy, rtol=0, atol=0)
     torch.testing.assert_close([dict(module.state_dict()) for module in modules], before, rtol=0, atol=0)
@@ -287,7 +287,7 @@ def test_it_learns(name: str, problem: str) -> None:
     learner, phi = build(dataset, f"algorithm={name}", *model, **changes)
     assert isinstance(learner.algorithm, Learned)
     metric = learner.model.kind.metric
-    before = evaluate(learner, phi, dataset, "test", 100).mean(metric)
+    before = Evaluator(learner)(phi, dataset, "test", 100).mean(metric)
     outer = replace(learner.algorithm.outer, optimiser="adam", lr=0.01, momentum=0.9)
     optimiser = OuterOptimiser(outer, phi, clip=10.0)
     meta_gradient = MetaGradient(learner, None, compiled=False)
@@ -295,7 +295,7 @@ def test_it_learns(name: str, problem: str) -> None:
     for step in range(steps):
         gradient, _ = meta_gradient(phi, dataset.sample("train", step, 8), step / steps)
         optimiser.step(gradient, outer.lr)
-    after = evaluate(learner, phi, dataset, "test", 100).mean(metric)
+    after = Evaluator(learner)(phi, dataset, "test", 100).mean(metric)
     if problem == "classification":
         assert after > level, "chance is 0.25"
         assert 1 - after < 0.7 * (1 - before)

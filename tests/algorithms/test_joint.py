@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from metarun.algorithms.joint import Joint
 from metarun.datasets.base import problem
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.errors import UserError
@@ -41,7 +41,7 @@ def test_joint_training_comes_to_the_mean_of_all_sines_and_not_below() -> None:
         optimiser.step(gradient, 0.005)
     nothing = (5**3 - 0.1**3) / (3 * 4.9) / 2
     best = nothing - (5.1 / 2 * 2 / math.pi) ** 2 / 2
-    reached = evaluate(learner, phi, dataset, "test", 2000).mean("mse")
+    reached = Evaluator(learner)(phi, dataset, "test", 2000).mean("mse")
     assert 0.9 * best < reached < 1.1 * best < 0.85 * nothing
 
 

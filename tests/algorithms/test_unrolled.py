@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from metarun.algorithms.inner_optimiser import InnerOptimiser
 from metarun.algorithms.inner_rates import InnerRates
 from metarun.algorithms.unrolled import Unrolled
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.errors import UserError
 from metarun.learner import Learner, MetaParameters
@@ -178,7 +178,7 @@ def test_what_is_annealed_plays_no_part_at_test() -> None:
     dataset = waves()
     learner, phi = build(dataset, *MLP, "algorithm=maml_pp", inner_lr=0.05, inner_steps=2)
     plain, _ = build(dataset, *MLP, "algorithm=maml_pp", inner_lr=0.05, inner_steps=2, **PLAIN)
-    one, other = (evaluate(each, phi, dataset, "test", 6).curves for each in (learner, plain))
+    one, other = (Evaluator(each)(phi, dataset, "test", 6).curves for each in (learner, plain))
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from metarun.datasets.base import STREAMS, Dataset
 from metarun.datasets.own import OwnTaskList, OwnTasks
-from metarun.engine.evaluation import evaluate
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.errors import UserError
 from metarun.kinds import Classification, Regression
@@ -156,7 +156,7 @@ def test_learners_are_built_for_it_trained_and_measured(own: Any, algorithm: str
     learner, phi = build(data, "model=mlp", "model.hidden=[6]", f"algorithm={algorithm}")
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, data.sample("train", 0, 4))
     assert all(tensor.isfinite().all() for tensor in tree_leaves(gradient))
-    assert evaluate(learner, phi, data, "test", 5).count == (3 if isinstance(own, Patients) else 5)
+    assert Evaluator(learner)(phi, data, "test", 5).count == (3 if isinstance(own, Patients) else 5)
 
 
 @pytest.mark.parametrize(
