@@ -287,8 +287,6 @@ def test_rounding_does_not_choose_between_two_that_have_only_each_other() -> Non
     generator = torch.Generator().manual_seed(0)
     pairs = 10 * torch.arange(5.0, dtype=torch.float64)[:, None, None] ** 2 + torch.rand(5, 2, 3, generator=generator)
     distances = apart(pairs.flatten(0, 1))
-    chosen = {
-        tuple(k_medoids(distances * (1 + 1e-13 * torch.randn(10, 10, generator=generator)), 5).sort().values.tolist())
-        for _ in range(10)
-    }
+    noise = 1 + 1e-13 * torch.randn(10, 10, 10, generator=generator, dtype=torch.float64)
+    chosen = {tuple(k_medoids(distances * factor, 5).sort().values.tolist()) for factor in noise}
     assert len(chosen) == 1
