@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from metarun.engine.memory import ROOM, SHARE, fitting, out_of_memory, peak
+from metarun.engine.footprint import ROOM, SHARE, fitting, out_of_memory, peak
 from metarun.engine.meta_gradient import MetaGradient
 
 KILO = 1024
