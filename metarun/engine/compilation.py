@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -42,9 +43,10 @@ def pays(learner: Learner, batch: TaskBatch, inner_steps: int, times: int) -> bo
 
     A rule over configuration and shapes alone, never a timing: the same run must make the same choice anywhere.
     """
-    x = batch.support.x[0]
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        learner.model.network(x, Context())
+    x, network = batch.support.x[0], learner.model.network
+    theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    with FlopCounterMode(display=False) as counter:
+        functional_call(network, theta, (x, Context()))
     per_example = counter.get_total_flops() / len(x)
     tasks, support = batch.support.y.shape[:2]
     examples = tasks * (inner_steps * support + batch.query.y.shape[1])

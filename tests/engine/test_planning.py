@@ -123,6 +123,16 @@ def test_the_rule_looks_at_size_and_length_alone() -> None:
     assert compilation.pays(plan.learner, batch, 1000, 100)
 
 
+def test_the_rule_counts_convolutions() -> None:
+    """Those of 64 channels, as the default run has them: it is too short, one of fifty times its length is not."""
+    chosen = settings()
+    dataset = chosen.dataset.load(0, CPU, torch.float32)
+    learner, _ = build(dataset, "device.precision=float32")
+    batch = dataset.sample("train", 0, chosen.engine.meta_batch_size)
+    assert not compilation.pays(learner, batch, 5, chosen.engine.steps)
+    assert compilation.pays(learner, batch, 5, 50 * chosen.engine.steps)
+
+
 def test_memory_that_runs_out_halves_what_is_computed_at_once(caplog: pytest.LogCaptureFixture) -> None:
     plan, phi = planner()
     batch = plan.dataset.sample("train", 0, 12)
