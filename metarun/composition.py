@@ -107,6 +107,11 @@ def _check(settings: Settings, problem: Problem) -> None:
         )
     if settings.mode == "train":
         _check_penalties(settings)
+        if settings.engine.profile_steps and not isinstance(settings.algorithm, Learned):
+            raise UserError(
+                f"engine.profile_steps={settings.engine.profile_steps}: algorithm={choices['algorithm']} has no "
+                "meta-updates that could be profiled; choose another algorithm, or 0"
+            )
 
 
 def _check_penalties(settings: Settings) -> None:

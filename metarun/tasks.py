@@ -1,9 +1,11 @@
 """What a task is: a support set to adapt on and a query set to be judged on."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 
 class Examples(NamedTuple):
@@ -79,3 +81,9 @@ def batch(
     nothing = support.x.new_zeros(len(number), 0) if descriptor is None else descriptor
     unnamed = number.new_zeros(len(number), 0) if classes is None else classes
     return TaskBatch(support, query, number, unknown, nothing, unnamed)
+
+
+def chunks(tasks: TaskBatch, size: int) -> Iterator[TaskBatch]:
+    """The batch in pieces of at most ``size`` tasks."""
+    for first in range(0, len(tasks.number), size):
+        yield tree_map(lambda tensor, first=first: tensor[first : first + size], tasks)

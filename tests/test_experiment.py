@@ -39,14 +39,6 @@ GLYPHS = (
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One cache for the letters, and not the user's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 PROBLEMS = {"waves": (waves(), WAVES), "glyphs": (Blobs(), GLYPHS)}
 """Tiny runs, and tasks of the same kind."""
 

@@ -55,7 +55,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{task},{x},{x * task % 5}" for task in range(10) for x in range(4 + task)]
     (folder / "table.csv").write_text("\n".join(["task,x,target", *rows]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.chdir(folder)
         for name, overrides in RUNS.items():
             assert cli.main([*overrides, f"hydra.run.dir={name}"]) == 0, name

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from metarun.algorithms.attention import attention
 from metarun.algorithms.full_context import FullContext
-from metarun.algorithms.on_features import OnFeatures, SupportFeatures
+from metarun.algorithms.on_features import Attending, SupportFeatures
 from metarun.config.fields import number
 from metarun.datasets.base import Problem
 from metarun.kinds import Classification
@@ -20,7 +20,7 @@ SCALE = "log_scale"
 
 
 @dataclass(kw_only=True)
-class Matching(OnFeatures):
+class Matching(Attending):
     """ŷ = Σ_i a(x̂, x_i) y_i, a the softmax over the support set of the cosine of features (equation 1, section 2.1.1).
 
     Predictions are the logarithms of these probabilities. The cosine is multiplied by ``scale``, with ``learned_scale``
@@ -29,7 +29,6 @@ class Matching(OnFeatures):
 
     kinds: ClassVar[tuple[type, ...]] = (Classification,)
     because: ClassVar[str] = ", since support examples vote for their classes"
-    attends: ClassVar[bool] = True
     scale: float = number(above=0)
     learned_scale: bool
     full_context: bool

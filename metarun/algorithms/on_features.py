@@ -34,10 +34,6 @@ class OnFeatures(Learned):
     def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         """Predictions ``[q, outputs]`` for the features of queries ``[q, features]``."""
 
-    def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        """As `attention`, from features; of those that do attend."""
-        raise NotImplementedError(f"{type(self).__name__} does not attend to support examples")
-
     def predict(
         self,
         model: TaskModel,
@@ -48,6 +44,17 @@ class OnFeatures(Learned):
         real: Tensor | None = None,
     ) -> Tensor:
         return self.answer(model, own, *_seen(model, state, support, x, real))
+
+
+@dataclass(kw_only=True)
+class Attending(OnFeatures):
+    """One whose predictions come of weights on the support examples."""
+
+    attends: ClassVar[bool] = True
+
+    @abstractmethod
+    def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        """As `attention`, from features."""
 
     def attention(
         self,

@@ -6,14 +6,13 @@ them, without positions, so that their order does not matter.
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from metarun.algorithms.attention import attention
-from metarun.algorithms.on_features import OnFeatures, SupportFeatures
+from metarun.algorithms.on_features import Attending, SupportFeatures
 from metarun.config.fields import number
 from metarun.datasets.base import Problem
 from metarun.errors import UserError
@@ -22,14 +21,13 @@ from metarun.models.base import Parameters, TaskModel
 
 
 @dataclass(kw_only=True)
-class Transformer(OnFeatures):
+class Transformer(Attending):
     """Predictions read off the queries' tokens after ``layers`` blocks of attention to the support set's tokens.
 
     Of classification, the same network is asked once for each class: its labels say which support examples are of that
     class, and its prediction is the logit that the query is. Nothing is learned of a class's number then.
     """
 
-    attends: ClassVar[bool] = True
     layers: int = number(least=1, most=1_000)
     width: int = number(least=1, most=1_000_000)
     heads: int = number(least=1, most=1_000_000)

@@ -4,18 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from math import nan
-from statistics import NormalDist
 
 import torch
 from torch import Tensor
 from torch.func import vmap
+from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws
 from metarun.datasets.base import Dataset
+from metarun.engine.footprint import as_memory_allows
 from metarun.engine.fusion import compiled_whole
 from metarun.engine.processes import ALONE, Processes
 from metarun.learner import Curve, Learner, MetaParameters
-from metarun.tasks import TaskBatch
+from metarun.student import quantile
+from metarun.tasks import TaskBatch, chunks
 
 EPISODES_AT_ONCE = 32
 
@@ -76,7 +78,7 @@ class Evaluator:
         self, learner: Learner, chunk: int | None = None, compiled: bool = False, processes: Processes = ALONE
     ) -> None:
         self.learner, self.compiled, self.processes = learner, compiled, processes
-        self.chunk = chunk or EPISODES_AT_ONCE
+        self.chunk = self._at_once = chunk or EPISODES_AT_ONCE
         self._curves = {whole: _curves(learner, whole, compiled) for whole in (False, True)}
 
     def __call__(
@@ -111,10 +113,19 @@ class Evaluator:
         return Episodes(metrics, pooled)
 
     def curves(self, phi: MetaParameters, tasks: TaskBatch, whole: bool) -> Curve:
-        """The learner's curves on a batch of tasks (`Learner.curve`)."""
-        draws = self.learner.algorithm.draws(tasks, testing=True, progress=1.0)
+        """The learner's curves on a batch of tasks (`Learner.curve`); where memory runs out, on halves of it."""
+
+        def computed(at_once: int) -> Curve:
+            parts = []
+            for part in chunks(tasks, at_once):
+                draws = self.learner.algorithm.draws(part, testing=True, progress=1.0)
+                parts.append(self._curves[whole](phi, part, draws))
+            joined: Curve = tree_map(lambda *leaves: torch.cat(leaves), *parts)
+            return joined
+
         with torch.no_grad():
-            return self._curves[whole](phi, tasks, draws)
+            curves, self._at_once = as_memory_allows(computed, self._at_once)
+        return curves
 
 
 def _curves(learner: Learner, whole: bool, compiled: bool) -> Callable[[MetaParameters, TaskBatch, Draws], Curve]:
@@ -127,18 +138,4 @@ def half_width(values: Tensor) -> float:
     n = len(values)
     if n < 2:
         return nan
-    return student_quantile(n - 1) * values.std().item() / n**0.5
-
-
-def student_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, by the expansion in 1/freedom of Abramowitz & Stegun 26.7.5.
-
-    Exact to 0.1 % from 7 degrees of freedom; an interval over fewer episodes means little anyway.
-    """
-    z = NormalDist().inv_cdf(0.975)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / freedom ** (power + 1) for power, term in enumerate(terms))
+    return quantile(n - 1) * values.std().item() / n**0.5

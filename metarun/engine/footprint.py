@@ -1,8 +1,9 @@
 """How many tasks fit into memory at once: an estimate on tensors that have shapes and no contents."""
 
+import logging
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,9 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from metarun.errors import UserError
 from metarun.learner import Learner
 from metarun.models.normalisation import Context
 from metarun.tasks import TaskBatch
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SHARE = 0.8
 """Of the free memory, how much a run may take."""
@@ -48,9 +54,25 @@ def surely_fits(learner: Learner, batch: TaskBatch, tasks: int, free: int) -> bo
     return tasks * COPIES * (inner + 1) * (forward + theta) <= SHARE * free
 
 
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether that is what is wrong."""
-    return any(words in str(error) for words in OUT_OF_MEMORY)
+def as_memory_allows(computation: Callable[[int], T], at_once: int) -> tuple[T, int]:
+    """``computation(at_once)``, with half as many tasks at once where memory runs out; and how many there were.
+
+    Raises `UserError` where one task is too much.
+    """
+    while True:
+        try:
+            return computation(at_once), at_once
+        except RuntimeError as error:
+            if not any(words in str(error) for words in OUT_OF_MEMORY):
+                raise
+            if at_once == 1:
+                raise UserError(
+                    "out of memory with one task at a time; use a smaller model, fewer queries or inner steps, or "
+                    "algorithm.recompute=true"
+                ) from error
+        # Here, where the error no longer holds what was computed.
+        log.info("out of memory with %d tasks at once: going on with %d", at_once, -(-at_once // 2))
+        at_once = -(-at_once // 2)
 
 
 def peak(computation: Callable[..., Any], *inputs: Any) -> int:

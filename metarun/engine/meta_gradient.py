@@ -1,21 +1,15 @@
 """The gradient of φ over a meta-batch: the one place that batches tasks."""
 
-import logging
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws
-from metarun.engine.footprint import out_of_memory
+from metarun.engine.footprint import as_memory_allows
 from metarun.engine.fusion import compiled_whole
-from metarun.errors import UserError
 from metarun.learner import Learner, MetaParameters
-from metarun.tasks import TaskBatch
-
-log = logging.getLogger(__name__)
+from metarun.tasks import TaskBatch, chunks
 
 Metrics = dict[str, Tensor]
 
@@ -47,41 +41,24 @@ class MetaGradient:
     def __call__(
         self, phi: MetaParameters, batch: TaskBatch, progress: float = 0.0, weights: Tensor | None = None
     ) -> tuple[MetaParameters, Metrics]:
-        while True:
-            try:
-                return self._in_chunks(phi, batch, progress, weights)
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                self._halve(len(batch.number), error)
+        def computed(at_once: int) -> tuple[MetaParameters, Metrics]:
+            return self._in_chunks(phi, batch, progress, weights, at_once)
 
-    def _halve(self, tasks: int, error: RuntimeError) -> None:
-        at_once = min(self.chunk or tasks, tasks)
-        if at_once == 1:
-            raise UserError(
-                "out of memory with one task at a time; use a smaller model, fewer queries or inner steps, or "
-                "algorithm.recompute=true"
-            ) from error
-        self.chunk = -(-at_once // 2)
-        log.info("out of memory with %d tasks at once: going on with %d", at_once, self.chunk)
+        asked = min(self.chunk or len(batch.number), len(batch.number))
+        found, at_once = as_memory_allows(computed, asked)
+        if at_once < asked:
+            self.chunk = at_once
+        return found
 
     def _in_chunks(
-        self, phi: MetaParameters, batch: TaskBatch, progress: float, weights: Tensor | None
+        self, phi: MetaParameters, batch: TaskBatch, progress: float, weights: Tensor | None, at_once: int
     ) -> tuple[MetaParameters, Metrics]:
         size = len(batch.number)
         shares = batch.descriptor.new_ones(size) if weights is None else weights.to(batch.descriptor)
         total: tuple[MetaParameters, Metrics] | None = None
-        for tasks, share in zip(chunks(batch, self.chunk), shares.split(self.chunk or size), strict=True):
+        for tasks, share in zip(chunks(batch, at_once), shares.split(at_once), strict=True):
             draws = self.algorithm.draws(tasks, testing=False, progress=progress)
             gradient, (_, metrics) = self.gradient(phi, tasks, draws, share)
             part = (gradient, metrics)
             total = part if total is None else tree_map(torch.add, total, part)
         return tree_map(lambda tensor: tensor / size, total)
-
-
-def chunks(batch: TaskBatch, size: int | None) -> Iterator[TaskBatch]:
-    """The batch in pieces of at most ``size`` tasks; ``None``: whole."""
-    tasks = len(batch.number)
-    size = size or tasks
-    for first in range(0, tasks, size):
-        yield tree_map(lambda tensor, first=first: tensor[first : first + size], batch)

@@ -1,5 +1,6 @@
 """A profile of a few meta-updates: a trace to look at, and which operations take the time."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from metarun.tracking.files import write_text
+
+log = logging.getLogger(__name__)
 
 SKIPPED = 4
 """Meta-updates before those that are profiled: they compile, warm caches and, the last, the profiler itself."""
@@ -46,6 +49,8 @@ def profiling(steps: int, folder: Path, tell: Callable[[str, str], None]) -> Ite
         profile_memory=True,
     ) as profiler:
         yield profiler.step
+    if not (folder / FOLDER).exists():
+        log.info("nothing profiled: fewer than %d meta-updates were left", SKIPPED + steps)
 
 
 def shortly(times: list[tuple[float, int, str]], steps: int) -> str:

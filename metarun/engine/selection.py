@@ -23,11 +23,11 @@ from metarun import counters
 from metarun.algorithms.base import Draws, Learned
 from metarun.algorithms.outer_loop import TaskSelection
 from metarun.datasets.base import Dataset
-from metarun.engine.meta_gradient import Metrics, chunks
+from metarun.engine.meta_gradient import Metrics
 from metarun.engine.processes import ALONE, Processes, part
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
-from metarun.tasks import Task, TaskBatch
+from metarun.tasks import Task, TaskBatch, chunks
 
 SKETCH = 4099
 """Most numbers kept of a task's gradient: distances among sketches of so many are within a few percent of the true

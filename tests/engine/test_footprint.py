@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from metarun.engine.footprint import ROOM, SHARE, fitting, out_of_memory, peak
+from metarun.engine.footprint import ROOM, SHARE, as_memory_allows, fitting, peak
 from metarun.engine.meta_gradient import MetaGradient
+from metarun.errors import UserError
 
 KILO = 1024
 
@@ -76,7 +77,31 @@ def test_where_free_memory_is_not_known_all_are_computed_at_once() -> None:
     assert fitting(lambda x: x, lambda count: torch.zeros(count), 7, None) == 7
 
 
-def test_errors_of_other_kinds_are_not_taken_for_it() -> None:
-    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
-    assert out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
-    assert not out_of_memory(RuntimeError("expected scalar type Float"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_less_is_tried_where_memory_runs_out(error: RuntimeError, caplog: pytest.LogCaptureFixture) -> None:
+    def computation(at_once: int) -> str:
+        if at_once > most:
+            raise error
+        return f"done with {at_once}"
+
+    most = 4
+    with caplog.at_level("INFO"):
+        assert as_memory_allows(computation, 12) == ("done with 3", 3)
+    assert "out of memory with 12 tasks at once: going on with 6" in caplog.text
+    most = 0
+    with pytest.raises(UserError, match=r"^out of memory with one task at a time; .*algorithm.recompute=true$"):
+        as_memory_allows(computation, 12)
+
+
+def test_other_errors_are_not_taken_for_it() -> None:
+    def computation(at_once: int) -> None:
+        raise RuntimeError("expected scalar type Float")
+
+    with pytest.raises(RuntimeError, match=r"^expected scalar type Float$"):
+        as_memory_allows(computation, 12)

@@ -14,7 +14,6 @@ from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.planning import Planner
 from metarun.engine.processes import ALONE
-from metarun.errors import UserError
 from metarun.learner import MetaParameters
 
 WAVES = ("dataset=sinusoid", *MLP, "engine.meta_batch_size=12")
@@ -152,30 +151,20 @@ def test_memory_that_runs_out_halves_what_is_computed_at_once(caplog: pytest.Log
     torch.testing.assert_close(found, MetaGradient(plan.learner, None, False)(phi, batch))
 
 
-def test_one_task_that_does_not_fit_is_the_end_of_it() -> None:
+def test_an_evaluation_out_of_memory_measures_the_same_in_halves() -> None:
     plan, phi = planner()
-    gradient = MetaGradient(plan.learner, 1, compiled=False)
+    evaluator, wanted = Evaluator(plan.learner, 8), Evaluator(plan.learner, 8)(phi, plan.dataset, "test", 11)
+    computed = dict(evaluator._curves)
 
-    def none(*given: object) -> Any:
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+    def narrow(phi: MetaParameters, tasks: Any, draws: Any) -> Any:
+        if len(tasks.number) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return computed[True](phi, tasks, draws)
 
-    gradient.gradient = none
-    with pytest.raises(
-        UserError, match=r"^out of memory with one task at a time; use a smaller model, .*recompute=true$"
-    ):
-        gradient(phi, plan.dataset.sample("train", 0, 3))
-
-
-def test_other_errors_are_not_taken_for_it() -> None:
-    plan, phi = planner()
-    gradient = MetaGradient(plan.learner, 1, compiled=False)
-
-    def none(*given: object) -> Any:
-        raise RuntimeError("shapes differ")
-
-    gradient.gradient = none
-    with pytest.raises(RuntimeError, match=r"^shapes differ$"):
-        gradient(phi, plan.dataset.sample("train", 0, 3))
+    evaluator._curves[True] = narrow
+    found = evaluator(phi, plan.dataset, "test", 11)
+    assert evaluator._at_once == 2
+    torch.testing.assert_close(found.curves, wanted.curves)
 
 
 def test_an_evaluation_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

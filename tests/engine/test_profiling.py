@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import settings
+from builders import CPU, settings
 
+from metarun.composition import compose
 from metarun.engine.profiling import SKIPPED, profiling, shortly
 from metarun.errors import UserError
 
@@ -25,6 +26,19 @@ def test_what_is_profiled_is_what_is_asked_for(tmp_path: Path) -> None:
     assert "1 x  aten::mm" in short
     assert (tmp_path / "profile" / "operations.txt").read_text() == table
     assert len(told) == 1
+
+
+def test_too_few_meta_updates_left_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), profiling(3, tmp_path, lambda *texts: pytest.fail("told")) as profiled:
+        profiled()
+    assert "nothing profiled: fewer than 7 meta-updates were left" in caplog.text
+
+
+def test_an_algorithm_without_meta_updates_has_none_to_profile() -> None:
+    chosen = settings("debug=profile", "dataset=sinusoid", "model=mlp", "algorithm=scratch")
+    dataset = chosen.dataset.load(0, CPU, torch.float32)
+    with pytest.raises(UserError, match=r"^engine.profile_steps=5: algorithm=scratch has no meta-updates"):
+        compose(chosen, dataset, CPU)
 
 
 def test_without_steps_nothing_is_done(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 from run_folders import config, result
 from torch.utils.tensorboard import SummaryWriter
 
-from metarun.report import figures
-from metarun.report.figures import MOST_LINES, draw, plain_texts, write
+from metarun.report import curve_figures
+from metarun.report.curve_figures import MOST_LINES
+from metarun.report.figures import draw, plain_texts, write
 from metarun.report.grouping import Group, grouped
 from metarun.report.runs import Run, flat
+from metarun.report.value_axis import Axis
 
 
 def run(overrides: dict[str, Any], val: float = 0.8, folder: Path = Path("run"), metric: str = "accuracy") -> Run:
@@ -57,7 +59,7 @@ def test_learning_curves_are_means_over_seeds_with_their_intervals(tmp_path: Pat
 
 def test_long_curves_of_meta_training_are_averaged_in_equal_windows() -> None:
     curve = {step: float(step) for step in range(1, 301)}
-    steps, mean, half = figures._over_seeds([curve], 30)
+    steps, mean, half = curve_figures._over_seeds([curve], 30)
     assert steps == list(range(10, 301, 10))
     assert mean[0] == 5.5
     assert not any(half)
@@ -100,7 +102,7 @@ def test_only_the_best_of_many_are_shown_as_curves() -> None:
 )
 def test_axes_of_hyperparameters(values: list[Any], texts: list[str], places: list[float]) -> None:
     group = only(*(run({"algorithm.x": value}, 0.5 + n / 10) for n, value in enumerate(values)))
-    axis = figures._Axis(group, "algorithm.x")
+    axis = Axis(group, "algorithm.x")
     told = axis.marks()
     assert [text for _, text in told] == texts
     assert [place for place, _ in told] == pytest.approx(places)
@@ -108,7 +110,7 @@ def test_axes_of_hyperparameters(values: list[Any], texts: list[str], places: li
 
 def test_an_axis_of_many_values_has_round_marks() -> None:
     group = only(*(run({"algorithm.x": 1e-4 * 1.3**n}, 0.5 + n / 100) for n in range(30)))
-    assert [text for _, text in figures._Axis(group, "algorithm.x").marks()] == ["0.0001", "0.001", "0.01", "0.1"]
+    assert [text for _, text in Axis(group, "algorithm.x").marks()] == ["0.0001", "0.001", "0.01", "0.1"]
 
 
 ODD = ["$x_1$", "$\\frac{$", "_hidden", "<b>&\"'", "a" * 300, "日本", "%s {} \\", ""]
