@@ -35,6 +35,7 @@ from metarun.config.own_parts import OwnCodeError
 from metarun.config.saved import CONFIG_DIR, holds_a_run, quoted, with_saved_run
 from metarun.config.settings import Settings
 from metarun.errors import Interrupted, Lost, UserError
+from metarun.failures import OurBug, bug, named, write_to_log
 from metarun.tracking.status import NAME as STATUS
 from metarun.tracking.status import write_status
 
@@ -91,7 +92,7 @@ def _ended(arguments: list[str], processes: "ProcessGroup | None" = None) -> _En
         return _Ending(one_line(str(error)), 2)
     except (Interrupted, KeyboardInterrupt) as error:
         return _Ending(one_line(str(error) or "stopped"), 130)
-    except _OurBug as error:
+    except OurBug as error:
         return _Ending(one_line(str(error)), 1)
     except Lost as error:
         return _Ending(one_line(str(error)), error.code, error.trace)
@@ -100,21 +101,8 @@ def _ended(arguments: list[str], processes: "ProcessGroup | None" = None) -> _En
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         which = "" if processes is None else f" in process {processes.rank} of {processes.count}"
-        return _Ending(f"this is {_bug(error)}{which}", 1, traceback.format_exc())
+        return _Ending(f"this is {bug(error)}{which}", 1, traceback.format_exc())
     return None
-
-
-class _OurBug(Exception):
-    """An error whose traceback is already in a log."""
-
-
-def _named(error: BaseException) -> str:
-    return one_line(f"{type(error).__name__}: {error}")
-
-
-def _bug(error: BaseException) -> str:
-    """A bug, whose it may be, and what it is."""
-    return ", ".join(("a bug", *getattr(error, "__notes__", ()))) + f": {_named(error)}"
 
 
 @contextmanager
@@ -281,14 +269,14 @@ def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) 
         elif isinstance(error, KeyboardInterrupt):
             write_status(folder, "interrupted", reason="stopped at once")
         else:
-            _log(error)
+            write_to_log(error)
             write_status(folder, "failed", reason=one_line(str(error)))
             if isinstance(error, OwnCodeError):
                 raise UserError(f"{error} (traceback in {folder / LOG})") from error
         raise error
-    _log(error)
-    write_status(folder, "failed", reason=_named(error))
-    raise _OurBug(f"this is {_bug(error)} (traceback in {folder / LOG})") from error
+    write_to_log(error)
+    write_status(folder, "failed", reason=named(error))
+    raise OurBug(f"this is {bug(error)} (traceback in {folder / LOG})") from error
 
 
 def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
@@ -304,8 +292,8 @@ def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
             # An ordinary exception would end this job alone, and the next would begin.
             raise KeyboardInterrupt(str(error)) from error
         except Exception as error:
-            _log(error)
-            reason = one_line(str(error)) if isinstance(error, UserError) else _named(error)
+            write_to_log(error)
+            reason = one_line(str(error)) if isinstance(error, UserError) else named(error)
             write_status(folder, "failed", reason=reason)
             print(f"metarun: job {folder} failed: {reason}", file=sys.stderr)
             raise
@@ -315,22 +303,9 @@ def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
     except UserError as error:
         raise UserError(f"not every job of the sweep was done; the first failure: {error}") from error
     except Exception as error:
-        raise _OurBug(
-            f"not every job of the sweep was done; the first failure is {_bug(error)} (traceback in its log)"
+        raise OurBug(
+            f"not every job of the sweep was done; the first failure is {bug(error)} (traceback in its log)"
         ) from error
-
-
-def _log(error: BaseException) -> None:
-    """Write an error to the run's log, and not to the terminal, with a traceback where code is to be mended."""
-    bug = error.__cause__ if isinstance(error, OwnCodeError) else error
-    if isinstance(error, UserError | Lost) and not isinstance(error, OwnCodeError):
-        bug = None
-    told = None if bug is None else (type(bug), bug, bug.__traceback__)
-    text = error.trace + str(error) if isinstance(error, Lost) else one_line(str(error))
-    record = logging.LogRecord("metarun", logging.ERROR, __file__, 0, text, None, told)
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
 
 
 class _Traces:
