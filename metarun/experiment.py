@@ -1,6 +1,6 @@
 """One experiment, from settings to result: the table of contents of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,18 +36,19 @@ from metarun.tracking.status import write_status
 from metarun.tracking.words import conclude, introduce
 
 
-def run(settings: Settings, folder: Path, processes: Processes = ALONE) -> float:
+def run(settings: Settings, folder: Path, processes: Processes = ALONE, swept: Sequence[str] = ()) -> float:
     """Train, validate and meta-test, or meta-test alone; returns the meta-val metric of the tested checkpoint.
 
-    Everything the run leaves is in ``folder``, written by the first of ``processes``. Raises `UserError` before
+    Everything the run leaves is in ``folder``, written by the first of ``processes``. ``swept``: the groups, and keys by
+    their full names, that tell the jobs of a sweep apart; a run by itself has none. Raises `UserError` before
     anything is written there if the settings don't fit the data or each other, `Interrupted` after saving when the user
     stops it, and `Lost` when another process fails.
     """
     with settings.device.arithmetic():
-        return _run(settings, folder, processes)
+        return _run(settings, folder, processes, swept)
 
 
-def _run(settings: Settings, folder: Path, processes: Processes) -> float:
+def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence[str]) -> float:
     keep_freed_memory()
     device = processes.device(settings.device.resolve())
     with processes.first_ahead():
