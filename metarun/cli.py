@@ -29,13 +29,13 @@ from yaml import YAMLError
 
 from metarun import __version__
 from metarun.config import own_parts
-from metarun.config.check import check
-from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, one_line, parse, plain, run_folder
+from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, folder_named, one_line, parse, plain
 from metarun.config.own_parts import OwnCodeError
-from metarun.config.saved import CONFIG_DIR, holds_a_run, quoted, with_saved_run
-from metarun.config.settings import Settings
+from metarun.config.saved import holds_a_run, quoted, with_saved_run
+from metarun.config.settings import SWEEP
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.failures import OurBug, bug, named, write_to_log
+from metarun.sweep.again import saved_sweep
 from metarun.tracking.status import NAME as STATUS
 from metarun.tracking.status import write_status
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from metarun.engine.process_group import ProcessGroup
 
 LOG = "metarun.log"
+PLAIN_SWEEP = "grid"
+"""The option of the group sweep that a single run has, and does not use."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -141,23 +143,33 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
         raise UserError("--cfg shows one run's settings; leave out -m")
     if flags.resolve and not flags.cfg:
         raise UserError("--resolve goes with --cfg job")
+    again = saved_sweep(flags.overrides, parse(flags.overrides))
+    if again is not None:
+        flags.overrides, flags.multirun = again, True
+    typed = list(flags.overrides)
     flags.overrides = with_saved_run(flags.overrides, parse(flags.overrides), flags.config_dir, sweep=flags.multirun)
     config = compose(flags.overrides, flags.config_dir, sweep=flags.multirun)
     if flags.cfg:
         _start(flags, parser, lambda config: None)
         return
     values = plain(config, config.hydra.runtime.choices)
-    with own_parts.blaming(values):
-        settings = _settings(values, flags.config_dir)
+    settings = own_parts.checked(values, flags.config_dir)
     if flags.multirun or config.hydra.mode == RunMode.MULTIRUN:
         if processes is not None:
             raise UserError(
                 "-m: torchrun starts several processes for one run; sweep with metarun -m, without torchrun, "
                 "or start torchrun once for each job"
             )
-        _run_sweep(flags, parser)
+        _refuse_sweepers(config)
+        from metarun.sweep.sweeping import sweep
+
+        sweep(flags.overrides, flags.config_dir, typed)
     else:
-        _run_once(flags, parser, run_folder(config), values, processes, resumed=settings.resume is not None)
+        if config.hydra.runtime.choices[SWEEP] != PLAIN_SWEEP:
+            raise UserError(f"sweep={config.hydra.runtime.choices[SWEEP]}: chooses many runs; write metarun -m")
+        _run_once(
+            flags, parser, folder_named(config, "hydra.run.dir"), values, processes, resumed=settings.resume is not None
+        )
 
 
 def _follow(flags: Namespace, processes: "ProcessGroup") -> None:
@@ -168,7 +180,7 @@ def _follow(flags: Namespace, processes: "ProcessGroup") -> None:
         return
     folder, values = json.loads(processes.told(""))
     with own_parts.blaming(values):
-        run(_settings(values, flags.config_dir), Path(folder), processes)
+        run(own_parts.checked(values, flags.config_dir), Path(folder), processes)
 
 
 def _only_tells(flags: Namespace) -> bool:
@@ -199,22 +211,14 @@ def _start(flags: Namespace, parser: ArgumentParser, task: object) -> None:
         raise explained(error) from error
 
 
-def _settings(values: dict[str, Any], config_dir: str | None) -> Settings:
-    settings = check(values)
-    own_parts.refuse_incomplete(settings)
-    if config_dir is not None:
-        settings.plain[CONFIG_DIR] = str(Path(config_dir).resolve())
-    return settings
-
-
 def _job(config: DictConfig, config_dir: str | None, processes: "ProcessGroup | None" = None) -> float:
     """Run what Hydra composed."""
     from metarun.experiment import run
 
     hydra = HydraConfig.get()
     values = plain(config, hydra.runtime.choices)
+    settings, folder = own_parts.checked(values, config_dir), Path(hydra.runtime.output_dir)
     with own_parts.blaming(values):
-        settings, folder = _settings(values, config_dir), Path(hydra.runtime.output_dir)
         return run(settings, folder) if processes is None else run(settings, folder, processes)
 
 
@@ -279,33 +283,11 @@ def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) 
     raise OurBug(f"this is {bug(error)} (traceback in {folder / LOG})") from error
 
 
-def _run_sweep(flags: Namespace, parser: ArgumentParser) -> None:
-    config_dir = flags.config_dir
-
-    def task(config: DictConfig) -> float | None:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        if holds_a_run(folder):
-            raise UserError(f"{folder} holds a run already")
-        try:
-            return _job(config, config_dir)
-        except Interrupted as error:
-            # An ordinary exception would end this job alone, and the next would begin.
-            raise KeyboardInterrupt(str(error)) from error
-        except Exception as error:
-            write_to_log(error)
-            reason = one_line(str(error)) if isinstance(error, UserError) else named(error)
-            write_status(folder, "failed", reason=reason)
-            print(f"metarun: job {folder} failed: {reason}", file=sys.stderr)
-            raise
-
-    try:
-        _start(flags, parser, task)
-    except UserError as error:
-        raise UserError(f"not every job of the sweep was done; the first failure: {error}") from error
-    except Exception as error:
-        raise OurBug(
-            f"not every job of the sweep was done; the first failure is {bug(error)} (traceback in its log)"
-        ) from error
+def _refuse_sweepers(config: DictConfig) -> None:
+    """Hydra's own sweepers would know nothing of what was done before."""
+    name = config.hydra.runtime.choices["hydra/sweeper"]
+    if name != "basic":
+        raise UserError(f"hydra/sweeper={name}: metarun chooses jobs by itself; use sweep=grid, random or optuna")
 
 
 class _Traces:

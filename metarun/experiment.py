@@ -36,19 +36,25 @@ from metarun.tracking.status import write_status
 from metarun.tracking.words import conclude, introduce
 
 
-def run(settings: Settings, folder: Path, processes: Processes = ALONE, swept: Sequence[str] = ()) -> float:
+def run(
+    settings: Settings,
+    folder: Path,
+    processes: Processes = ALONE,
+    swept: Sequence[str] = (),
+    stop_file: Path | None = None,
+) -> float:
     """Train, validate and meta-test, or meta-test alone; returns the meta-val metric of the tested checkpoint.
 
-    Everything the run leaves is in ``folder``, written by the first of ``processes``. ``swept``: the groups, and keys by
-    their full names, that tell the jobs of a sweep apart; a run by itself has none. Raises `UserError` before
-    anything is written there if the settings don't fit the data or each other, `Interrupted` after saving when the user
-    stops it, and `Lost` when another process fails.
+    Everything the run leaves is in ``folder``, written by the first of ``processes``. ``swept``: the groups, and the
+    full names of keys, that tell the jobs of a sweep apart; a run by itself has none. ``stop_file``: asks to stop when
+    it appears. Raises `UserError` before anything is written there if the settings don't fit the data or each other,
+    `Interrupted` after saving when the user stops it, and `Lost` when another process fails.
     """
     with settings.device.arithmetic():
-        return _run(settings, folder, processes, swept)
+        return _run(settings, folder, processes, swept, stop_file)
 
 
-def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence[str]) -> float:
+def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence[str], stop_file: Path | None) -> float:
     keep_freed_memory()
     device = processes.device(settings.device.resolve())
     with processes.first_ahead():
@@ -59,7 +65,8 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
     processes.follow(state.phi)
     torch.set_num_threads(state.decisions["threads"])
     processes.wait()
-    with listening(tell=processes.count == 1) as stop, _board(settings, folder, state, processes) as board:
+    tell = processes.count == 1 and stop_file is None
+    with listening(tell=tell, file=stop_file) as stop, _board(settings, folder, state, processes) as board:
         if processes.first:
             introduce(settings, folder, dataset, learner, phi, device, processes.count)
             write_status(folder, "running")

@@ -1,4 +1,4 @@
-"""How a failure is told: one line that says whose it is, and a traceback in the run's log where code is to be mended."""
+"""How a failure is told: one line that says whose it is, and a traceback in the log where code is to be mended."""
 
 import logging
 

@@ -43,7 +43,7 @@ def check(plain: Mapping[str, Any]) -> Settings:
 
     root = _build(Root, {key: nodes[key] for key in ROOT_KEYS if key in nodes}, "", None, everywhere)
     _check_mode(root)
-    parts = {name: _part(name, nodes[name], choices.get(name), everywhere) for name in PARTS}
+    parts = {name: part(name, nodes[name], choices.get(name), everywhere) for name in PARTS}
     return Settings(**vars(root), **parts, plain=dict(plain))
 
 
@@ -69,7 +69,11 @@ def _check_mode(root: Root) -> None:
         raise UserError(f"resume={root.resume}: goes on with training; with mode=test give checkpoint=PATH instead")
 
 
-def _part(name: str, node: Mapping[str, Any], option: str | None, everywhere: list[str]) -> Any:
+def part(name: str, node: Mapping[str, Any], option: str | None, everywhere: list[str]) -> Any:
+    """The instance that a group's node describes; ``everywhere``: full names of keys, to find near ones among.
+
+    Raises `UserError`.
+    """
     if not isinstance(node.get("_target_"), str):
         raise UserError(f"{name}={option}: its file names no class (a line '_target_: package.module.Class')")
     kind = _locate(name, option, node["_target_"])

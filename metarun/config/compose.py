@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_loader import ConfigLoader
@@ -24,11 +25,13 @@ from yaml.error import MarkedYAMLError
 
 from metarun.config.check import full_names
 from metarun.config.names import unknown_key, unknown_option, unknown_root
-from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS
+from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS, SWEEP
 from metarun.errors import UserError
 
 CONFIG_PATH = "pkg://metarun.conf"
 CONFIG_NAME = "config"
+NOT_OF_A_RUN = ("hydra", "sweep")
+"""What is composed beside a run's configuration."""
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -45,6 +48,22 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
+@contextlib.contextmanager
+def loading(config_dir: str | None) -> Iterator[ConfigLoaderImpl]:
+    """Hydra's loader of metarun's configuration files, and of those in ``config_dir``. Raises `UserError`."""
+    search_path = create_automatic_config_search_path(None, None, CONFIG_PATH)
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise UserError(f"--config-dir {config_dir}: no such folder")
+        search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
+    loader = Hydra.create_main_hydra2(task_name="metarun", config_search_path=search_path).config_loader
+    assert isinstance(loader, ConfigLoaderImpl)
+    try:
+        yield loader
+    finally:
+        GlobalHydra.instance().clear()
+
+
 def compose(overrides: Sequence[str], config_dir: str | None = None, *, sweep: bool = False) -> DictConfig:
     """The configuration that Hydra composes, its own settings under ``hydra`` included.
 
@@ -53,47 +72,42 @@ def compose(overrides: Sequence[str], config_dir: str | None = None, *, sweep: b
     Raises `UserError` for whatever Hydra refuses.
     """
     parsed = parse(overrides)
-    search_path = create_automatic_config_search_path(None, None, CONFIG_PATH)
-    if config_dir is not None:
-        if not Path(config_dir).is_dir():
-            raise UserError(f"--config-dir {config_dir}: no such folder")
-        search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
-    hydra = Hydra.create_main_hydra2(task_name="metarun", config_search_path=search_path)
-    try:
-        _check_names(parsed, hydra.config_loader, sweep=sweep)
-        single = [text for override in parsed for text in _first_value(override)]
+    with loading(config_dir) as loader:
+        _check_names(parsed, loader, sweep=sweep)
+        single = [text for override in parsed for text in first_value(override)]
         try:
-            return _load(hydra.config_loader, single)
+            return _load(loader, single)
         except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
-            _explain_unknown_keys(parsed, hydra.config_loader)
+            _explain_unknown_keys(parsed, loader)
             raise explained(error) from error
-    finally:
-        GlobalHydra.instance().clear()
 
 
 def plain(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, Any]:
-    """A composed configuration, without Hydra's own part, resolved into builtin types, the ``choices`` added.
+    """A composed configuration of one run, resolved into builtin types, the ``choices`` added.
+
+    Hydra's own part and the sweep's are left out: they say nothing of the run.
 
     Raises `UserError` for a value that is missing or an interpolation that fails.
     """
     task = config.copy()
     with read_write(task), open_dict(task):
-        task.pop("hydra", None)
+        for name in NOT_OF_A_RUN:
+            task.pop(name, None)
     try:
         values = OmegaConf.to_container(task, resolve=True, throw_on_missing=True, enum_to_str=True)
     except OmegaConfBaseException as error:
         raise explained(error) from error
     assert isinstance(values, dict)
-    named = {name: choice for name, choice in choices.items() if not name.startswith("hydra/")}
+    named = {name: choice for name, choice in choices.items() if name.split("/")[0] not in NOT_OF_A_RUN}
     return {str(name): value for name, value in values.items()} | {"choices": named}
 
 
-def run_folder(config: DictConfig) -> Path:
-    """Where a single run of this configuration goes: an absolute path that fixes the time in its name."""
+def folder_named(config: DictConfig, key: str) -> Path:
+    """Where ``key``, ``hydra.run.dir`` or ``hydra.sweep.dir``, says to write: an absolute path, times filled in."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)
     try:
-        return Path(str(OmegaConf.select(config, "hydra.run.dir", throw_on_missing=True))).absolute()
+        return Path(str(OmegaConf.select(config, key, throw_on_missing=True))).absolute()
     except OmegaConfBaseException as error:
         raise explained(error) from error
     finally:
@@ -131,7 +145,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _first_value(override: Override) -> list[str]:
+def first_value(override: Override) -> list[str]:
     """The override with the first of its values; nothing for intervals, whose values only a sweeper knows."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
@@ -158,7 +172,7 @@ def _check_names(parsed: Sequence[Override], loader: ConfigLoader, *, sweep: boo
                 f"for one value that is a list, write {name}=[{value}]"
             )
         if name in groups:
-            _check_options(override, loader.get_group_options(name), optional=name not in PARTS)
+            _check_options(override, loader.get_group_options(name), optional=name not in (*PARTS, SWEEP))
         elif re.split(r"[./]", name)[0] not in (*groups, *ROOT_KEYS):
             raise unknown_root(re.split(r"[./]", name)[0], groups, ROOT_KEYS, _default_names(loader))
 
@@ -196,7 +210,7 @@ def _explain_unknown_keys(parsed: Sequence[Override], loader: ConfigLoader) -> N
     """Raise the error for the first override whose key does not exist among the options chosen, if there is one."""
     groups = [override for override in parsed if "." not in override.key_or_group and not override.is_delete()]
     try:
-        config = _load(loader, [text for override in groups for text in _first_value(override)])
+        config = _load(loader, [text for override in groups for text in first_value(override)])
         tree = _tree(config)
     except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError, ValueError) as error:
         raise explained(error) from error

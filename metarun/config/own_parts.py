@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from metarun.config.check import check
+from metarun.config.saved import CONFIG_DIR
 from metarun.config.settings import PARTS, Settings
 from metarun.errors import Interrupted, UserError
 
@@ -28,6 +30,16 @@ def find(config_dir: str) -> None:
     while (above / "__init__.py").is_file():
         above = above.parent
     sys.path += [place for place in dict.fromkeys((str(Path.cwd()), str(above))) if place not in sys.path]
+
+
+def checked(plain: dict[str, Any], config_dir: str | None) -> Settings:
+    """`metarun.config.check.check`, for parts that may be the user's own, from ``config_dir``. Raises `UserError`."""
+    with blaming(plain):
+        settings = check(plain)
+        refuse_incomplete(settings)
+    if config_dir is not None:
+        settings.plain[CONFIG_DIR] = str(Path(config_dir).resolve())
+    return settings
 
 
 def packages(plain: Mapping[str, Any]) -> set[str]:

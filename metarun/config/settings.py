@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regulariser", "device", "engine")
 """The config groups of which every run has exactly one option, in the order in which they are told."""
 
-GROUPS = (*PARTS, "experiment", "debug")
+SWEEP = "sweep"
+"""The group that says how ``metarun -m`` chooses its jobs; no run has it among its settings."""
+
+GROUPS = (*PARTS, SWEEP, "experiment", "debug")
 """All groups of this package; the last two only set keys of the others."""
 
 

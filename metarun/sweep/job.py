@@ -1,0 +1,109 @@
+"""A sweep's job, as Hydra's launchers call it, in this process or another, here or on another machine."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from metarun.config import own_parts
+from metarun.config.check import check
+from metarun.config.compose import one_line, plain
+from metarun.config.saved import CONFIG_DIR
+from metarun.errors import Interrupted, UserError
+from metarun.failures import named, write_to_log
+from metarun.sweep import folder as folders
+from metarun.sweep.folder import SweepFolder
+from metarun.tracking.lock import held
+from metarun.tracking.status import NAME as STATUS
+from metarun.tracking.status import write_status
+
+
+class JobFailed(Exception):
+    """A job ended without a result; its folder says why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs what is composed for it, in the folder that Hydra made.
+
+    It begins where an earlier start of it stood, and does nothing if that came to its end. keys: what the sweep varies.
+    neighbours: jobs that share the machine, it among them.
+    """
+
+    sweep: Path
+    keys: Sequence[str]
+    config_dir: str | None
+    neighbours: int
+    stop_on_failure: bool
+
+    def __call__(self, config: DictConfig) -> None:
+        """Raises `JobFailed`."""
+        hydra = HydraConfig.get()
+        place, stop = Path(hydra.runtime.output_dir), SweepFolder(self.sweep).stop_file
+        _to_the_log_alone()
+        if stop.exists():
+            _untouched(place)
+            raise JobFailed("the sweep was stopped before it")
+        with ExitStack() as stack:
+            # A job of a sweep that was killed may still be on its way to its end.
+            stack.enter_context(held(place, wait=True))
+            if folders.state(place)["status"] == "done":
+                return
+            try:
+                self._run(config, place, stack)
+            except (Interrupted, KeyboardInterrupt) as error:
+                stop.touch()
+                if isinstance(error, KeyboardInterrupt):
+                    write_status(place, "interrupted", reason="stopped at once")
+                raise JobFailed("interrupted") from None
+            except Exception as error:
+                mistake = isinstance(error, UserError)
+                reason = one_line(str(error)) if mistake else named(error)
+                write_to_log(error)
+                write_status(place, "failed", reason=reason, **({} if mistake else {"bug": True}))
+                if self.stop_on_failure:
+                    stop.touch()
+                raise JobFailed(reason) from None
+
+    def _run(self, config: DictConfig, place: Path, stack: ExitStack) -> None:
+        from metarun.experiment import run
+        from metarun.sweep.among import AmongJobs
+
+        if self.config_dir is not None:
+            own_parts.find(self.config_dir)
+        values = plain(config, HydraConfig.get().runtime.choices)
+        if folders.can_go_on(place):
+            values["resume"] = str(place)
+        else:
+            folders.cleared(place)
+        with own_parts.blaming(values):
+            settings = check(values)
+            if self.config_dir is not None:
+                settings.plain[CONFIG_DIR] = str(Path(self.config_dir).resolve())
+            stop = SweepFolder(self.sweep).stop_file
+            run(settings, place, AmongJobs(self.neighbours, stack), swept=tuple(self.keys), stop_file=stop)
+
+
+def _to_the_log_alone() -> None:
+    """Keep a job's lines off the terminal, which many may share; they are in its log."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.CRITICAL)
+
+
+def _untouched(place: Path) -> None:
+    """Leave no trace of a job that did not begin: Hydra had made its folder and its log."""
+    if (place / STATUS).exists():
+        return
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+    for path in place.iterdir():
+        if path.is_file() and not path.stat().st_size:
+            path.unlink()
+    if not any(place.iterdir()):
+        place.rmdir()

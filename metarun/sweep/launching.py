@@ -1,0 +1,86 @@
+"""Starting jobs by Hydra's launchers: one after another, several at once, on a cluster."""
+
+import importlib.util
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from metarun.errors import UserError
+from metarun.sweep.folder import SweepFolder
+from metarun.sweep.job import Job
+
+EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+"""Launchers with a configuration in conf/hydra/launcher, and the extra that each needs."""
+ONE_BY_ONE = "basic"
+ALL_AT_ONCE = ("submitit_local",)
+"""Launchers that begin whatever they are given at once: they are given what may run at once."""
+ELSEWHERE = ("submitit_slurm",)
+"""Launchers whose jobs have a share of a machine that a cluster gives them."""
+
+
+def refuse_missing(launcher: str, parallel: int) -> None:
+    """Refuse a launcher that is not installed, and jobs at once where it runs but one. Raises `UserError`."""
+    if launcher in EXTRAS and importlib.util.find_spec(f"hydra_plugins.hydra_{EXTRAS[launcher]}_launcher") is None:
+        raise UserError(f"hydra/launcher={launcher}: pip install 'metarun[{EXTRAS[launcher]}]'")
+    if launcher == ONE_BY_ONE and parallel > 1:
+        raise UserError(
+            f"sweep.parallel={parallel}: this launcher runs one job after another; add hydra/launcher=joblib for "
+            "several at once"
+        )
+
+
+def launched(context: HydraContext, config: DictConfig, job: Job, jobs: Sequence[list[str]], first: int) -> None:
+    """Run jobs, given by their overrides, and wait until they have ended, one way or another.
+
+    first: the number of the first. What became of them is in their folders.
+    """
+    name, parallel = str(config.hydra.runtime.choices["hydra/launcher"]), int(config.sweep.parallel)
+    at_once = parallel if name in ALL_AT_ONCE else len(jobs)
+    for begin in range(0, len(jobs), at_once):
+        if SweepFolder(job.sweep).stop_file.exists():
+            return
+        launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=job, config=config
+        )
+        launcher.launch(jobs[begin : begin + at_once], initial_job_idx=first + begin)
+
+
+def neighbours(launcher: str, parallel: int) -> int:
+    """How many jobs share a machine."""
+    return 1 if launcher in ELSEWHERE else parallel
+
+
+class Stop:
+    """Whether the user asked for the sweep's end."""
+
+    asked = False
+
+
+@contextmanager
+def stopping(folder: SweepFolder) -> Iterator[Stop]:
+    """Within, the first SIGINT or SIGTERM lets jobs save their state and end, and none begin; another stops at once."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: FrameType | None) -> Any:
+        stop.asked = True
+        folder.stop_file.touch()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("\nstopping after this step of each job (again to stop at once)", flush=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

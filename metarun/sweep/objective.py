@@ -1,0 +1,26 @@
+"""By what a sweep judges: a meta-val metric that its runs will have."""
+
+import torch
+
+from metarun.config.names import nearest
+from metarun.config.settings import Settings
+from metarun.errors import UserError
+
+
+def direction(settings: Settings, objective: str | None) -> bool:
+    """Whether more is better of the objective (``None``: the run's own metric).
+
+    Looks at the data as a run does, so that whatever a first run would download or draw is there before several begin.
+    Raises `UserError` for a metric that runs of these settings don't have, with those that they have.
+    """
+    dataset = settings.dataset.load(settings.seed, torch.device("cpu"), settings.device.dtype)
+    kind = dataset.kind("val")
+    y = dataset.sample("val", 0, 1).query.y[0]
+    metrics = list(kind.metrics(torch.zeros(len(y), kind.outputs, dtype=settings.device.dtype), y))
+    objective = objective or kind.metric
+    if objective not in metrics:
+        raise UserError(
+            f"sweep.objective={objective}: no such metric{nearest(objective, metrics)} (these runs have "
+            f"{', '.join(metrics)})"
+        )
+    return kind.directions[objective]

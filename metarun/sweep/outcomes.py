@@ -1,0 +1,24 @@
+"""What became of a sweep's jobs, as their folders tell it: the same for every launcher, here or far away."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metarun.sweep import folder as folders
+from metarun.sweep.search import Outcome
+
+
+def outcome(place: Path, objective: str | None) -> Outcome:
+    """Of the job in a folder; its value is the meta-val figure of ``objective``, ``None``: of the run's own metric."""
+    told = folders.state(place)
+    if told["status"] != "done":
+        return Outcome(str(told["status"]), str(told.get("reason") or ""), mistake="bug" not in told)
+    content = folders.result(place)
+    metric = objective or str(content.get("metric"))
+    figure = _mapping(_mapping(content.get("meta_val")).get(metric))
+    better = _mapping(content.get("higher_is_better")).get(metric, True)
+    return Outcome("done", "", figure.get("mean"), figure.get("ci95"), metric, bool(better))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

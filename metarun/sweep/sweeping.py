@@ -1,0 +1,198 @@
+"""A sweep from its command line to its end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from metarun.config import own_parts
+from metarun.config.check import part
+from metarun.config.compose import CONFIG_NAME, explained, folder_named, loading, parse, plain
+from metarun.config.names import shown
+from metarun.config.saved import CONFIG_DIR, command_line, quoted
+from metarun.config.settings import SWEEP, Settings
+from metarun.errors import UserError
+from metarun.failures import named
+from metarun.sweep import folder as folders
+from metarun.sweep.folder import SweepFolder
+from metarun.sweep.job import Job
+from metarun.sweep.launching import launched, neighbours, refuse_missing, stopping
+from metarun.sweep.objective import direction
+from metarun.sweep.outcomes import outcome
+from metarun.sweep.search import Outcome, Proposal, Search
+from metarun.sweep.settings import SweepSettings
+from metarun.sweep.space import asked, of_sweep
+from metarun.sweep.watching import Watcher
+from metarun.sweep.words import conclude, introduce
+from metarun.tracking.status import write_status
+from metarun.tracking.words import short
+
+NOT_SETTINGS = ("resume", CONFIG_DIR)
+"""Keys of a run's configuration that say nothing of what it computes."""
+
+
+def sweep(overrides: Sequence[str], config_dir: str | None, typed: Sequence[str]) -> None:
+    """Run the jobs of a sweep's ``overrides``, but those that an earlier start has done.
+
+    typed: what to keep for going on later, where ``overrides`` hold a saved run's configuration besides.
+
+    Raises `UserError` before the first job for whatever is wrong with any of them, and after the last if a job failed
+    that should not; `OurBug` if one failed by a bug; `Interrupted` when the user stops it.
+    """
+    with loading(config_dir) as loader:
+        _Sweep(list(overrides), config_dir, list(typed), loader).run()
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    overrides: list[str]
+    config_dir: str | None
+    typed: list[str]
+    loader: ConfigLoaderImpl
+
+    def run(self) -> None:
+        command, settings = asked(self.overrides), self.settings
+        refuse_missing(self.launcher, settings.parallel)
+        search = settings.search(command, self.loader, str(self.config.hydra.runtime.choices["algorithm"]))
+        higher = True
+        if search.tolerant or settings.objective is not None:
+            higher = direction(self._composed(command.first()), settings.objective)
+        folder = self.folder
+        with folder.claimed():
+            settings.opened(search, folder, higher)
+            folder.stop_file.unlink(missing_ok=True)
+            callbacks = Callbacks(self.config)
+            callbacks.on_multirun_start(config=self.config, config_name=CONFIG_NAME)
+            outcomes = self._all(search, HydraContext(config_loader=self.loader, callbacks=callbacks))
+            callbacks.on_multirun_end(config=self.config, config_name=CONFIG_NAME)
+        conclude(folder.path, search, outcomes, self._again())
+
+    def _all(self, search: Search, context: HydraContext) -> dict[str, Outcome]:
+        """Run what the search proposes until it has no more, or is stopped."""
+        outcomes: dict[str, Outcome] = {}
+        jobs = self._checked(search.ask())
+        self.folder.remember(self.typed)  # once nothing is wrong with the first of them
+        done = search.before() + sum(self._outcome(one).state == "done" for one in jobs)
+        introduce(self.folder.path, search, done)
+        job = Job(
+            sweep=self.folder.path,
+            keys=search.keys,
+            config_dir=self.config_dir,
+            neighbours=neighbours(self.launcher, self.settings.parallel),
+            stop_on_failure=self.settings.on_failure == "stop",
+        )
+        with (
+            Watcher(self.folder.path, search.total, done, self.settings.objective) as watcher,
+            stopping(self.folder),
+        ):
+            while jobs:
+                left = [one for one in jobs if self._outcome(one).state != "done"]
+                watcher.follow(one.name for one in left)
+                self._launched(context, job, left, len(outcomes))
+                told = {one.name: self._outcome(one) for one in jobs}
+                search.tell(told)
+                outcomes |= told
+                if self.folder.stop_file.exists():
+                    break
+                jobs = self._checked(search.ask())
+        return outcomes
+
+    def _launched(self, context: HydraContext, job: Job, jobs: list[Proposal], first: int) -> None:
+        """Run jobs to their ends; one whose process dies is failed, and the others go on."""
+        left = jobs
+        while left:
+            texts = [[*one.overrides, f"hydra.sweep.subdir={quoted(one.name)}"] for one in left]
+            try:
+                launched(context, self.config, job, texts, first)
+                return
+            except Exception as error:  # the launcher's own, for a process that was killed
+                died = [one for one in left if self._outcome(one).state == "running"]
+                if not died or self.folder.stop_file.exists():
+                    raise
+                for one in died:
+                    reason = f"its process ended without a word ({named(error)}); out of memory?"
+                    write_status(self.folder.path / one.name, "failed", reason=reason)
+                left = [one for one in left if self._outcome(one).state in ("missing", "interrupted")]
+
+    def _checked(self, jobs: Sequence[Proposal]) -> list[Proposal]:
+        """The jobs, each composed and looked at before any runs. Raises `UserError` for the first that cannot run."""
+        for job in jobs:
+            settings = self._composed(job.overrides)
+            saved = folders.saved_config(self.folder.path / job.name)
+            if saved is not None:
+                _refuse_other(saved, settings.plain, self.folder.path / job.name)
+        return list(jobs)
+
+    def _composed(self, overrides: Sequence[str]) -> Settings:
+        try:
+            config = self.loader.load_sweep_config(self.config, list(overrides))
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
+            raise UserError(f"{explained(error)} (in the job {' '.join(overrides)})") from error
+        return own_parts.checked(plain(config, config.hydra.runtime.choices), self.config_dir)
+
+    def _outcome(self, job: Proposal) -> Outcome:
+        return outcome(self.folder.path / job.name, self.settings.objective)
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """What Hydra composes for the sweep as a whole: its own settings, the sweep's, and what all jobs share."""
+        own = [str(one.input_line) for one in parse(self.overrides) if one.is_hydra_override() or of_sweep(one)]
+        constants = asked(self.overrides).constants
+
+        def load(*more: str) -> DictConfig:
+            everything = [*own, *constants, *more]
+            return self.loader.load_configuration(CONFIG_NAME, everything, run_mode=RunMode.MULTIRUN)
+
+        # Other processes would tell another time where the folder is named by it.
+        return load(f"hydra.sweep.dir={quoted(str(folder_named(load(), 'hydra.sweep.dir')))}")
+
+    @cached_property
+    def settings(self) -> SweepSettings:
+        node = OmegaConf.to_container(self.config.sweep, resolve=True)
+        assert isinstance(node, dict)
+        settings = part(SWEEP, {str(key): value for key, value in node.items()}, self._choice(SWEEP), [])
+        assert isinstance(settings, SweepSettings)
+        return settings
+
+    @cached_property
+    def folder(self) -> SweepFolder:
+        return SweepFolder(Path(str(self.config.hydra.sweep.dir)))
+
+    @property
+    def launcher(self) -> str:
+        return self._choice("hydra/launcher")
+
+    def _choice(self, group: str) -> str:
+        return str(self.config.hydra.runtime.choices[group])
+
+    def _again(self) -> str:
+        return command_line({CONFIG_DIR: self.config_dir}, f"resume={short(self.folder.path)}")
+
+
+def _refuse_other(saved: Mapping[str, Any], now: Mapping[str, Any], place: Path) -> None:
+    """Refuse to go on in a folder whose run has other settings than the job of its name."""
+    before, after = (
+        _leaves({key: value for key, value in one.items() if key not in NOT_SETTINGS}) for one in (saved, now)
+    )
+    for key in [*after, *before]:
+        if before.get(key) != after.get(key):
+            raise UserError(
+                f"{place}: holds a run with {key}={shown(before.get(key))}, and this job has {shown(after.get(key))}; "
+                "give another hydra.sweep.dir, or what was given there"
+            )
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found

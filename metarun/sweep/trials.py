@@ -1,0 +1,21 @@
+"""From a trial's values to its jobs: one, or one for each seed."""
+
+from collections.abc import Mapping, Sequence
+
+from metarun.sweep.names import job_name
+from metarun.sweep.search import Proposal
+from metarun.sweep.space import SEED
+
+Value = str | float | int
+
+
+def jobs_of(
+    number: int, of: int, values: Mapping[str, Value], fixed: Sequence[str], seeds: Sequence[str]
+) -> list[Proposal]:
+    """The jobs of trial ``number`` (from 0) of about ``of``; the same for every seed."""
+    before = f"trial-{number + 1:0{len(str(of))}}"
+    settings = [*fixed, *(f"{key}={value}" for key, value in values.items())]
+    told = {key: value if isinstance(value, str) else f"{value:.4g}" for key, value in values.items()}
+    if not seeds:
+        return [Proposal(job_name(told, before), settings, number)]
+    return [Proposal(job_name({**told, SEED: seed}, before), [*settings, f"{SEED}={seed}"], number) for seed in seeds]

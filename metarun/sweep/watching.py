@@ -1,0 +1,93 @@
+"""What is told while a sweep runs: a line for each job that ends, as soon as it does, and the time left."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+from metarun.sweep.outcomes import outcome
+from metarun.sweep.search import Outcome
+
+POLL = 0.5
+"""Seconds between looks at the folders of jobs that have not ended."""
+ENDED = ("done", "failed", "interrupted")
+
+
+class Watcher:
+    """Looks after the jobs' folders from a thread of its own. A context: within, it looks; it ends with a last look.
+
+    done: jobs of an earlier start that need not run again.
+    """
+
+    def __init__(self, sweep: Path, total: int, done: int, objective: str | None) -> None:
+        self._sweep, self._total, self._objective = sweep, total, objective
+        self._before, self._ended, self._begun = done, done, time.monotonic()
+        self._open: dict[str, object] = {}
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._bar = tqdm(desc="sweep", total=total, initial=done, disable=None, unit="job", leave=False)
+        self._thread = threading.Thread(target=self._look_on, daemon=True)
+
+    def follow(self, names: Iterable[str]) -> None:
+        """Look after these jobs too, from what their folders say now on."""
+        with self._lock:
+            self._open |= {name: self._stamp(name) for name in names}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self._look()
+        self._bar.close()
+
+    def _look_on(self) -> None:
+        while not self._over.wait(POLL):
+            self._look()
+
+    def _look(self) -> None:
+        with self._lock:
+            for name in list(self._open):
+                if self._stamp(name) == self._open[name]:
+                    continue
+                found = outcome(self._sweep / name, self._objective)
+                if found.state in ENDED:
+                    del self._open[name]
+                    self._tell(name, found)
+
+    def _stamp(self, name: str) -> object:
+        """Something that changes when a job's status is written."""
+        try:
+            file = (self._sweep / name / "status.json").stat()
+        except OSError:
+            return None
+        return file.st_mtime_ns, file.st_ino
+
+    def _tell(self, name: str, found: Outcome) -> None:
+        self._ended += 1
+        self._bar.update()
+        digits = len(str(self._total))
+        count = f"{self._ended:>{digits}} of {self._total}"
+        if found.state == "done":
+            value = "" if found.value is None else f"  meta-val {found.metric} {found.value:.4f}"
+            spread = "" if found.spread is None else f" ± {found.spread:.4f}"
+            self._bar.write(f"{count}  done    {value}{spread}{self._left()}  {name}")
+            return
+        where = "" if found.state == "interrupted" else f" (log: {self._sweep / name / 'metarun.log'})"
+        self._bar.write(f"{count}  {found.state.upper()}  {name}: {found.reason}{where}", file=sys.stderr)
+
+    def _left(self) -> str:
+        """About how long the rest takes, were it like what was done since the start."""
+        done, left = self._ended - self._before, self._total - self._ended
+        if not left:
+            return ""
+        seconds = (time.monotonic() - self._begun) / done * left
+        return f"  left {tqdm.format_interval(round(seconds))}"
