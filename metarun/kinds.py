@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,8 @@ class TaskKind(Protocol):
     metric: str
     """The metric that names the run's success and selects its best checkpoint."""
     higher_is_better: bool
+    directions: ClassVar[Mapping[str, bool]]
+    """Of every figure that `metrics` and `pooled` give, whether higher is better."""
 
     @property
     def outputs(self) -> int:
@@ -49,6 +51,10 @@ class Classification:
     ways: int
     metric: str = "accuracy"
     higher_is_better: bool = True
+    directions: ClassVar[Mapping[str, bool]] = {
+        **dict.fromkeys(("accuracy", "precision", "recall", "f1"), True),
+        "loss": False,
+    }
 
     @property
     def outputs(self) -> int:
@@ -95,6 +101,7 @@ class Regression:
     dimensions: int = 1
     metric: str = "mse"
     higher_is_better: bool = False
+    directions: ClassVar[Mapping[str, bool]] = {"mse": False, "mae": False, "explained_variance": True}
 
     @property
     def outputs(self) -> int:

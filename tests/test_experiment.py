@@ -110,6 +110,7 @@ def test_the_result_names_its_numbers_and_their_protocol(command: Command, overr
         curve = result["adaptation"][name]
         assert len(curve["mean"]) == len(curve["ci95"]) == result["protocol"]["inner_steps"] + 1
         assert curve["mean"][-1] == pytest.approx(result["meta_test"][name]["mean"], rel=1e-12)
+        assert result["higher_is_better"][name] is (name not in ("mse", "mae", "loss"))
     assert result["protocol"]["transductive"] is False
     assert result["protocol"]["test_episodes"] == 7
     assert result["train"]["steps"] == 6

@@ -1,13 +1,14 @@
 """Losses and metrics of the kinds of task, against figures worked out by hand."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from metarun.kinds import Classification, Regression
+from metarun.kinds import Classification, Regression, TaskKind
 
 
 def logits(*guesses: int) -> torch.Tensor:
@@ -45,6 +46,24 @@ def test_regression_metrics_by_hand() -> None:
     metrics = Regression().metrics(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [5.0]]))
     assert float(metrics["mse"]) == 2.5
     assert float(metrics["mae"]) == 1.5
+
+
+@pytest.mark.parametrize(("kind", "y"), [(Classification(3), [0, 2, 1]), (Regression(), [[0.0], [2.0], [5.0]])])
+def test_directions_are_said_of_every_figure_and_right(kind: TaskKind, y: list[Any]) -> None:
+    """A perfect prediction is at least as good in each as a bad one."""
+    truth = torch.tensor(y)
+    good = 10 * kind.features(truth, torch.float64)
+    truth = truth.double() * 10 if isinstance(kind, Regression) else truth
+
+    def figures(prediction: Tensor) -> dict[str, float]:
+        totals = {name: float(value) for name, value in kind.totals(prediction, truth).items()}
+        return {name: float(v) for name, v in kind.metrics(prediction, truth).items()} | kind.pooled(totals)
+
+    best, worse = figures(good), figures(-good)
+    assert best.keys() == kind.directions.keys()
+    for name, higher in kind.directions.items():
+        assert (best[name] > worse[name]) is higher
+    assert kind.directions[kind.metric] is kind.higher_is_better
 
 
 def test_labels_as_features() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from metarun.config.names import listed, nearest, shown
 from metarun.errors import UserError
 from metarun.report import keys
-from metarun.report.grouping import lower_is_better
 from metarun.report.runs import DONE, HUGE, Run, Unreadable, read
 from metarun.report.statistics import Paired, paired
 from metarun.report.text import clean, figure
@@ -25,19 +24,20 @@ class Comparison:
     first: str
     second: str
     metric: str
+    higher_is_better: bool
     found: Paired
 
     @property
     def wins(self) -> tuple[int, int]:
         """In how many episodes the first is better, and the second."""
         found = self.found
-        return (found.less, found.more) if lower_is_better(self.metric) else (found.more, found.less)
+        return (found.more, found.less) if self.higher_is_better else (found.less, found.more)
 
     def lines(self) -> list[str]:
         """For people."""
         first, second = self.wins
         p = f"p < {LEAST_P:.0e}" if self.found.p < LEAST_P else f"p = {self.found.p:.3g}"
-        better = "less" if lower_is_better(self.metric) else "more"
+        better = "more" if self.higher_is_better else "less"
         return [
             f"paired, {self.metric} ({better} is better) on the same {self.found.episodes:,} meta-test episodes",
             f"  A {self.first}",
@@ -62,7 +62,7 @@ def compare(first: str, second: str, asked: Sequence[str]) -> list[Comparison]:
             f"--paired: not the same episodes: {counts[0]:,} of {clean(first)} and {counts[1]:,} of {clean(second)}; "
             "both need the same two or more (mode=test checkpoint=RUN engine.test_episodes=… tests again)"
         )
-    names = [name for name in columns[0] if name in columns[1] and name != "episode" and not name.endswith("_before")]
+    names = [name for name in columns[0] if name in columns[1] and name in runs[0].metrics]
     found = []
     for metric in asked or [runs[0].metric]:
         if metric not in names:
@@ -70,7 +70,8 @@ def compare(first: str, second: str, asked: Sequence[str]) -> list[Comparison]:
                 f"--metric {metric}: {EPISODES} has no such{nearest(metric, names)} (metrics: {listed(names)})"
             )
         values = [_finite(run, metric, column[metric]) for run, column in zip(runs, columns, strict=True)]
-        found.append(Comparison(clean(first), clean(second), metric, paired(*values)))
+        better = runs[0].higher_is_better(metric)
+        found.append(Comparison(clean(first), clean(second), metric, better, paired(*values)))
     return found
 
 

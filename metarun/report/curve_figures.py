@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from metarun.report.events import Curves
 from metarun.report.figure_parts import MOST_BANDS, band, finished, framed, labels_of, metric_scale, shade_of, style_of
-from metarun.report.grouping import Configuration, Group, lower_is_better
+from metarun.report.grouping import Configuration, Group
 from metarun.report.statistics import over_seeds
 
 MOST_LINES = 10
@@ -26,7 +26,7 @@ def chosen(group: Group) -> list[Configuration]:
     ranked = [
         (told.mean, place) for place, one in enumerate(group.configurations) if (told := one.over_seeds(stage, metric))
     ]
-    ranked.sort(reverse=not lower_is_better(metric))
+    ranked.sort(reverse=not group.lower_is_better(metric))
     return [group.configurations[place] for place in sorted(place for _, place in ranked[:MOST_LINES])]
 
 
@@ -35,6 +35,7 @@ def learning(group: Group, metric: str, told: Sequence[Configuration], logged: d
     labels = labels_of(group, told)
     figure, (left, right), legend = framed(2, labels)
     values: list[float] = []
+    lower = group.lower_is_better(metric)
     for number, one in enumerate(told):
         for axes, tag, points in ((left, f"meta-train/{metric}", SMOOTH), (right, f"meta-val/{metric}", None)):
             steps, mean, half = _over_seeds([found.get(tag, {}) for found in logged[id(one)]], points)
@@ -43,7 +44,7 @@ def learning(group: Group, metric: str, told: Sequence[Configuration], logged: d
             style = style_of(number)
             (line,) = axes.plot(steps, mean, marker="." if len(steps) <= SMOOTH else None, markersize=4, **style)
             if any(half) and (axes is right or len(told) <= MOST_BANDS):
-                axes.fill_between(steps, *band(mean, half, metric), **shade_of(style, told))
+                axes.fill_between(steps, *band(mean, half, lower), **shade_of(style, told))
             values += mean
             legend[number] = (labels[number], line)
     for axes, stage in ((left, "meta-train"), (right, "meta-val")):
@@ -51,7 +52,7 @@ def learning(group: Group, metric: str, told: Sequence[Configuration], logged: d
         axes.set_xlabel("meta-updates")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        metric_scale(axes, metric, values)
+        metric_scale(axes, lower, values)
     note = "bands: 95 % over seeds" if group.several_seeds else ""
     return finished(figure, group, told, legend, note)
 
@@ -61,19 +62,20 @@ def adaptation(group: Group, metric: str, told: Sequence[Configuration]) -> Figu
     labels = labels_of(group, told)
     figure, (axes,), legend = framed(1, labels)
     values: list[float] = []
+    lower = group.lower_is_better(metric)
     for number, one in enumerate(told):
         points = one.adaptation(metric)
         mean, half = [point.mean for point in points], [point.half or 0.0 for point in points]
         style = style_of(number)
         steps = range(len(points))
         (line,) = axes.plot(steps, mean, marker="o", markersize=4, **style)
-        axes.fill_between(steps, *band(mean, half, metric), **shade_of(style, told))
+        axes.fill_between(steps, *band(mean, half, lower), **shade_of(style, told))
         values += mean
         legend[number] = (labels[number], line)
     axes.set_xlabel("inner steps")
     axes.set_ylabel(f"meta-test {metric}")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    metric_scale(axes, metric, values)
+    metric_scale(axes, lower, values)
     return finished(figure, group, told, legend, "bands: 95 % over episodes")
 
 

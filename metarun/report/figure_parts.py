@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from metarun.report import keys
-from metarun.report.grouping import Configuration, Group, label, lower_is_better
+from metarun.report.grouping import Configuration, Group, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,17 +23,20 @@ MOST_BANDS = 4
 """Lines up to which each has a band also in meta-training, where bands are wide."""
 
 
-def band(mean: Sequence[float], half: Sequence[float], metric: str) -> tuple[list[float], list[float]]:
-    """Lower and upper ends of intervals; those of errors end above 0, where a logarithmic axis can show them."""
+def band(mean: Sequence[float], half: Sequence[float], lower: bool) -> tuple[list[float], list[float]]:
+    """Lower and upper ends of intervals; those of errors end above 0, where a logarithmic axis can show them.
+
+    lower: whether the metric is an error, of which less is better.
+    """
     low = [m - h for m, h in zip(mean, half, strict=True)]
-    if lower_is_better(metric):
+    if lower:
         low = [max(end, m / 10) if m > 0 else end for end, m in zip(low, mean, strict=True)]
     return low, [m + h for m, h in zip(mean, half, strict=True)]
 
 
-def metric_scale(axes: "Axes", metric: str, values: Sequence[float]) -> None:
-    """A logarithmic axis for errors of several orders of magnitude, and a grid."""
-    if lower_is_better(metric) and values and min(values) > 0 and max(values) / min(values) >= ERRORS_SPAN:
+def metric_scale(axes: "Axes", lower: bool, values: Sequence[float]) -> None:
+    """A logarithmic axis for errors of several orders of magnitude, and a grid; ``lower`` as in `band`."""
+    if lower and values and min(values) > 0 and max(values) / min(values) >= ERRORS_SPAN:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
         axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

@@ -12,15 +12,8 @@ from metarun.report import keys
 from metarun.report.runs import DONE, Run
 from metarun.report.statistics import Estimate, over_episodes, over_seeds
 
-_LOWER = ("loss", "error", "mse", "mae", "rmse", "nll")
-
 SORTS = ("val", "test", "seeds", "time", "speed")
 """What a table can be sorted by, besides its keys."""
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether less of a metric is more: losses and errors."""
-    return metric.lower().replace("-", "_").split("_")[-1] in _LOWER
 
 
 @dataclass(frozen=True)
@@ -86,13 +79,18 @@ class Group:
         """The metric by which validation selects."""
         return _selecting(self.metrics, self.configurations)
 
+    def lower_is_better(self, metric: str) -> bool:
+        """Whether less of one of the group's metrics is more, as its runs say."""
+        return _lower_is_better(metric, self.configurations)
+
     @cached_property
     def best(self) -> Configuration | None:
         """The configuration of best meta-val figure; None where there is but one, or where none has any."""
         ranked = [one for one in self.configurations if one.over_seeds("meta_val", self.selecting)]
         if len(self.configurations) < 2 or not ranked:
             return None
-        return min(ranked, key=lambda one: _rank(one, "meta_val", self.selecting))
+        lower = self.lower_is_better(self.selecting)
+        return min(ranked, key=lambda one: _rank(one, "meta_val", self.selecting, lower))
 
     @cached_property
     def several_seeds(self) -> bool:
@@ -167,28 +165,35 @@ def _selecting(metrics: Sequence[str], configurations: Sequence[Configuration]) 
     return validated[0] if validated else configurations[0].first.metric
 
 
-def _rank(configuration: Configuration, stage: str, metric: str) -> tuple[bool, float]:
+def _lower_is_better(metric: str, configurations: Sequence[Configuration]) -> bool:
+    runs = (run for one in configurations for run in one.runs if metric in run.metrics)
+    return not next(runs).higher_is_better(metric)
+
+
+def _rank(configuration: Configuration, stage: str, metric: str, lower: bool) -> tuple[bool, float]:
     """Smaller is better; what has no figure comes last."""
     figure = configuration.over_seeds(stage, metric)
     if figure is None:
         return True, 0.0
-    return False, figure.mean if lower_is_better(metric) else -figure.mean
+    return False, figure.mean if lower else -figure.mean
 
 
 def _sorted(configurations: Sequence[Configuration], order: str, metrics: Sequence[str]) -> list[Configuration]:
     """What has no such value comes last, also in the reverse order."""
-    selecting, name = _selecting(metrics, configurations), order.removeprefix("-")
-    places = {id(one): _place(one, name, metrics, selecting) for one in configurations}
+    name = order.removeprefix("-")
+    ranking = {"val": ("meta_val", _selecting(metrics, configurations)), "test": ("meta_test", metrics[0])}
+    if name in ranking:
+        stage, metric = ranking[name]
+        lower = _lower_is_better(metric, configurations)
+        places: dict[int, tuple[Any, ...]] = {id(one): _rank(one, stage, metric, lower) for one in configurations}
+    else:
+        places = {id(one): _place(one, name) for one in configurations}
     found = sorted(configurations, key=lambda one: places[id(one)], reverse=order != name)
     return sorted(found, key=lambda one: bool(places[id(one)][0]))
 
 
-def _place(configuration: Configuration, name: str, metrics: Sequence[str], selecting: str) -> tuple[Any, ...]:
+def _place(configuration: Configuration, name: str) -> tuple[Any, ...]:
     """Where a configuration stands: whether it has no such value, and then by what it is ordered, least first."""
-    if name == "val":
-        return _rank(configuration, "meta_val", selecting)
-    if name == "test":
-        return _rank(configuration, "meta_test", metrics[0])
     if name == "seeds":
         return False, -len(configuration.runs)
     if name == "time":

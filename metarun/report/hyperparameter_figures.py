@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from metarun.report.figure_parts import ERRORS_SPAN, band, entitle, metric_scale
-from metarun.report.grouping import Configuration, Group, lower_is_better
+from metarun.report.grouping import Configuration, Group
 from metarun.report.statistics import Estimate
 from metarun.report.value_axis import Axis
 
@@ -23,6 +23,7 @@ def hyperparameters(group: Group, metric: str) -> Figure:
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
     handles: dict[str, Any] = {}
     values: list[float] = []
+    lower = group.lower_is_better(metric)
     for axes, key in zip(panels, group.keys, strict=False):
         axis = Axis(group, key)
         for stage, word, colour, shift in (("meta_val", "meta-val", "C0", 0.3), ("meta_test", "meta-test", "C1", 0.7)):
@@ -32,7 +33,7 @@ def hyperparameters(group: Group, metric: str) -> Figure:
             places = [axis.beside(one, shift) for one, _ in shown]
             means = [estimate.mean for _, estimate in shown]
             halves = [estimate.half or 0.0 for _, estimate in shown]
-            low, high = band(means, halves, metric)
+            low, high = band(means, halves, lower)
             errors = [
                 [mean - end for mean, end in zip(means, low, strict=True)],
                 [end - mean for mean, end in zip(means, high, strict=True)],
@@ -48,7 +49,7 @@ def hyperparameters(group: Group, metric: str) -> Figure:
         if number >= len(group.keys):
             axes.set_visible(False)
             continue
-        metric_scale(axes, metric, values)
+        metric_scale(axes, lower, values)
         if number % columns == 0:
             axes.set_ylabel(metric)
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
@@ -61,17 +62,18 @@ def parallel(group: Group, metric: str) -> Figure:
     """Parallel coordinates: an axis for each hyperparameter that varies, and one for the meta-val metric."""
     shown = [(one, told.mean) for one in group.configurations if (told := one.over_seeds("meta_val", group.selecting))]
     metric = group.selecting
+    lower = group.lower_is_better(metric)
     names = [*group.keys, None]
     figure = Figure(figsize=(1.5 + 1.7 * len(names), 4.6), layout="constrained")
     axes = figure.subplots()
     values = [mean for _, mean in shown]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    logarithmic = lower_is_better(metric) and low > 0 and high / low >= ERRORS_SPAN
+    logarithmic = lower and low > 0 and high / low >= ERRORS_SPAN
     scale = (LogNorm if logarithmic else Normalize)(low, high if high > low else low + abs(low) * 1e-3 + 1e-12)
-    colours = matplotlib.colormaps["viridis_r" if lower_is_better(metric) else "viridis"]
+    colours = matplotlib.colormaps["viridis_r" if lower else "viridis"]
     axis = [Axis(group, key) for key in group.keys]
     # The best is drawn last, above the others.
-    for one, mean in sorted(shown, key=lambda pair: pair[1], reverse=lower_is_better(metric)):
+    for one, mean in sorted(shown, key=lambda pair: pair[1], reverse=lower):
         places = [*(along.share(one) for along in axis), float(scale(mean))]
         best = one is group.best
         axes.plot(

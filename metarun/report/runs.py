@@ -29,6 +29,12 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 STAGES = ("meta_test", "meta_val")
 
+_UNSAID = {
+    **dict.fromkeys(("accuracy", "precision", "recall", "f1", "explained_variance"), True),
+    **dict.fromkeys(("loss", "mse", "mae"), False),
+}
+"""Whether higher is better, of every metric that was written before ``result.json`` said so."""
+
 
 class Unreadable(Exception):
     """A folder looks like a run's and cannot be read as one; the message says why."""
@@ -63,6 +69,10 @@ class Run:
         """Names of all metrics at meta-test, the run's own first."""
         names = [self.metric, *self.result["meta_test"], *self.result.get("meta_test_pooled", {})]
         return list(dict.fromkeys(map(str, names)))
+
+    def higher_is_better(self, metric: str) -> bool:
+        """Whether more is better of one of the `metrics`."""
+        return bool(_directions(self.result)[metric])
 
     def figure(self, stage: str, metric: str) -> Estimate | None:
         """A metric at ``meta_test`` or ``meta_val`` with its interval over episodes; None where it is not finite."""
@@ -159,6 +169,15 @@ def _check(result: Mapping[str, Any]) -> None:
         raise Unreadable(f"{RESULT}: its adaptation is not what metarun writes")
     if not isinstance(metric, str) or metric not in result["meta_test"]:
         raise Unreadable(f"{RESULT} does not say its metric")
+    directions = _directions(result)
+    for name in (*result["meta_test"], *result.get("meta_test_pooled", {})):
+        if not isinstance(directions, dict) or not isinstance(directions.get(name), bool):
+            raise Unreadable(f"{RESULT} does not say whether higher is better of {clean(name)}")
+
+
+def _directions(result: Mapping[str, Any]) -> Any:
+    """Of each metric, whether higher is better."""
+    return result.get("higher_is_better", _UNSAID)
 
 
 def _json(file: Path) -> dict[str, Any]:

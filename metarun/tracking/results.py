@@ -36,6 +36,7 @@ def result(
     """
     return {
         "metric": kind.metric,
+        "higher_is_better": {name: kind.directions[name] for name in (*test.curves, *test.pooled)},
         "meta_test": test.summary(),
         **({"meta_test_pooled": test.pooled} if test.pooled else {}),
         "meta_val": validation,

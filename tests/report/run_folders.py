@@ -126,6 +126,7 @@ def result(
     loss = {"mean": 0.5, "ci95": 0.02, "episodes": episodes}
     return {
         "metric": metric,
+        "higher_is_better": {metric: metric != "mse", "loss": False, "explained_variance": True},
         "meta_test": {metric: {"mean": test, "ci95": half, "episodes": episodes}, "loss": loss},
         "meta_val": {metric: {"mean": val, "ci95": half, "episodes": 100}, "loss": loss},
         "adaptation": {metric: {"mean": list(adaptation), "ci95": [half] * len(adaptation)}},

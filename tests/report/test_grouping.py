@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from run_folders import config, result
 
 from metarun.errors import UserError
-from metarun.kinds import Classification, Regression
-from metarun.report.grouping import Group, grouped, label, lower_is_better
+from metarun.report.grouping import Group, grouped, label
 from metarun.report.runs import Run, flat
 from metarun.report.statistics import Estimate, over_seeds
 
@@ -26,19 +25,6 @@ def run(overrides: dict[str, Any] | None = None, test: float | None = 0.9, val: 
 def only(runs: Sequence[Run], *metrics: str, sort: str | None = None) -> Group:
     (group,), _ = grouped(runs, metrics, sort)
     return group
-
-
-def test_the_direction_of_every_metric_is_that_of_its_kind() -> None:
-    for kind in (Classification(ways=5), Regression()):
-        assert lower_is_better(kind.metric) is not kind.higher_is_better
-    assert [lower_is_better(name) for name in ("loss", "mae", "val_loss", "f1", "recall", "explained_variance")] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
 
 
 def test_seeds_of_a_configuration_are_one_row() -> None:
@@ -64,6 +50,17 @@ def test_of_errors_the_lowest_is_best() -> None:
     group = only([run({"algorithm": "maml"}, val=2.0, metric="mse"), run({"algorithm": "anil"}, val=3.0, metric="mse")])
     assert group.best is not None
     assert group.best.first.settings["algorithm"] == "maml"
+
+
+def test_the_runs_say_which_direction_is_better_whatever_the_metric_is_called() -> None:
+    for higher, best in ((True, "anil"), (False, "maml")):
+        direction = {"higher_is_better": {"lossiness": higher, "loss": False}}
+        values = (("maml", 0.2), ("anil", 0.3))
+        group = only([run({"algorithm": name}, val, val, metric="lossiness", **direction) for name, val in values])
+        assert group.lower_is_better("lossiness") is not higher
+        assert group.best is not None
+        assert group.best.first.settings["algorithm"] == best
+        assert group.configurations[0] is group.best
 
 
 def test_what_is_not_finite_is_neither_best_nor_averaged_away() -> None:

@@ -50,7 +50,9 @@ def whole() -> Reader:
         run({"algorithm": EVIL}, "failed", EVIL),
     ]
     groups, _ = grouped(runs, [], None)
-    return Reader(page(groups, unfinished(runs), [Comparison(EVIL, "b", "accuracy", paired([1, 2, 4], [1, 1, 1]))]))
+    return Reader(
+        page(groups, unfinished(runs), [Comparison(EVIL, "b", "accuracy", True, paired([1, 2, 4], [1, 1, 1]))])
+    )
 
 
 def test_the_page_loads_and_runs_nothing() -> None:

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from run_folders import config, result, write_run
 
+from metarun.kinds import Classification, Regression
 from metarun.report.command import main
 from metarun.report.runs import Unreadable, flat, folders, read
 from metarun.report.statistics import Estimate
@@ -31,6 +32,20 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert run.figure("meta_val", "explained_variance") is None
     assert run.adaptation("accuracy") == [Estimate(0.2, 0.01), Estimate(0.8, 0.01)]
     assert run.training("tasks_per_second") == 412.3
+
+
+def test_runs_from_before_directions_were_said_keep_theirs_and_no_name_is_guessed(tmp_path: Path) -> None:
+    told = {name: higher for kind in (Classification, Regression) for name, higher in kind.directions.items()}
+    for name, higher in told.items():
+        outcome = result(metric=name)
+        del outcome["higher_is_better"]
+        run = read(write_run(tmp_path / name, outcome=outcome))
+        assert run is not None
+        assert run.higher_is_better(name) is higher
+    outcome = result(metric="val_accuracy")
+    del outcome["higher_is_better"]
+    with pytest.raises(Unreadable, match="does not say whether higher is better of val_accuracy"):
+        read(write_run(tmp_path / "unknown", outcome=outcome))
 
 
 def test_figures_that_are_not_finite_are_none(tmp_path: Path) -> None:
@@ -83,6 +98,8 @@ def changed(**facts: Any) -> str:
         (damage("result.json", "{}"), "no figures of meta_test"),
         (damage("result.json", changed(metric="other")), "does not say its metric"),
         (damage("result.json", changed(metric=["a"])), "does not say its metric"),
+        (damage("result.json", changed(higher_is_better=[])), "does not say whether higher is better of accuracy"),
+        (damage("result.json", changed(higher_is_better={"accuracy": 1})), "whether higher is better of accuracy"),
         (damage("result.json", changed(meta_val={"accuracy": 0.9})), "no figures of meta_val"),
         (damage("result.json", changed(train=[1])), "its train is not"),
         (damage("result.json", changed(adaptation={"accuracy": 1})), "its adaptation is not"),
