@@ -23,6 +23,9 @@ CONFIG_DIR = "config_dir"
 _DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.split")
 """Keys that a test may not change: another split would hold classes of the training."""
 
+_ONCE_NULL = {"engine.task_chunk": "auto"}
+"""Keys that took null when runs were saved that are still there, and what means the same now."""
+
 
 def holds_a_run(folder: Path) -> bool:
     """Whether a folder has files of a run in it, begun or ended."""
@@ -206,7 +209,11 @@ def _leaves(prefix: str, node: Mapping[Any, Any], source: str) -> list[str]:
         if key == "_target_":
             continue
         full = f"{prefix}.{_key(key, source)}"
-        texts += _leaves(full, value, source) if isinstance(value, dict) else [f"{full}={_value(value, source)}"]
+        if isinstance(value, dict):
+            texts += _leaves(full, value, source)
+        else:
+            now = _ONCE_NULL.get(full) if value is None else value
+            texts.append(f"{full}={_value(now, source)}")
     return texts
 
 

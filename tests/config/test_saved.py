@@ -62,6 +62,18 @@ def test_resume_goes_into_the_runs_own_folder(tmp_path: Path) -> None:
     ]
 
 
+def test_a_value_that_options_took_once_becomes_the_one_that_means_the_same(tmp_path: Path) -> None:
+    saved = configuration()
+    saved["engine"] |= {"task_chunk": None, "gradient_clip": None}
+    run = save(tmp_path / "run", saved)
+    for words in ([f"resume={run}"], ["mode=test", f"checkpoint={run}"]):
+        texts = expanded(*words)
+        assert "engine.task_chunk='auto'" in texts
+        assert "engine.gradient_clip=null" in texts
+    saved["engine"]["task_chunk"] = 4
+    assert "engine.task_chunk=4" in expanded(f"resume={save(tmp_path / 'other', saved)}")
+
+
 def test_without_a_saved_run_nothing_changes() -> None:
     assert expanded("dataset.shots=5", "checkpoint=null") == ["dataset.shots=5", "checkpoint=null"]
 
