@@ -30,6 +30,7 @@ from yaml import YAMLError
 from metarun import __version__
 from metarun.config import own_parts
 from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, folder_named, one_line, parse, plain
+from metarun.config.help import help_text
 from metarun.config.own_parts import OwnCodeError
 from metarun.config.saved import holds_a_run, quoted, with_saved_run
 from metarun.config.settings import SWEEP
@@ -136,7 +137,10 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
     if processes is not None and not processes.first:
         _follow(flags, processes)
         return
-    if flags.help or flags.hydra_help or flags.shell_completion or flags.info:
+    if flags.help:
+        print(help_text(flags.overrides, flags.config_dir))
+        return
+    if flags.hydra_help or flags.shell_completion or flags.info:
         _start(flags, parser, lambda config: None)
         return
     if flags.multirun and flags.cfg:

@@ -80,7 +80,35 @@ MISTAKES = {
         ["dataset.inner_lr=1"],
         "dataset.inner_lr=1: no key 'inner_lr' in dataset=glyphs; did you",
     ),
-    "key below a value": (["dataset.shots.foo=1"], "dataset.shots.foo=1: no key 'foo' in dataset.shots"),
+    "key below a value": (
+        ["dataset.shots.foo=1"],
+        "dataset.shots.foo=1: no key 'foo' in dataset.shots, which is a value",
+    ),
+    "mistyped key above others": (
+        ["algorithm.outr.tasks.pool=2"],
+        "algorithm.outr.tasks.pool=2: no key 'outr' in algorithm=maml; did you mean 'algorithm.outer.tasks.pool'?",
+    ),
+    "mistyped key within keys": (
+        ["algorithm.outer.tasks.polo=2"],
+        "algorithm.outer.tasks.polo=2: no key 'polo' in algorithm.outer.tasks; did you mean "
+        "'algorithm.outer.tasks.pool'? (keys: select, pool, temperature)",
+    ),
+    "key above left out": (
+        ["algorithm.tasks.pool=2"],
+        "algorithm.tasks.pool=2: no key 'tasks' in algorithm=maml; did you mean 'algorithm.outer.tasks.pool'?",
+    ),
+    "keys that an option has not": (
+        ["algorithm=scratch", "algorithm.outer.tasks.pool=2"],
+        "algorithm.outer.tasks.pool=2: no key 'outer' in algorithm=scratch (keys: ",
+    ),
+    "key of an option without any": (
+        ["embedding.foo=1"],
+        "embedding.foo=1: no key 'foo' in embedding=none (keys: none)",
+    ),
+    "group that files choose": (
+        ["algorithm/outer=plain"],
+        "algorithm/outer: none of its options is chosen, so no other can be; to set keys, write algorithm.outer.KEY=",
+    ),
     "added key": (["+algorithm.foo=1"], "algorithm.foo=1: no key 'foo' in algorithm=maml"),
     "forced key": (["++algorithm.foo=1"], "algorithm.foo=1: no key 'foo' in algorithm=maml"),
     "added root key": (["+foo=1"], "no config group or key 'foo'"),
@@ -365,8 +393,14 @@ def test_stopping_a_sweep_stops_it_whole(command: Command, experiment: Experimen
 def test_help_names_groups_options_and_examples(command: Command) -> None:
     code, out, _ = command("--help")
     assert code == 0
-    for text in (f"algorithm: {', '.join(ALGORITHMS)}", "metarun resume=", "seed: 0", "Without arguments"):
+    for text in (*ALGORITHMS, "metarun resume=", "seed: 0", "Without arguments"):
         assert text in out
+    code, out, _ = command("algorithm=anil", "model=mlp", "--help")
+    assert "_target_: metarun.algorithms.anil.ANIL" in out
+    assert "channels" not in out
+    code, _, err = command("algorithm=anli", "--help")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("metarun: algorithm=anli: no such algorithm; did you mean 'anil'?")
 
 
 def test_other_flags_are_answered(command: Command) -> None:

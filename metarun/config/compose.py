@@ -127,6 +127,10 @@ def explained(error: BaseException) -> UserError:
         if isinstance(cause, OmegaConfBaseException):
             reason = str(cause.msg or cause).splitlines()[0]
             return UserError(f"{cause.full_key}: {reason}" if cause.full_key else reason)
+    group = re.match(r"Could not override '([\w/@.]+)'\. No match in the defaults list", str(error))
+    if group is not None:
+        key = f"{group[1].partition('@')[0].replace('/', '.')}.KEY=VALUE"
+        return UserError(f"{group[1]}: none of its options is chosen, so no other can be; to set keys, write {key}")
     return UserError(one_line(str(error) or type(error).__name__))
 
 
@@ -218,11 +222,12 @@ def _explain_unknown_keys(parsed: Sequence[Override], loader: ConfigLoader) -> N
     for override in parsed:
         if override.is_hydra_override() or override.is_add() or override.is_force_add():
             continue
-        parent, node = "", tree
-        for key in override.key_or_group.split("."):
+        parent, node, path = "", tree, override.key_or_group.split(".")
+        for place, key in enumerate(path):
             if not isinstance(node, dict) or key not in node:
-                known = [name for name in node if not name.startswith("_")] if isinstance(node, dict) else []
+                known = [name for name in node if not name.startswith("_")] if isinstance(node, dict) else None
                 if not parent:
                     break
-                raise unknown_key(parent, choices.get(parent), key, _typed(override), known, full_names(tree))
+                below = "".join(f".{name}" for name in path[place + 1 :])
+                raise unknown_key(parent, choices.get(parent), key, _typed(override), known, full_names(tree), below)
             parent, node = f"{parent}.{key}" if parent else key, node[key]

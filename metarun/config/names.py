@@ -44,14 +44,25 @@ def unknown_root(typed: str, groups: Sequence[str], keys: Sequence[str], everywh
 
 
 def unknown_key(
-    parent: str, option: str | None, key: str, value: Any, known: Sequence[str], everywhere: Iterable[str] = ()
+    parent: str,
+    option: str | None,
+    key: str,
+    value: Any,
+    known: Sequence[str] | None,
+    everywhere: Iterable[str] = (),
+    below: str = "",
 ) -> UserError:
-    """The error for a key that a group (or a mapping in it) does not have."""
-    near = [name for name in everywhere if name.rpartition(".")[2] == key and name != f"{parent}.{key}"]
-    near = near or [f"{parent}.{name}" for name in get_close_matches(key, known, n=1)]
+    """The error for a key that a group (or a mapping in it) does not have.
+
+    known: its keys, ``None`` where it is a value. below: what was typed behind the key, as in ``.tasks.pool``.
+    """
+    typed = f"{parent}.{key}{below}"
+    near = [name for name in everywhere if name.endswith(f".{key}{below}") and name != typed]
+    near = near or [f"{parent}.{name}{below}" for name in get_close_matches(key, known or (), n=1)]
     hint = f"; did you mean '{near[0]}'?" if near else ""
     where = f"{parent}={option}" if option else parent
-    return UserError(f"{parent}.{key}={shown(value)}: no key '{key}' in {where}{hint} (keys: {listed(known)})")
+    where, keys = (f"{where}, which is a value", "") if known is None else (where, f" (keys: {listed(known)})")
+    return UserError(f"{typed}={shown(value)}: no key '{key}' in {where}{hint}{keys}")
 
 
 def unknown_option(group: str, option: str, options: Sequence[str]) -> UserError:
