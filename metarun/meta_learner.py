@@ -12,7 +12,6 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from metarun.adapted_model import AdaptedModel
-from metarun.arrays import examples, floating
 from metarun.composition import assemble
 from metarun.config.reload import settings_of
 from metarun.config.saved import CHECKPOINTS
@@ -20,13 +19,10 @@ from metarun.config.settings import Settings
 from metarun.engine import checkpoint as checkpoints
 from metarun.engine.evaluation import EPISODES_AT_ONCE, half_width
 from metarun.errors import UserError
-from metarun.kinds import Classification, TaskKind
+from metarun.given_tasks import GivenTasks, Pair, batched, in_batches, refuse_both
+from metarun.kinds import TaskKind
 from metarun.learner import Learner, MetaParameters
-from metarun.tasks import Examples, Task, TaskBatch, batch
-
-Pair = tuple[Any, Any]
-"""A user's own examples: x ``[n, *input_shape]``, and y, class numbers ``[n]`` or targets ``[n, dimensions]``. NumPy
-arrays, tensors or lists; what is of one number each may be ``[n]``."""
+from metarun.tasks import Examples, Task, TaskBatch
 
 
 def load(
@@ -73,6 +69,7 @@ class MetaLearner:
         """The run's settings, checked and typed."""
         self._learner, self._phi, self._lock = learner, phi, threading.RLock()
         self._device = next(learner.model.network.parameters()).device
+        self._given = GivenTasks(learner.problem, settings.embedding.knows_tasks, settings.device.dtype, self._device)
 
     @property
     def kind(self) -> TaskKind:
@@ -101,16 +98,17 @@ class MetaLearner:
     ) -> AdaptedModel:
         """Adapt to a support set: ``adapt(x, y)``, or ``adapt(task)`` for a `metarun.tasks.Task`.
 
-        x, y: see `Pair`. steps: inner steps; ``None``: as many as the run tests with. descriptor: what the dataset
-        would say of the task, ``[features]``. identity: which of the known training tasks it is, where it is one.
+        x, y: see `metarun.given_tasks.Pair`. steps: inner steps; ``None``: as many as the run tests with. descriptor:
+        what the dataset would say of the task, ``[features]``. identity: which of the known training tasks it is, where
+        it is one.
 
         Raises `UserError` for what does not fit this meta-learner, and where the inner loop diverges.
         """
         if isinstance(x, Task):
-            _refuse_both(y=y, descriptor=descriptor, identity=identity)
-            tasks = self._taken(_batched([x]))
+            refuse_both(y=y, descriptor=descriptor, identity=identity)
+            tasks = self._given.taken(batched([x]))
         else:
-            support = self._examples((x, y), ("x", "y"))
+            support = self._given.examples((x, y), ("x", "y"))
             tasks = self._task(support, Examples(support.x[:0], support.y[:0]), descriptor, identity)
         learner = self._with_steps(steps)
         task: Task = tree_map(lambda tensor: tensor[0], tasks)
@@ -146,13 +144,13 @@ class MetaLearner:
         if tasks is None:
             if support is None or query is None:
                 raise UserError("evaluate: give a task, several tasks, or support=(x, y) and query=(x, y)")
-            learned = self._examples(support, ("support x", "support y"))
-            judged = self._examples(query, ("query x", "query y"))
+            learned = self._given.examples(support, ("support x", "support y"))
+            judged = self._given.examples(query, ("query x", "query y"))
             batches, alone = [self._task(learned, judged, descriptor, identity)], True
         else:
-            _refuse_both(support=support, query=query, descriptor=descriptor, identity=identity)
+            refuse_both(support=support, query=query, descriptor=descriptor, identity=identity)
             alone = isinstance(tasks, Task) and not tasks.number.dim()
-            batches = [self._taken(each) for each in _batches(tasks)]
+            batches = [self._given.taken(each) for each in in_batches(tasks)]
         learner = self._with_steps(steps)
         with self._lock, torch.no_grad():
             parts = [part for each in batches for part in self._curves(learner, each)]
@@ -173,34 +171,12 @@ class MetaLearner:
             parts.append({name: values[: count - first].double().cpu() for name, values in metrics.items()})
         return parts
 
-    def _examples(self, pair: Any, names: tuple[str, str]) -> Examples:
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise UserError(f"give {names[0]} and {names[1]}, a pair of arrays")
-        x, y = pair
-        return examples(x, y, names, self.input_shape, self.kind, self.settings.device.dtype, self._device)
-
     def _task(self, support: Examples, query: Examples, descriptor: Any, identity: int | None) -> TaskBatch:
         """A batch of one task made of a user's examples."""
-        number = torch.zeros(1, dtype=torch.int64, device=self._device)
-        tasks = batch(
-            Examples(support.x[None], support.y[None]),
-            Examples(query.x[None], query.y[None]),
-            number,
-            number + self._identified(identity),
-            self._described(descriptor),
-        )
+        tasks = self._given.task(support, query, descriptor, identity)
         if descriptor is None:
             self._refuse_undescribed(tasks)
         return tasks
-
-    def _described(self, descriptor: Any) -> Tensor:
-        """A descriptor as ``[1, features]``; where none is given, NaN, so that whatever is made of it shows."""
-        size, dtype = self._learner.problem.descriptor_size, self.settings.device.dtype
-        if descriptor is None:
-            return torch.full((1, size), torch.nan, dtype=dtype, device=self._device)
-        if not size:
-            raise UserError("descriptor: the dataset of this run describes no tasks; leave it out")
-        return floating([descriptor], "descriptor", (size,), dtype, self._device)
 
     def _refuse_undescribed(self, tasks: TaskBatch) -> None:
         with self._lock, torch.no_grad():
@@ -208,47 +184,6 @@ class MetaLearner:
         if not seen.isfinite().all():
             size = self._learner.problem.descriptor_size
             raise UserError(f"this run's task embedding is made from a descriptor: give descriptor=, {size} numbers")
-
-    def _identified(self, identity: Any) -> int:
-        if identity is None:
-            return -1
-        known = self._learner.problem.known_tasks
-        if not self.settings.embedding.knows_tasks:
-            raise UserError(f"identity={identity}: this run keeps nothing of single training tasks; leave it out")
-        if type(identity) is not int or not 0 <= identity < known:
-            raise UserError(f"identity={identity}: there are {known} known tasks, 0 to {known - 1}")
-        return identity
-
-    def _taken(self, tasks: TaskBatch) -> TaskBatch:
-        """Tasks of a dataset, in this meta-learner's precision and on its device."""
-        for name in ("support", "query"):
-            part = getattr(tasks, name)
-            if tuple(part.x.shape[2:]) != self.input_shape:
-                raise UserError(
-                    f"the task's {name} inputs have shape {tuple(part.x.shape[2:])}, and this run's {self.input_shape}"
-                )
-            self._refuse_labels(part.y, name)
-        if tasks.descriptor.shape[1] != self._learner.problem.descriptor_size:
-            raise UserError(
-                f"the task has a descriptor of {tasks.descriptor.shape[1]} numbers, and this run's tasks have "
-                f"{self._learner.problem.descriptor_size}"
-            )
-        dtype = self.settings.device.dtype
-        moved: TaskBatch = tree_map(
-            lambda tensor: tensor.to(self._device, dtype if tensor.is_floating_point() else None), tasks
-        )
-        return moved
-
-    def _refuse_labels(self, y: Tensor, name: str) -> None:
-        """Refuse labels ``[T, n, ...]`` that are not of this meta-learner's kind."""
-        if isinstance(self.kind, Classification):
-            fits = y.dim() == 2 and not y.is_floating_point() and bool(((y >= 0) & (y < self.kind.ways)).all())
-            expected = f"class numbers 0 to {self.kind.ways - 1}"
-        else:
-            fits = y.dim() == 3 and y.is_floating_point() and y.shape[2] == self.kind.outputs
-            expected = f"targets of {self.kind.outputs} dimensions"
-        if not fits:
-            raise UserError(f"the task's {name} labels are not {expected}, which this run's tasks have")
 
     def _with_steps(self, steps: int | None) -> Learner:
         """The learner, with another number of inner steps where one is given."""
@@ -263,36 +198,6 @@ class MetaLearner:
         if type(steps) is not int or steps < 0:
             raise UserError(f"steps={steps}: an integer of at least 0 is expected")
         return replace(self._learner, algorithm=replace(algorithm, **{name: steps}))
-
-
-def _refuse_both(**others: Any) -> None:
-    given = [name for name, value in others.items() if value is not None]
-    if given:
-        raise UserError(f"{given[0]} does not go with a task, which has its own")
-
-
-def _batches(tasks: Any) -> list[TaskBatch]:
-    """A task, a batch of them or a list of them, as batches."""
-    if isinstance(tasks, Task):
-        return [_batched([tasks])] if not tasks.number.dim() else [tasks]
-    if not isinstance(tasks, Sequence) or not tasks or not all(isinstance(task, Task) for task in tasks):
-        raise UserError("evaluate: give a task, or a list of at least one; for arrays, support=(x, y) and query=(x, y)")
-    if len({_shapes(task) for task in tasks}) > 1:
-        return [_batched([task]) for task in tasks]
-    return [_batched(tasks)]
-
-
-def _batched(tasks: Sequence[Task]) -> TaskBatch:
-    if any(task.number.dim() for task in tasks):
-        raise UserError("this is a batch of tasks, where a single one is expected")
-    stacked: TaskBatch = tree_map(lambda *tensors: torch.stack(tensors), *tasks)
-    return stacked
-
-
-def _shapes(task: Task) -> tuple[Any, ...]:
-    return tuple(type(part) for part in task[:2]) + tuple(
-        tuple(tensor.shape) for tensor in (*task.support, *task.query, *task[2:])
-    )
 
 
 def _told(curve: Tensor, alone: bool) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Algorithm:
     needs_head: ClassVar[bool] = True
     """Whether the task model ends in a layer with one output per class or target; else it makes features."""
     attends: ClassVar[bool] = False
-    """Whether `attention` says how support examples weigh in a prediction, to be shown after the meta-test."""
+    """Whether it is a `metarun.algorithms.on_features.Attending`, which says how support examples weigh."""
 
     @property
     def context_size(self) -> int:
@@ -131,18 +131,6 @@ class Algorithm:
     ) -> Tensor:
         """Predictions ``[q, outputs]`` for queries ``x`` of the adapted task; ``real`` marks those that are any."""
         return model.predict(state.theta, state.running, support, x, real)
-
-    def attention(
-        self,
-        model: TaskModel,
-        own: Parameters,
-        state: Adapted,
-        support: AnyExamples,
-        x: Tensor,
-        real: Tensor | None = None,
-    ) -> Tensor:
-        """How much each support example counts in each prediction, ``[q, s]``, where the algorithm `attends`."""
-        raise NotImplementedError(f"{type(self).__name__} does not attend to support examples")
 
 
 class Outcome(NamedTuple):

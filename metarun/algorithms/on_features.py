@@ -48,13 +48,13 @@ class OnFeatures(Learned):
 
 @dataclass(kw_only=True)
 class Attending(OnFeatures):
-    """One whose predictions come of weights on the support examples."""
+    """One whose predictions come of weights on the support examples, to be shown after the meta-test."""
 
     attends: ClassVar[bool] = True
 
     @abstractmethod
     def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        """As `attention`, from features."""
+        """How much each support example counts in each prediction, ``[q, s]``, from features as `answer` gets them."""
 
     def attention(
         self,
@@ -65,6 +65,7 @@ class Attending(OnFeatures):
         x: Tensor,
         real: Tensor | None = None,
     ) -> Tensor:
+        """How much each support example counts in each of the predictions that `predict` makes, ``[q, s]``."""
         return self.attend(model, own, *_seen(model, state, support, x, real))
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from metarun.algorithms.on_features import Attending
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import episodes_of
 from metarun.kinds import Classification
@@ -32,8 +33,9 @@ class Attended:
 
 
 def attended(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str) -> list[Attended]:
-    """The first tasks of a stream."""
+    """The first tasks of a stream. The learner's algorithm is one that attends."""
     model, own, algorithm = learner.model, phi["algorithm"], learner.algorithm
+    assert isinstance(algorithm, Attending)
     tasks = episodes_of(dataset, stream, TASKS)
     batch = dataset.sample(stream, 0, tasks)
     facts = dataset.facts(stream, batch)
