@@ -107,6 +107,11 @@ def _check(settings: Settings, problem: Problem) -> None:
         )
     if settings.mode == "train":
         _check_penalties(settings)
+        if settings.engine.train_tasks is not None and not isinstance(settings.algorithm, Learned):
+            raise UserError(
+                f"engine.train_tasks={settings.engine.train_tasks}: algorithm={choices['algorithm']} learns nothing "
+                "from training tasks; choose another algorithm, or null"
+            )
         if settings.engine.profile_steps and not isinstance(settings.algorithm, Learned):
             raise UserError(
                 f"engine.profile_steps={settings.engine.profile_steps}: algorithm={choices['algorithm']} has no "

@@ -265,6 +265,51 @@ def test_a_run_with_a_hypernetwork_goes_on_bit_for_bit(command: Command, monkeyp
     torch.testing.assert_close(phi(Path("parts")), phi(whole), rtol=0, atol=0)
 
 
+def test_the_same_few_tasks_again_and_again_go_on_bit_for_bit(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metarun.datasets.sinusoid import Sinusoid
+
+    seen: set[int] = set()
+    sample = Sinusoid.sample
+
+    def noted(self: Sinusoid, stream: str, index: int, tasks: int, group: int | None = None) -> Any:
+        batch = sample(self, stream, index, tasks, group)
+        seen.update(batch.number.tolist() if stream == "train" else [])
+        return batch
+
+    few = (*WAVES, "engine.train_tasks=4", "engine.checkpoint_every=2")
+    whole = ran(command, "whole", *few)
+    assert numbers(whole)["meta_test"] != numbers(ran(command, "all", *WAVES))["meta_test"]
+    monkeypatch.setattr(Sinusoid, "sample", noted)
+    stopping(monkeypatch, 3, crash)
+    assert command(*few, "hydra.run.dir=parts")[0] == 1
+    assert command("resume=parts")[0] == 0
+    assert seen == {0, 1, 2, 3}
+    assert numbers(Path("parts")) == numbers(whole)
+    torch.testing.assert_close(phi(Path("parts")), phi(whole), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "metric", "before", "top"),
+    [
+        (("dataset=sinusoid", "model=mlp", "algorithm.inner_lr=0.01"), "mse", (1.0, 20.0), (0.0, 0.1)),
+        (("model.channels=8", "engine.steps=100", "engine.val_every=100"), "accuracy", (0.1, 0.9), (0.99, 1.0)),
+    ],
+    ids=["waves", "glyphs"],
+)
+def test_overfitting_goes_to_the_top(
+    command: Command, overrides: tuple[str, ...], metric: str, before: tuple[float, float], top: tuple[float, float]
+) -> None:
+    """And not because the tasks are easy: new ones are not known as well."""
+    folder = ran(command, "run", "debug=overfit", *overrides)
+    learned = scalars(folder)[f"meta-train/{metric}"]
+    assert before[0] < learned[10] < before[1]
+    assert top[0] <= learned[max(learned)] <= top[1]
+    test = numbers(folder)["meta_test"][metric]["mean"]
+    assert not top[0] <= test <= top[1]
+
+
 def test_tensorboard_after_a_resume_is_that_of_one_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ran(command, "whole", *WAVES)
     stopping(monkeypatch, 5, crash)
@@ -341,6 +386,14 @@ REFUSED = {
         "engine.transductive=true: only model.normalisation=batch looks at other queries, and it is group; set",
     ),
     "no embedding": (["hypernet=full"], "hypernet=full: needs a task embedding; add embedding=support"),
+    "few tasks in a sequence": (
+        ["experiment=forgetting_polynomials", "engine.train_tasks=4"],
+        "engine.train_tasks=4: the same tasks again and again have no sequence of groups; use engine.order=shuffled or",
+    ),
+    "few tasks for who learns nothing": (
+        ["algorithm=scratch", "engine.train_tasks=4"],
+        "engine.train_tasks=4: algorithm=scratch learns nothing from training tasks; choose another algorithm, or null",
+    ),
     "an embedding for nothing": (["embedding=support"], "embedding=support: nothing uses it; add a hypernetwork"),
     "labels that the embedding cannot read": (
         ["algorithm=protonet", "dataset.train_ways=7", "hypernet=full", "embedding=support"],

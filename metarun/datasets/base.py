@@ -25,7 +25,19 @@ def split_of(stream: str) -> str:
     return "train" if stream == "train_eval" else stream
 
 
-class Dataset(Protocol):
+class Sampler(Protocol):
+    """What tasks come from."""
+
+    def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
+        """Tasks number ``index * tasks`` to ``(index + 1) * tasks - 1`` of a stream: the same at every call.
+
+        What a task holds depends on the seed, the stream, the group asked for and its number alone, not on how tasks
+        are batched. With ``group`` all tasks are of that group (a place in ``groups``); else of any.
+        """
+        ...
+
+
+class Dataset(Sampler, Protocol):
     """A loaded dataset, its data on the run's device."""
 
     name: str
@@ -46,14 +58,6 @@ class Dataset(Protocol):
     """Names of the groups that its tasks fall into, for training on one after another; empty: none."""
     grouped_test: bool
     """Whether tasks of meta-val and meta-test fall into the groups too; if not, `sample` takes none for them."""
-
-    def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
-        """Tasks number ``index * tasks`` to ``(index + 1) * tasks - 1`` of a stream: the same at every call.
-
-        What a task holds depends on the seed, the stream, the group asked for and its number alone, not on how tasks
-        are batched. With ``group`` all tasks are of that group (a place in ``groups``); else of any.
-        """
-        ...
 
     def distinct(self, stream: str, group: int | None = None) -> int | None:
         """How many tasks of a stream differ by more than the order of their examples; None: there is no end of them.

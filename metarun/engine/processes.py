@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch.utils._pytree import tree_map
 
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Sampler
 from metarun.tasks import TaskBatch
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Processes:
         before, until = (-(-tasks * rank // self.count) for rank in (self.rank, self.rank + 1))
         return slice(before, until)
 
-    def sample(self, dataset: Dataset, stream: str, index: int, tasks: int, group: int | None) -> TaskBatch:
+    def sample(self, dataset: Sampler, stream: str, index: int, tasks: int, group: int | None) -> TaskBatch:
         """This process's share of ``dataset.sample(stream, index, tasks, group)``."""
         each, over = divmod(tasks, self.count)
         if not over:

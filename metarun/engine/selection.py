@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map
 from metarun import counters
 from metarun.algorithms.base import Draws, Learned
 from metarun.algorithms.outer_loop import TaskSelection
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Sampler
 from metarun.engine.meta_gradient import Metrics
 from metarun.engine.processes import ALONE, Processes, part
 from metarun.learner import Learner, MetaParameters
@@ -62,7 +62,7 @@ class Selector:
         self,
         settings: TaskSelection,
         learner: Learner,
-        dataset: Dataset,
+        dataset: Sampler,
         tasks: int,
         chunk: int | None,
         processes: Processes = ALONE,

@@ -13,6 +13,7 @@ class EngineSettings:
 
     steps: int = number(least=1)
     meta_batch_size: int = number(least=1)
+    train_tasks: int | None = number(least=1)
     order: str = choice("shuffled", "sequential")
     task_chunk: int | str = number(least=1, words=("auto",))
     val_every: int = number(least=1)
@@ -25,6 +26,11 @@ class EngineSettings:
     profile_steps: int = number(least=0)
 
     def __post_init__(self) -> None:
+        if self.train_tasks is not None and self.order == "sequential":
+            raise UserError(
+                f"engine.train_tasks={self.train_tasks}: the same tasks again and again have no sequence of groups; "
+                "use engine.order=shuffled or engine.train_tasks=null"
+            )
         if self.profile_steps and self.steps < SKIPPED + self.profile_steps:
             raise UserError(
                 f"engine.profile_steps={self.profile_steps}: the first {SKIPPED} meta-updates are not profiled; give "

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Learned
 from metarun.config.saved import command_line
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Dataset, Sampler
+from metarun.datasets.repeated import Repeated
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
@@ -76,7 +77,9 @@ class Training:
             self._save(optimiser)  # so that a run killed before its first checkpoint can be resumed
         meta_gradient = self.planner.meta_gradient(state.phi)
         tasks, processes = settings.meta_batch_size, self.processes
-        selector = Selector(algorithm.outer.tasks, self.learner, self.dataset, tasks, meta_gradient.chunk, processes)
+        few = settings.train_tasks
+        source: Sampler = self.dataset if few is None else Repeated(self.dataset, few)
+        selector = Selector(algorithm.outer.tasks, self.learner, source, tasks, meta_gradient.chunk, processes)
         sequence = self._sequence()
         state.decisions["task_chunk"] = meta_gradient.chunk
         behind = self._behind()
