@@ -35,8 +35,7 @@ class GridSearch(Search):
         values = [list(override.sweep_string_iterator()) for override in command.swept.values()]
         rows = [dict(zip(self.keys, row, strict=True)) for row in product(*values)]
         jobs = [
-            Proposal(job_name(row), [*command.constants, *(f"{key}={value}" for key, value in row.items())])
-            for row in rows
+            Proposal(job_name(row), command.constants, [f"{key}={value}" for key, value in row.items()]) for row in rows
         ]
         self._left = list({job.name: job for job in jobs}.values())
         self.total = len(self._left)

@@ -18,7 +18,15 @@ from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
-"""Launchers with a configuration in conf/hydra/launcher, and the extra that each needs."""
+"""The extra that each launcher needs."""
+READY = {
+    "joblib": ("n_jobs=${sweep.parallel}", "batch_size=1", "pre_dispatch=all"),
+    "submitit_local": ("timeout_min=10000",),
+    # A job whose time is over is put into the queue again, and goes on where it stood.
+    "submitit_slurm": ("array_parallelism=${sweep.parallel}", "max_num_timeout=20", "timeout_min=240"),
+    "ray": ("+ray.init.num_cpus=${sweep.parallel}", "+ray.init.include_dashboard=false", "+ray.remote.num_cpus=1"),
+}
+"""What metarun sets of each launcher, unless the user does: keys of hydra.launcher."""
 ONE_BY_ONE = "basic"
 ALL_AT_ONCE = ("submitit_local",)
 """Launchers that begin whatever they are given at once: they are given what may run at once."""
@@ -26,15 +34,25 @@ ELSEWHERE = ("submitit_slurm",)
 """Launchers whose jobs have a share of a machine that a cluster gives them."""
 
 
-def refuse_missing(launcher: str, parallel: int) -> None:
-    """Refuse a launcher that is not installed, and jobs at once where it runs but one. Raises `UserError`."""
+def refuse_missing(launcher: str) -> None:
+    """Refuse a launcher that is not installed. Raises `UserError`."""
     if launcher in EXTRAS and importlib.util.find_spec(f"hydra_plugins.hydra_{EXTRAS[launcher]}_launcher") is None:
         raise UserError(f"hydra/launcher={launcher}: pip install 'metarun[{EXTRAS[launcher]}]'")
+
+
+def refuse_parallel(launcher: str, parallel: int) -> None:
+    """Refuse jobs at once where the launcher runs but one. Raises `UserError`."""
     if launcher == ONE_BY_ONE and parallel > 1:
         raise UserError(
             f"sweep.parallel={parallel}: this launcher runs one job after another; add hydra/launcher=joblib for "
             "several at once"
         )
+
+
+def ready(launcher: str) -> list[str]:
+    """The overrides that make a launcher fit for metarun's sweeps."""
+    signs = [(text[: len(text) - len(text.lstrip("+"))], text.lstrip("+")) for text in READY.get(launcher, ())]
+    return [f"{sign}hydra.launcher.{text}" for sign, text in signs]
 
 
 def launched(context: HydraContext, config: DictConfig, job: Job, jobs: Sequence[list[str]], first: int) -> None:

@@ -14,8 +14,8 @@ from metarun.config.fields import number
 from metarun.errors import UserError
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.random_search import Random
-from metarun.sweep.search import Outcome, Proposal, Search, finite
-from metarun.sweep.space import SEED, Asked, Choice, Dimension, searched
+from metarun.sweep.search import SEED, Outcome, Proposal, Search, finite
+from metarun.sweep.space import Asked, Choice, Dimension, searched
 from metarun.sweep.trials import jobs_of
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ def outcome(place: Path, objective: str | None) -> Outcome:
     content = folders.result(place)
     metric = objective or str(content.get("metric"))
     figure = _mapping(_mapping(content.get("meta_val")).get(metric))
-    better = _mapping(content.get("higher_is_better")).get(metric, True)
-    return Outcome("done", "", figure.get("mean"), figure.get("ci95"), metric, bool(better))
+    better = _mapping(content.get("higher_is_better")).get(metric)
+    return Outcome("done", "", figure.get("mean"), figure.get("ci95"), metric, better)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

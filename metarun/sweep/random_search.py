@@ -7,9 +7,9 @@ import numpy as np
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from metarun.config.fields import number
-from metarun.sweep.search import Proposal, Search
+from metarun.sweep.search import SEED, Proposal, Search
 from metarun.sweep.settings import SweepSettings
-from metarun.sweep.space import SEED, Asked, Choice, Dimension, searched
+from metarun.sweep.space import Asked, Choice, Dimension, searched
 from metarun.sweep.trials import Value, jobs_of
 
 

@@ -5,14 +5,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+SEED = "seed"
+"""The key whose values are no other configuration, but the same again."""
+
 
 @dataclass(frozen=True)
 class Proposal:
-    """A job to run. ``overrides`` are all of its own, those of all jobs included; ``trial`` is the search's number."""
+    """A job to run: ``own`` are the overrides that tell it from others, ``shared`` those that all have.
+
+    trial: the search's number of it.
+    """
 
     name: str
-    overrides: list[str]
+    shared: list[str]
+    own: list[str]
     trial: int = 0
+
+    @property
+    def overrides(self) -> list[str]:
+        return [*self.shared, *self.own]
+
+    @property
+    def configuration(self) -> str:
+        """What jobs have in common that differ in their seeds alone."""
+        return " ".join(text for text in self.own if not text.startswith(f"{SEED}="))
 
 
 @dataclass(frozen=True)
@@ -28,7 +44,7 @@ class Outcome:
     value: float | None = None
     spread: float | None = None
     metric: str = ""
-    higher_is_better: bool = True
+    higher_is_better: bool | None = None
     mistake: bool = True
 
 

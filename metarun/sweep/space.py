@@ -7,16 +7,19 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from metarun.config.compose import explained, first_value, parse
 from metarun.config.names import listed, nearest, shown
 from metarun.errors import UserError
+from metarun.sweep.search import SEED
 
 SPACES = "sweep/space"
 """Where search spaces lie among the configuration files."""
-SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,11 @@ def _space(name: str, loader: ConfigLoaderImpl) -> list[str]:
     if name not in known:
         raise UserError(f"sweep.space={name}: no such search space{nearest(name, known)} (there are {listed(known)})")
     try:
-        found = loader.repository.load_config(f"{SPACES}/{name}")
-    except YAMLError as error:
+        config = loader.load_configuration(f"{SPACES}/{name}", [], run_mode=RunMode.RUN)
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise explained(error) from error
-    node = None if found is None else OmegaConf.to_container(found.config)
+    found = OmegaConf.select(config, SPACES.replace("/", "."))
+    node = OmegaConf.to_container(found) if OmegaConf.is_dict(found) else None
     if not isinstance(node, dict):
         raise UserError(f"sweep.space={name}: a space holds lines like 'algorithm.outer.lr: interval(0.001, 0.01)'")
     return [f"{key!s}={shown(value)}" for key, value in node.items()]

@@ -25,7 +25,7 @@ from metarun.failures import named
 from metarun.sweep import folder as folders
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job
-from metarun.sweep.launching import launched, neighbours, refuse_missing, stopping
+from metarun.sweep.launching import ONE_BY_ONE, launched, neighbours, ready, refuse_missing, refuse_parallel, stopping
 from metarun.sweep.objective import direction
 from metarun.sweep.outcomes import outcome
 from metarun.sweep.search import Outcome, Proposal, Search
@@ -61,7 +61,7 @@ class _Sweep:
 
     def run(self) -> None:
         command, settings = asked(self.overrides), self.settings
-        refuse_missing(self.launcher, settings.parallel)
+        refuse_parallel(self.launcher, settings.parallel)
         search = settings.search(command, self.loader, str(self.config.hydra.runtime.choices["algorithm"]))
         higher = True
         if search.tolerant or settings.objective is not None:
@@ -76,9 +76,9 @@ class _Sweep:
             callbacks.on_multirun_end(config=self.config, config_name=CONFIG_NAME)
         conclude(folder.path, search, outcomes, self._again())
 
-    def _all(self, search: Search, context: HydraContext) -> dict[str, Outcome]:
+    def _all(self, search: Search, context: HydraContext) -> list[tuple[Proposal, Outcome]]:
         """Run what the search proposes until it has no more, or is stopped."""
-        outcomes: dict[str, Outcome] = {}
+        outcomes: list[tuple[Proposal, Outcome]] = []
         jobs = self._checked(search.ask())
         self.folder.remember(self.typed)  # once nothing is wrong with the first of them
         done = search.before() + sum(self._outcome(one).state == "done" for one in jobs)
@@ -100,7 +100,7 @@ class _Sweep:
                 self._launched(context, job, left, len(outcomes))
                 told = {one.name: self._outcome(one) for one in jobs}
                 search.tell(told)
-                outcomes |= told
+                outcomes += [(one, told[one.name]) for one in jobs]
                 if self.folder.stop_file.exists():
                     break
                 jobs = self._checked(search.ask())
@@ -147,9 +147,12 @@ class _Sweep:
         """What Hydra composes for the sweep as a whole: its own settings, the sweep's, and what all jobs share."""
         own = [str(one.input_line) for one in parse(self.overrides) if one.is_hydra_override() or of_sweep(one)]
         constants = asked(self.overrides).constants
+        choice = [text for text in own if text.startswith("hydra/launcher=")]
+        launcher = choice[-1].partition("=")[2] if choice else ONE_BY_ONE
+        refuse_missing(launcher)
 
         def load(*more: str) -> DictConfig:
-            everything = [*own, *constants, *more]
+            everything = [*ready(launcher), *own, *constants, *more]
             return self.loader.load_configuration(CONFIG_NAME, everything, run_mode=RunMode.MULTIRUN)
 
         # Other processes would tell another time where the folder is named by it.

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from metarun.sweep.names import job_name
-from metarun.sweep.search import Proposal
-from metarun.sweep.space import SEED
+from metarun.sweep.search import SEED, Proposal
 
 Value = str | float | int
 
@@ -14,8 +13,11 @@ def jobs_of(
 ) -> list[Proposal]:
     """The jobs of trial ``number`` (from 0) of about ``of``; the same for every seed."""
     before = f"trial-{number + 1:0{len(str(of))}}"
-    settings = [*fixed, *(f"{key}={value}" for key, value in values.items())]
+    own = [f"{key}={value}" for key, value in values.items()]
     told = {key: value if isinstance(value, str) else f"{value:.4g}" for key, value in values.items()}
     if not seeds:
-        return [Proposal(job_name(told, before), settings, number)]
-    return [Proposal(job_name({**told, SEED: seed}, before), [*settings, f"{SEED}={seed}"], number) for seed in seeds]
+        return [Proposal(job_name(told, before), list(fixed), own, number)]
+    return [
+        Proposal(job_name({**told, SEED: seed}, before), list(fixed), [*own, f"{SEED}={seed}"], number)
+        for seed in seeds
+    ]

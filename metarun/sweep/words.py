@@ -1,12 +1,13 @@
 """What a sweep says at its start and at its end."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from metarun.config.names import listed
 from metarun.errors import Interrupted, UserError
 from metarun.failures import OurBug
-from metarun.sweep.search import Outcome, Search, finite
+from metarun.sweep.search import Outcome, Proposal, Search, finite
 from metarun.tracking.words import short
 
 
@@ -17,31 +18,45 @@ def introduce(folder: Path, search: Search, done: int) -> None:
     print(f"sweep of {jobs} over {listed(search.keys)}{before} · {short(folder)}")
 
 
-def conclude(folder: Path, search: Search, outcomes: Mapping[str, Outcome], again: str) -> None:
-    """What became of the jobs, the best, and what to type next.
+def conclude(folder: Path, search: Search, outcomes: Sequence[tuple[Proposal, Outcome]], again: str) -> None:
+    """What became of the jobs, the best configuration, and what to type next.
 
     Raises `Interrupted` where the sweep was stopped, `OurBug` or `UserError` where it has failed.
     """
-    done = {name: one for name, one in outcomes.items() if one.state == "done"}
-    failed = {name: one for name, one in outcomes.items() if one.state == "failed"}
-    ranked = {name: one for name, one in done.items() if finite(one)}
-    if len(ranked) > 1 and len({one.metric for one in ranked.values()}) == 1:
-        better = max if next(iter(ranked.values())).higher_is_better else min
-        name = better(ranked, key=lambda name: ranked[name].value or 0.0)
-        print(f"best        meta-val {ranked[name].metric} {ranked[name].value:.4f}  {short(folder / name)}")
+    done = [job for job, outcome in outcomes if outcome.state == "done"]
+    failed = [(job, outcome) for job, outcome in outcomes if outcome.state == "failed"]
+    _tell_best(outcomes)
     if done:
         print(f"compare     metarun-report {short(folder)}")
         print(f"look        tensorboard --logdir {short(folder)}")
-    stopped = len(done) + len(failed) < len(outcomes)
     told = f"{len(done)} of {search.total} jobs done, {len(failed)} failed"
-    if stopped and not failed:
-        raise Interrupted(f"sweep stopped: {told}; go on with: {again}")
-    bugs = [name for name, one in failed.items() if not one.mistake]
+    bugs = [(job, outcome) for job, outcome in failed if not outcome.mistake]
     if failed and (bugs or not search.tolerant or not done):
-        first = bugs[0] if bugs else next(iter(failed))
-        text = f"{told}; the first failure: {first}: {failed[first].reason}; what is missing is run by: {again}"
+        job, first = (bugs or failed)[0]
+        text = f"{told}; the first failure: {job.name}: {first.reason}; to run what is missing: {again}"
         raise OurBug(f"{text} (a bug, traceback in its log)") if bugs else UserError(text)
-    if stopped:
+    if len(done) + len(failed) < len(outcomes):
         raise Interrupted(f"sweep stopped: {told}; go on with: {again}")
     if failed:
-        print(f"failed      {len(failed)} of {search.total}: the search went on without them")
+        print(f"failed      {len(failed)} of {search.total}; the search went on without them")
+
+
+def _tell_best(outcomes: Sequence[tuple[Proposal, Outcome]]) -> None:
+    """The configuration of best objective, a mean over its seeds; of those that have it for every seed."""
+    configurations: dict[str, list[Outcome]] = {}
+    for job, outcome in outcomes:
+        configurations.setdefault(job.configuration, []).append(outcome)
+    ranked = {
+        name: fmean(outcome.value or 0.0 for outcome in found)
+        for name, found in configurations.items()
+        if all(map(finite, found))
+    }
+    kinds = {(outcome.metric, outcome.higher_is_better) for _, outcome in outcomes if finite(outcome)}
+    if len(ranked) < 2 or len(kinds) > 1:
+        return
+    (metric, higher), count = kinds.pop(), max(map(len, configurations.values()))
+    if higher is None:
+        return
+    best = (max if higher else min)(ranked, key=lambda name: ranked[name])
+    seeds = f" over {count} seeds" if count > 1 else ""
+    print(f"best        meta-val {metric} {ranked[best]:.4f}{seeds}: {best}")
