@@ -15,7 +15,7 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -150,11 +150,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def first_value(override: Override) -> list[str]:
-    """The override with the first of its values; nothing for intervals, whose values only a sweeper knows."""
+    """The override with the first of its values, or with one in the midst of an interval."""
     if not override.is_sweep_override():
         return [str(override.input_line)]
-    if not override.is_discrete_sweep():
-        return []
+    interval = override.value()
+    if isinstance(interval, IntervalSweep):
+        middle = (float(interval.start or 0) + float(interval.end or 0)) / 2
+        return [f"{override.get_key_element()}={round(middle) if 'int' in interval.tags else middle}"]
     return [f"{override.get_key_element()}={value}" for value in itertools.islice(override.sweep_string_iterator(), 1)]
 
 

@@ -68,3 +68,17 @@ def unknown_key(
 def unknown_option(group: str, option: str, options: Sequence[str]) -> UserError:
     """The error for a group's option that does not exist."""
     return UserError(f"{group}={option}: no such {group}{nearest(option, options)} (options: {listed(options)})")
+
+
+def short(names: Sequence[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Each full name's shortest ending that no other of them shares, and that is not ``taken``."""
+    reserved = set(taken)
+    endings = {name: [name.split(".", skip)[-1] for skip in range(name.count("."), -1, -1)] for name in names}
+    count: dict[str, int] = {}
+    for choices in endings.values():
+        for ending in choices:
+            count[ending] = count.get(ending, 0) + 1
+    return {
+        name: next((ending for ending in choices if count[ending] == 1 and ending not in reserved), name)
+        for name, choices in endings.items()
+    }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from metarun.config.names import listed, nearest
+from metarun.config.names import listed, nearest, short
 from metarun.config.settings import PARTS
 from metarun.errors import UserError
 from metarun.report import keys
@@ -72,7 +72,7 @@ class Group:
     @cached_property
     def names(self) -> dict[str, str]:
         """The short name of each key that varies."""
-        return keys.short(self.keys, taken=SORTS)
+        return short(self.keys, taken=SORTS)
 
     @cached_property
     def selecting(self) -> str:

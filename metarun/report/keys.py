@@ -113,20 +113,6 @@ def _tells_apart(runs: Sequence[Run], name: str, found: Sequence[str]) -> bool:
     return False
 
 
-def short(names: Sequence[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Each full name's shortest ending that no other of them shares, and that is not ``taken``."""
-    reserved = set(taken)
-    endings = {name: [name.split(".", skip)[-1] for skip in range(name.count("."), -1, -1)] for name in names}
-    count: dict[str, int] = {}
-    for choices in endings.values():
-        for ending in choices:
-            count[ending] = count.get(ending, 0) + 1
-    return {
-        name: next((ending for ending in choices if count[ending] == 1 and ending not in reserved), name)
-        for name, choices in endings.items()
-    }
-
-
 def meant(typed: str, names: Iterable[str], flag: str) -> str:
     """The full name that a user means by a name or by its ending.
 

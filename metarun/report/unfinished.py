@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from metarun.config.names import short
 from metarun.report import keys
 from metarun.report.grouping import label
 from metarun.report.runs import DONE, LOG, Run
@@ -31,7 +32,7 @@ def unfinished(runs: Sequence[Run], now: datetime | None = None) -> list[Unfinis
     problems: dict[str, list[Run]] = {}
     for run in runs:
         problems.setdefault(keys.of(run, "dataset"), []).append(run)
-    names = {dataset: keys.short([*keys.varying(mine), keys.SEED]) for dataset, mine in problems.items()}
+    names = {dataset: short([*keys.varying(mine), keys.SEED]) for dataset, mine in problems.items()}
     return [_told(run, names[keys.of(run, "dataset")], now or datetime.now(UTC)) for run in runs if run.status != DONE]
 
 

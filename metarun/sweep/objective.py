@@ -2,6 +2,7 @@
 
 import torch
 
+from metarun.composition import compose
 from metarun.config.names import nearest
 from metarun.config.settings import Settings
 from metarun.errors import UserError
@@ -10,10 +11,12 @@ from metarun.errors import UserError
 def direction(settings: Settings, objective: str | None) -> bool:
     """Whether more is better of the objective (``None``: the run's own metric).
 
-    Looks at the data as a run does, so that whatever a first run would download or draw is there before several begin.
-    Raises `UserError` for a metric that runs of these settings don't have, with those that they have.
+    Does first what a run does, so that whatever it would download or draw is there before several begin. Raises
+    `UserError` for parts that don't go together, and for a metric that runs of these settings don't have.
     """
-    dataset = settings.dataset.load(settings.seed, torch.device("cpu"), settings.device.dtype)
+    cpu = torch.device("cpu")
+    dataset = settings.dataset.load(settings.seed, cpu, settings.device.dtype)
+    compose(settings, dataset, cpu)
     kind = dataset.kind("val")
     y = dataset.sample("val", 0, 1).query.y[0]
     metrics = list(kind.metrics(torch.zeros(len(y), kind.outputs, dtype=settings.device.dtype), y))

@@ -115,11 +115,7 @@ class OptunaSearch(Search):
         for _ in range(max(0, left)):
             asked = self._study.ask()
             begun.append((asked.number, {key: _suggested(asked, key, one) for key, one in self._dimensions.items()}))
-        self._asked = [
-            job
-            for number, values in begun
-            for job in jobs_of(number, self._settings.trials, values, self._fixed, self._seeds)
-        ]
+        self._asked = [job for number, values in begun for job in jobs_of(number, values, self._fixed, self._seeds)]
         return self._asked
 
     def before(self) -> int:

@@ -43,7 +43,7 @@ class RandomSearch(Search):
         self._left = [
             job
             for number in range(trials)
-            for job in jobs_of(number, trials, _drawn(dimensions, (draws, number)), fixed, seeds)
+            for job in jobs_of(number, _drawn(dimensions, (draws, number)), fixed, seeds)
         ]
         self.total = len(self._left)
 

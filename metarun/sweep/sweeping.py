@@ -72,16 +72,20 @@ class _Sweep:
             folder.stop_file.unlink(missing_ok=True)
             callbacks = Callbacks(self.config)
             callbacks.on_multirun_start(config=self.config, config_name=CONFIG_NAME)
-            outcomes = self._all(search, HydraContext(config_loader=self.loader, callbacks=callbacks))
+            done, outcomes = self._all(search, HydraContext(config_loader=self.loader, callbacks=callbacks))
             callbacks.on_multirun_end(config=self.config, config_name=CONFIG_NAME)
-        conclude(folder.path, search, outcomes, self._again())
+            conclude(folder.path, search, outcomes, done, self._again(), stopped=folder.stop_file.exists())
 
-    def _all(self, search: Search, context: HydraContext) -> list[tuple[Proposal, Outcome]]:
-        """Run what the search proposes until it has no more, or is stopped."""
+    def _all(self, search: Search, context: HydraContext) -> tuple[int, list[tuple[Proposal, Outcome]]]:
+        """Run what the search proposes until it has no more, or is stopped.
+
+        Returns how many jobs had ended before and were not proposed again, and what became of the others.
+        """
         outcomes: list[tuple[Proposal, Outcome]] = []
         jobs = self._checked(search.ask())
         self.folder.remember(self.typed)  # once nothing is wrong with the first of them
-        done = search.before() + sum(self._outcome(one).state == "done" for one in jobs)
+        before = search.before()
+        done = before + sum(self._outcome(one).state == "done" for one in jobs)
         introduce(self.folder.path, search, done)
         job = Job(
             sweep=self.folder.path,
@@ -104,7 +108,7 @@ class _Sweep:
                 if self.folder.stop_file.exists():
                     break
                 jobs = self._checked(search.ask())
-        return outcomes
+        return before, outcomes
 
     def _launched(self, context: HydraContext, job: Job, jobs: list[Proposal], first: int) -> None:
         """Run jobs to their ends; one whose process dies is failed, and the others go on."""

@@ -77,7 +77,7 @@ class Watcher:
         digits = len(str(self._total))
         count = f"{self._ended:>{digits}} of {self._total}"
         if found.state == "done":
-            value = "" if found.value is None else f"  meta-val {found.metric} {found.value:.4f}"
+            value = f"meta-val {found.metric} {'not finite' if found.value is None else format(found.value, '.4f')}"
             spread = "" if found.spread is None else f" ± {found.spread:.4f}"
             self._bar.write(f"{count}  done    {value}{spread}{self._left()}  {name}")
             return

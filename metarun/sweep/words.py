@@ -18,8 +18,16 @@ def introduce(folder: Path, search: Search, done: int) -> None:
     print(f"sweep of {jobs} over {listed(search.keys)}{before} · {short(folder)}")
 
 
-def conclude(folder: Path, search: Search, outcomes: Sequence[tuple[Proposal, Outcome]], again: str) -> None:
-    """What became of the jobs, the best configuration, and what to type next.
+def conclude(
+    folder: Path,
+    search: Search,
+    outcomes: Sequence[tuple[Proposal, Outcome]],
+    before: int,
+    again: str,
+    *,
+    stopped: bool,
+) -> None:
+    """What became of the jobs, the best configuration, and what to type next. ``before``: jobs not proposed again.
 
     Raises `Interrupted` where the sweep was stopped, `OurBug` or `UserError` where it has failed.
     """
@@ -29,13 +37,13 @@ def conclude(folder: Path, search: Search, outcomes: Sequence[tuple[Proposal, Ou
     if done:
         print(f"compare     metarun-report {short(folder)}")
         print(f"look        tensorboard --logdir {short(folder)}")
-    told = f"{len(done)} of {search.total} jobs done, {len(failed)} failed"
+    told = f"{len(done) + len(failed) + before} of {search.total} jobs ended, {len(failed)} failed"
     bugs = [(job, outcome) for job, outcome in failed if not outcome.mistake]
-    if failed and (bugs or not search.tolerant or not done):
+    if failed and (bugs or not search.tolerant or not (stopped or done)):
         job, first = (bugs or failed)[0]
         text = f"{told}; the first failure: {job.name}: {first.reason}; to run what is missing: {again}"
         raise OurBug(f"{text} (a bug, traceback in its log)") if bugs else UserError(text)
-    if len(done) + len(failed) < len(outcomes):
+    if stopped:
         raise Interrupted(f"sweep stopped: {told}; go on with: {again}")
     if failed:
         print(f"failed      {len(failed)} of {search.total}; the search went on without them")

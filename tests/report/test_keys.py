@@ -69,30 +69,6 @@ def test_training_episodes_are_no_part_of_the_problem() -> None:
         assert problem({}) != problem(other)
 
 
-names = st.lists(
-    st.lists(st.sampled_from(["lr", "outer", "algorithm", "val", "x"]), min_size=1, max_size=4).map(".".join),
-    unique=True,
-    max_size=8,
-)
-
-
-@given(names)
-def test_short_names_are_unique_endings(full: list[str]) -> None:
-    short = keys.short(full, taken=("val",))
-    assert list(short) == full
-    assert len(set(short.values())) == len(full)
-    assert all(name == ending or name.endswith(f".{ending}") for name, ending in short.items())
-    assert all(ending != "val" or name == "val" for name, ending in short.items())
-
-
-def test_short_names_are_as_short_as_can_be() -> None:
-    assert keys.short(["algorithm.outer.lr", "model.lr", "model.layers"]) == {
-        "algorithm.outer.lr": "outer.lr",
-        "model.lr": "model.lr",
-        "model.layers": "layers",
-    }
-
-
 settings = st.fixed_dictionaries(
     {
         "seed": st.integers(0, 2),
