@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from filelock import Timeout
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
@@ -37,6 +38,8 @@ from metarun.config.settings import SWEEP
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.failures import OurBug, bug, named, write_to_log
 from metarun.sweep.again import saved_sweep
+from metarun.sweep.launching import chosen, refuse_missing
+from metarun.tracking.lock import held
 from metarun.tracking.status import NAME as STATUS
 from metarun.tracking.status import write_status
 
@@ -151,6 +154,7 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
     if again is not None:
         flags.overrides, flags.multirun = again, True
     typed = list(flags.overrides)
+    refuse_missing(chosen(parse(flags.overrides)))
     flags.overrides = with_saved_run(flags.overrides, parse(flags.overrides), flags.config_dir, sweep=flags.multirun)
     config = compose(flags.overrides, flags.config_dir, sweep=flags.multirun)
     if flags.cfg:
@@ -245,7 +249,8 @@ def _run_once(
     def task(config: DictConfig) -> None:
         # Kept for later: Hydra would print more about an exception than one line.
         try:
-            _job(config, config_dir, processes)
+            with _held(folder):
+                _job(config, config_dir, processes)
         except (Exception, KeyboardInterrupt) as error:
             failures.append(error)
 
@@ -259,6 +264,20 @@ def _run_once(
         raise UserError(f"hydra.run.dir={folder}: cannot be written: {error.strerror or error}") from error
     if failures:
         _end(failures[0], folder, traces, begun=_status(folder) != status_before)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a run's folder. Raises `UserError` where another process runs in it."""
+    lock = held(folder, wait=False)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{folder}: another process runs there; wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _status(folder: Path) -> str | None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from builders import ALGORITHMS
+from filelock import FileLock
 
 from metarun import __version__
 from metarun.config.settings import GROUPS, Settings
@@ -191,8 +192,8 @@ def test_a_run_gets_its_settings_and_folder(command: Command, ran: list[tuple[Se
     assert (settings.seed, settings.mode, settings.device.compile) == (3, "train", "false")
     assert settings.engine.gradient_clip == 10.0
     assert folder.parent == Path.cwd() / "outputs" / "metarun"
-    assert [path.name for path in folder.iterdir()] == ["metarun.log"]
-    assert set(settings.plain["choices"]) == set(GROUPS)
+    assert {path.name for path in folder.iterdir()} == {"metarun.log", ".lock"}
+    assert set(settings.plain["choices"]) == set(GROUPS) - {"sweep"}
     assert json.loads(json.dumps(settings.plain)) == settings.plain
 
 
@@ -359,35 +360,12 @@ def test_a_mistake_while_resuming_keeps_the_run(command: Command, experiment: Ex
     assert "had saved no state yet" in command(f"resume={folder}")[2]
 
 
-def test_a_failing_job_does_not_end_a_sweep(command: Command, experiment: Experiment) -> None:
-    done = []
-
-    def run(settings: Settings, folder: Path) -> float:
-        begun(folder)
-        if settings.seed == 1:
-            raise UserError("no luck")
-        done.append(settings.seed)
-        return 0.5
-
-    experiment(run)
-    code, _, err = command("-m", "seed=0,1,2", "hydra.sweep.dir=sweep")
-    assert (code, done) == (2, [0, 2])
-    assert err.splitlines()[-1] == "metarun: not every job of the sweep was done; the first failure: no luck"
-    assert json.loads(Path("sweep/1/status.json").read_text())["reason"] == "no luck"
-    assert "ERROR no luck" in Path("sweep/1/metarun.log").read_text()
-    assert "Traceback" not in err
-
-
-def test_stopping_a_sweep_stops_it_whole(command: Command, experiment: Experiment) -> None:
-    started = []
-
-    def run(settings: Settings, folder: Path) -> float:
-        started.append(settings.seed)
-        raise Interrupted("stopped at step 3")
-
-    experiment(run)
-    assert command("-m", "seed=0,1", "hydra.sweep.dir=sweep")[0] == 130
-    assert started == [0]
+def test_a_folder_is_for_one_process(command: Command, ran: list[Any]) -> None:
+    Path("run").mkdir()
+    with FileLock("run/.lock"):
+        code, _, err = command("hydra.run.dir=run")
+    assert (code, ran) == (2, [])
+    assert err.endswith("run: another process runs there; wait for it, or stop it\n")
 
 
 def test_help_names_groups_options_and_examples(command: Command) -> None:

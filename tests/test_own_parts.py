@@ -147,8 +147,8 @@ def test_a_sweep_runs_own_parts(command: Command, package: Path) -> None:
     small = [word for word in TIDES if "inner_lr" not in word]
     code, _, err = command("-m", *small, "algorithm=sign_maml,smoother", "hydra.sweep.dir=sweep")
     assert code == 0, err
-    assert Path("sweep/0/result.json").exists()
-    assert Path("sweep/1/result.json").exists()
+    assert Path("sweep/algorithm=sign_maml/result.json").exists()
+    assert Path("sweep/algorithm=smoother/result.json").exists()
 
 
 MISTAKES = {
@@ -248,9 +248,9 @@ def test_a_jobs_error_in_own_code_is_theirs_in_a_sweep(command: Command, package
     edit("my_package/sign_maml.py", "slope.sign()", "slope.sing()")
     code, _, err = command("-m", *TIDES, "algorithm=sign_maml", "seed=0,1", "hydra.sweep.dir=sweep")
     assert code == 2
-    assert "not every job of the sweep was done; the first failure: an error in your code" in err
+    assert "2 of 2 jobs ended, 2 failed; the first failure: seed=0: an error in your code" in err
     assert "is a bug" not in err
-    assert "Traceback" in Path("sweep/1/metarun.log").read_text()
+    assert "Traceback" in Path("sweep/seed=1/metarun.log").read_text()
 
 
 def test_an_error_in_a_dataclass_of_own_is_theirs(command: Command, package: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
@@ -34,10 +35,23 @@ ELSEWHERE = ("submitit_slurm",)
 """Launchers whose jobs have a share of a machine that a cluster gives them."""
 
 
+def chosen(overrides: Sequence[Override]) -> str:
+    """The launcher that a command line names, or Hydra's default."""
+    names = [str(one.value()) for one in overrides if one.key_or_group == "hydra/launcher"]
+    return names[-1] if names else ONE_BY_ONE
+
+
 def refuse_missing(launcher: str) -> None:
     """Refuse a launcher that is not installed. Raises `UserError`."""
-    if launcher in EXTRAS and importlib.util.find_spec(f"hydra_plugins.hydra_{EXTRAS[launcher]}_launcher") is None:
+    if launcher in EXTRAS and not _installed(f"hydra_plugins.hydra_{EXTRAS[launcher]}_launcher"):
         raise UserError(f"hydra/launcher={launcher}: pip install 'metarun[{EXTRAS[launcher]}]'")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it would be in
+        return False
 
 
 def refuse_parallel(launcher: str, parallel: int) -> None:

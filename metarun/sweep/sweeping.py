@@ -25,7 +25,7 @@ from metarun.failures import named
 from metarun.sweep import folder as folders
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job
-from metarun.sweep.launching import ONE_BY_ONE, launched, neighbours, ready, refuse_missing, refuse_parallel, stopping
+from metarun.sweep.launching import chosen, launched, neighbours, ready, refuse_parallel, stopping
 from metarun.sweep.objective import direction
 from metarun.sweep.outcomes import outcome
 from metarun.sweep.search import Outcome, Proposal, Search
@@ -33,6 +33,7 @@ from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import asked, of_sweep
 from metarun.sweep.watching import Watcher
 from metarun.sweep.words import conclude, introduce
+from metarun.tracking.lock import NAME as LOCK
 from metarun.tracking.status import write_status
 from metarun.tracking.words import short
 
@@ -101,7 +102,7 @@ class _Sweep:
             while jobs:
                 left = [one for one in jobs if self._outcome(one).state != "done"]
                 watcher.follow(one.name for one in left)
-                self._launched(context, job, left, len(outcomes))
+                self._launched(context, job, left, len(outcomes), watcher)
                 told = {one.name: self._outcome(one) for one in jobs}
                 search.tell(told)
                 outcomes += [(one, told[one.name]) for one in jobs]
@@ -110,7 +111,9 @@ class _Sweep:
                 jobs = self._checked(search.ask())
         return before, outcomes
 
-    def _launched(self, context: HydraContext, job: Job, jobs: list[Proposal], first: int) -> None:
+    def _launched(
+        self, context: HydraContext, job: Job, jobs: list[Proposal], first: int, watcher: Watcher
+    ) -> None:
         """Run jobs to their ends; one whose process dies is failed, and the others go on."""
         left = jobs
         while left:
@@ -119,13 +122,17 @@ class _Sweep:
                 launched(context, self.config, job, texts, first)
                 return
             except Exception as error:  # the launcher's own, for a process that was killed
-                died = [one for one in left if self._outcome(one).state == "running"]
+                waiting = watcher.open()
+                died = [one for one in left if one.name in waiting and self._begun(one)]
                 if not died or self.folder.stop_file.exists():
                     raise
                 for one in died:
-                    reason = f"its process ended without a word ({named(error)}); out of memory?"
+                    reason = f"its process ended without a word ({named(error).partition('. ')[0]}); out of memory?"
                     write_status(self.folder.path / one.name, "failed", reason=reason)
-                left = [one for one in left if self._outcome(one).state in ("missing", "interrupted")]
+                left = [one for one in left if one.name in waiting and one not in died]
+
+    def _begun(self, job: Proposal) -> bool:
+        return (self.folder.path / job.name / LOCK).exists()
 
     def _checked(self, jobs: Sequence[Proposal]) -> list[Proposal]:
         """The jobs, each composed and looked at before any runs. Raises `UserError` for the first that cannot run."""
@@ -149,14 +156,12 @@ class _Sweep:
     @cached_property
     def config(self) -> DictConfig:
         """What Hydra composes for the sweep as a whole: its own settings, the sweep's, and what all jobs share."""
-        own = [str(one.input_line) for one in parse(self.overrides) if one.is_hydra_override() or of_sweep(one)]
+        parsed = parse(self.overrides)
+        own = [str(one.input_line) for one in parsed if one.is_hydra_override() or of_sweep(one)]
         constants = asked(self.overrides).constants
-        choice = [text for text in own if text.startswith("hydra/launcher=")]
-        launcher = choice[-1].partition("=")[2] if choice else ONE_BY_ONE
-        refuse_missing(launcher)
 
         def load(*more: str) -> DictConfig:
-            everything = [*ready(launcher), *own, *constants, *more]
+            everything = [*ready(chosen(parsed)), *own, *constants, *more]
             return self.loader.load_configuration(CONFIG_NAME, everything, run_mode=RunMode.MULTIRUN)
 
         # Other processes would tell another time where the folder is named by it.

@@ -37,6 +37,12 @@ class Watcher:
         with self._lock:
             self._open |= {name: self._stamp(name) for name in names}
 
+    def open(self) -> set[str]:
+        """The jobs that have not ended since they are followed."""
+        self._look()
+        with self._lock:
+            return set(self._open)
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
