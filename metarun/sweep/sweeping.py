@@ -111,9 +111,7 @@ class _Sweep:
                 jobs = self._checked(search.ask())
         return before, outcomes
 
-    def _launched(
-        self, context: HydraContext, job: Job, jobs: list[Proposal], first: int, watcher: Watcher
-    ) -> None:
+    def _launched(self, context: HydraContext, job: Job, jobs: list[Proposal], first: int, watcher: Watcher) -> None:
         """Run jobs to their ends; one whose process dies is failed, and the others go on."""
         left = jobs
         while left:
@@ -155,17 +153,7 @@ class _Sweep:
 
     @cached_property
     def config(self) -> DictConfig:
-        """What Hydra composes for the sweep as a whole: its own settings, the sweep's, and what all jobs share."""
-        parsed = parse(self.overrides)
-        own = [str(one.input_line) for one in parsed if one.is_hydra_override() or of_sweep(one)]
-        constants = asked(self.overrides).constants
-
-        def load(*more: str) -> DictConfig:
-            everything = [*ready(chosen(parsed)), *own, *constants, *more]
-            return self.loader.load_configuration(CONFIG_NAME, everything, run_mode=RunMode.MULTIRUN)
-
-        # Other processes would tell another time where the folder is named by it.
-        return load(f"hydra.sweep.dir={quoted(str(folder_named(load(), 'hydra.sweep.dir')))}")
+        return composed(self.overrides, self.loader)
 
     @cached_property
     def settings(self) -> SweepSettings:
@@ -188,6 +176,19 @@ class _Sweep:
 
     def _again(self) -> str:
         return command_line({CONFIG_DIR: self.config_dir}, f"resume={short(self.folder.path)}")
+
+
+def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:
+    """What Hydra composes for a sweep as a whole: its own settings, the sweep's, and what all jobs share."""
+    parsed = parse(overrides)
+    own = [str(one.input_line) for one in parsed if one.is_hydra_override() or of_sweep(one)]
+    everything = [*ready(chosen(parsed)), *own, *asked(overrides).constants]
+
+    def load(*more: str) -> DictConfig:
+        return loader.load_configuration(CONFIG_NAME, [*everything, *more], run_mode=RunMode.MULTIRUN)
+
+    # Other processes would tell another time where the folder is named by it.
+    return load(f"hydra.sweep.dir={quoted(str(folder_named(load(), 'hydra.sweep.dir')))}")
 
 
 def _refuse_other(saved: Mapping[str, Any], now: Mapping[str, Any], place: Path) -> None:

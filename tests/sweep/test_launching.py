@@ -1,0 +1,48 @@
+"""What launchers are given."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metarun.config.compose import loading
+from metarun.errors import UserError
+from metarun.sweep import launching
+from metarun.sweep.launching import EXTRAS, neighbours, refuse_parallel
+from metarun.sweep.sweeping import composed
+
+LAUNCHERS = {
+    "joblib": {"n_jobs": 3},
+    "submitit_local": {"timeout_min": 10000},
+    "submitit_slurm": {"array_parallelism": 3, "max_num_timeout": 20, "timeout_min": 240},
+    "ray": {"ray.init.num_cpus": 3, "ray.remote.num_cpus": 1},
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_each_launcher_is_told_how_many_at_once(launcher: str) -> None:
+    if importlib.util.find_spec(f"hydra_plugins.hydra_{EXTRAS[launcher]}_launcher") is None:
+        pytest.skip(f"{EXTRAS[launcher]} is not installed")
+    with loading(None) as loader:
+        config = composed(["seed=0,1", f"hydra/launcher={launcher}", "sweep.parallel=3"], loader)
+        for key, expected in LAUNCHERS[launcher].items():
+            node: Any = config.hydra.launcher
+            for name in key.split("."):
+                node = node[name]
+            assert node == expected
+        assert Path(config.hydra.sweep.dir).is_absolute()
+        typed = composed(["hydra/launcher=joblib", "hydra.launcher.n_jobs=5"], loader)
+        assert typed.hydra.launcher.n_jobs == 5, "what is typed comes last"
+
+
+def test_jobs_of_a_cluster_have_no_neighbours() -> None:
+    assert neighbours("joblib", 4) == 4
+    assert neighbours("submitit_slurm", 4) == 1
+
+
+def test_one_after_another_is_not_several_at_once() -> None:
+    refuse_parallel("joblib", 2)
+    refuse_parallel(launching.ONE_BY_ONE, 1)
+    with pytest.raises(UserError, match=r"add hydra/launcher=joblib"):
+        refuse_parallel(launching.ONE_BY_ONE, 2)
