@@ -39,6 +39,10 @@ class TaskKind(Protocol):
         """Figures over the examples of all tasks together, where the kind has such that are no mean over tasks."""
         ...
 
+    def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+        """What was asked and answered, example by example, where that can be counted."""
+        ...
+
     def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         """Labels as vectors ``[n, outputs]``, for encoders of (x, y) pairs."""
         ...
@@ -89,6 +93,13 @@ class Classification:
     def pooled(self, totals: Mapping[str, float]) -> dict[str, float]:
         return {}
 
+    def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+        """The labels, and those guessed, ``[n]``; -1 in rows that fill up."""
+        guess = prediction.argmax(-1)
+        if real is None:
+            return {"label": y, "guess": guess}
+        return {"label": torch.where(real > 0, y, -1), "guess": torch.where(real > 0, guess, -1)}
+
     def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         # F.one_hot calls .item() where vmap is around grad.
         return (y[:, None] == torch.arange(self.ways, device=y.device)).to(dtype)
@@ -134,6 +145,9 @@ class Regression:
         """Explained variance: 1 - squared error / variance of the targets, over the examples of all tasks."""
         spread = totals["squares"] - totals["targets"] ** 2 / totals["count"]
         return {"explained_variance": 1 - totals["errors"] / spread} if spread > 0 else {}
+
+    def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+        return {}
 
     def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         return y.to(dtype)

@@ -4,6 +4,7 @@ Everything here is a pure function of tensors for one task: the engine batches i
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -114,11 +115,16 @@ class Learner:
             predict(last)
         points = [model.kind.metrics(prediction, query.y, query.real) for prediction in predictions]
         metrics = {name: torch.stack([point[name] for point in points]) for name in points[0]}
-        return metrics, model.kind.totals(predictions[-1], query.y, query.real)
+        asked = (predictions[-1], query.y, query.real)
+        return Curve(metrics, model.kind.totals(*asked), model.kind.answers(*asked))
 
 
-Curve = tuple[dict[str, Tensor], dict[str, Tensor]]
-"""Metrics ``[steps + 1]``, or ``[1]``, each; and the totals (`TaskKind.totals`) after the last inner step."""
+class Curve(NamedTuple):
+    """metrics: ``[steps + 1]``, or ``[1]``, each. totals, answers: those of `TaskKind` after the last inner step."""
+
+    metrics: dict[str, Tensor]
+    totals: dict[str, Tensor]
+    answers: dict[str, Tensor]
 
 
 def _parameters(module: nn.Module) -> Parameters:

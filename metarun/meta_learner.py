@@ -167,7 +167,8 @@ class MetaLearner:
             # As many at once as in a run, also the last time, since rounding may depend on it.
             places = torch.arange(first, first + size, device=self._device) % count
             some: TaskBatch = tree_map(lambda tensor, places=places: tensor[places], tasks)
-            metrics, _ = curve(self._phi, some, learner.algorithm.draws(some, testing=True, progress=1.0))
+            draws = learner.algorithm.draws(some, testing=True, progress=1.0)
+            metrics = curve(self._phi, some, draws).metrics
             parts.append({name: values[: count - first].double().cpu() for name, values in metrics.items()})
         return parts
 

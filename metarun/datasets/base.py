@@ -6,9 +6,10 @@ in episodes of the test's shape, so that the gap between seen and unseen classes
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from metarun.config.fields import number
 from metarun.kinds import TaskKind
@@ -77,6 +78,29 @@ class Dataset(Sampler, Protocol):
     def protocol(self) -> dict[str, Any]:
         """Plain values that a result must name to be comparable: ways, shots, queries, splits, rotations."""
         ...
+
+
+@runtime_checkable
+class KnowsFunctions(Protocol):
+    """A dataset whose tasks are functions that it knows."""
+
+    def values(self, stream: str, numbers: Tensor, x: Tensor, group: int | None = None) -> Tensor:
+        """f_t(x) of the tasks of these ``numbers`` ``[T]``, without noise, for ``x`` ``[T, n]``: float64 ``[T, n]``."""
+        ...
+
+
+@runtime_checkable
+class NamesClasses(Protocol):
+    """A dataset whose classes have names that mean the same in every task."""
+
+    def class_names(self, stream: str) -> tuple[str, ...]:
+        """By the numbers of `Task.classes`; where tasks have none, by label. Empty where there are no classes."""
+        ...
+
+
+def class_names(dataset: Dataset, stream: str) -> tuple[str, ...]:
+    """The names of a stream's classes; none where they have none that mean the same in every task."""
+    return dataset.class_names(stream) if isinstance(dataset, NamesClasses) else ()
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,10 @@ class Episodes:
         names, (classes, _) = self.bank(stream).names, self.choices(stream, tasks.number, group)
         return {"classes": [", ".join(names[number] for number in row) for row in classes.tolist()]}
 
+    def class_names(self, stream: str) -> tuple[str, ...]:
+        """See `NamesClasses`."""
+        return self.bank(stream).names
+
     def bank(self, stream: str) -> Bank:
         """The images of a stream's split, as stored."""
         return self._banks[split_of(stream)]

@@ -59,6 +59,7 @@ class Table:
         train = division.train
         self.name, self.input_shape, self.feature_names = name, (rows.features.shape[1],), rows.names
         self._shape, self._seed, self._device, self._ways = shape, seed, device, rows.ways
+        self._classes = rows.classes or ()
         self._streams = streams(division.bounds, shape, rows.tasks, device)
         self._names = rows.tasks
         self._rows = division.bounds[:, -1] - division.bounds[:, 0]
@@ -95,6 +96,10 @@ class Table:
 
     def kind(self, stream: str) -> Regression | Classification:
         return Regression() if self._ways is None else Classification(self._ways)
+
+    def class_names(self, stream: str) -> tuple[str, ...]:
+        """See `NamesClasses`: of all streams the same."""
+        return self._classes
 
     def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
         """See `Dataset.sample`. x: ``[T, n, features]``; y: ``[T, n, 1]`` in standard units, or classes ``[T, n]``.

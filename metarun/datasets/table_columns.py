@@ -23,8 +23,8 @@ class TaskRows(NamedTuple):
     """A table in numbers.
 
     source: its file. task: which task each row is of, int64 ``[rows]``; tasks: their names. features: float64
-    ``[rows, features]``; names: theirs. target: float64 ``[rows]``, or class numbers, int64 ``[rows]``; ways: how many
-    classes, None for regression.
+    ``[rows, features]``; names: theirs. target: float64 ``[rows]``, or class numbers, int64 ``[rows]``; classes: their
+    names, None for regression.
     """
 
     source: str
@@ -33,7 +33,12 @@ class TaskRows(NamedTuple):
     features: NDArray[np.float64]
     names: tuple[str, ...]
     target: NDArray[Any]
-    ways: int | None
+    classes: tuple[str, ...] | None
+
+    @property
+    def ways(self) -> int | None:
+        """How many classes there are, None for regression."""
+        return None if self.classes is None else len(self.classes)
 
 
 def numbered(table: TableFile, task: str, target: str, features: Sequence[str] | None, kind: str) -> TaskRows:
@@ -46,7 +51,7 @@ def numbered(table: TableFile, task: str, target: str, features: Sequence[str] |
     chosen = _chosen(table, task, target, features)
     tasks, task_of = _told_apart(_complete(table, task))
     columns = [column for name in chosen for column in _feature(table, name)]
-    values, ways = _classes(table, target) if kind == "classification" else (_target(table, target), None)
+    values, classes = _classes(table, target) if kind == "classification" else (_target(table, target), None)
     return TaskRows(
         table.path,
         task_of,
@@ -54,7 +59,7 @@ def numbered(table: TableFile, task: str, target: str, features: Sequence[str] |
         np.stack([column for _, column in columns], 1),
         tuple(name for name, _ in columns),
         values,
-        ways,
+        classes,
     )
 
 
@@ -119,11 +124,11 @@ def _target(table: TableFile, name: str) -> NDArray[np.float64]:
     return values
 
 
-def _classes(table: TableFile, name: str) -> tuple[NDArray[np.int64], int]:
+def _classes(table: TableFile, name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     classes, class_of = _told_apart(_complete(table, name))
     if len(classes) < 2:
         raise UserError(f"{table.path}: column {quoted(name)} has one class, {quoted(classes[0])}; two are needed")
-    return class_of, len(classes)
+    return class_of, tuple(classes)
 
 
 def _complete(table: TableFile, name: str) -> list[str]:

@@ -86,9 +86,9 @@ def evaluates_alike(eager: Evaluator, phi: MetaParameters, batch: TaskBatch) -> 
     log.info("compiling the evaluation: a minute or so, less the next time")
     compiled = Evaluator(eager.learner, eager.chunk, compiled=True)
     for whole in (False, True):
-        wanted, _ = eager.curves(phi, batch, whole)
+        wanted = eager.curves(phi, batch, whole).metrics
         try:
-            found, _ = compiled.curves(phi, batch, whole)
+            found = compiled.curves(phi, batch, whole).metrics
         except Exception as error:  # as above
             log.info("compiling the evaluation failed, going on without (%s)", str(error).partition("\n")[0])
             return False

@@ -27,11 +27,15 @@ class Episodes:
     """Metrics of single episodes, float64 on CPU.
 
     curves: ``[episodes, steps + 1]`` each, before and after every inner step; or ``[episodes, 1]``, after the last
-    alone. pooled: figures over the examples of all episodes together, after the last.
+    alone. pooled: figures over the examples of all episodes together, after the last. answers: what queries were and
+    what they were taken for, int64 ``[episodes, q]`` (`TaskKind.answers`). classes: what the labels stand for, int64
+    ``[episodes, ways]``, or ``[episodes, 0]`` (`Task.classes`).
     """
 
     curves: dict[str, Tensor]
     pooled: dict[str, float] = field(default_factory=dict)
+    answers: dict[str, Tensor] = field(default_factory=dict)
+    classes: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
 
     @property
     def count(self) -> int:
@@ -100,17 +104,17 @@ class Evaluator:
         processes = self.processes
         episodes = episodes_of(dataset, stream, episodes, group)
         size = min(self.chunk, episodes)
-        parts: list[Curve] = []
+        parts: list[tuple[Curve, Tensor]] = []
         for first in processes.own(range(0, episodes, size)):
-            parts.append(self.curves(phi, dataset.sample(stream, first // size, size, group), whole_curve))
+            batch = dataset.sample(stream, first // size, size, group)
+            parts.append((self.curves(phi, batch, whole_curve), batch.classes))
             progress(min(first + size * processes.count, episodes))
         parts = processes.gathered(parts, -(-episodes // size))
-        metrics, totals = (
-            {name: torch.cat([part[at][name] for part in parts])[:episodes].double().cpu() for name in parts[0][at]}
-            for at in (0, 1)
-        )
-        pooled = dataset.kind(stream).pooled({name: values.sum().item() for name, values in totals.items()})
-        return Episodes(metrics, pooled)
+        measured: tuple[Curve, Tensor] = tree_map(lambda *leaves: torch.cat(leaves)[:episodes].cpu(), *parts)
+        (metrics, totals, answers), classes = measured
+        sums = {name: values.double().sum().item() for name, values in totals.items()}
+        curves = {name: values.double() for name, values in metrics.items()}
+        return Episodes(curves, dataset.kind(stream).pooled(sums), answers, classes)
 
     def curves(self, phi: MetaParameters, tasks: TaskBatch, whole: bool) -> Curve:
         """The learner's curves on a batch of tasks (`Learner.curve`); where memory runs out, on halves of it."""

@@ -224,7 +224,7 @@ def _cores() -> int:
 
 def _wide(leaf: Tensor) -> Tensor:
     """Rows of numbers, in a type that holds any of them."""
-    return leaf.reshape(len(leaf), -1).double()
+    return leaf.reshape(len(leaf), leaf[:1].numel()).double()
 
 
 def _padded(rows: Tensor, count: int) -> Tensor:

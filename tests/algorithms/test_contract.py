@@ -142,8 +142,10 @@ def test_rows_that_fill_up_change_nothing(
         learner.objective(phi, each, drawn(learner, each, testing=False)) for each in (task, filled)
     )
     torch.testing.assert_close((objective, metrics), (other, others), rtol=1e-9, atol=1e-9)
-    curves = (learner.curve(phi, each, drawn(learner, each, testing=True)) for each in (task, filled))
-    torch.testing.assert_close(*curves, rtol=1e-9, atol=1e-9)
+    curve, padded_curve = (learner.curve(phi, each, drawn(learner, each, testing=True)) for each in (task, filled))
+    torch.testing.assert_close(curve[:2], padded_curve[:2], rtol=1e-9, atol=1e-9)
+    for answer, given in curve.answers.items():
+        assert padded_curve.answers[answer].tolist() == [*given.tolist(), -1, -1]
     # Whatever stands in those rows.
     noisy = filled._replace(support=filled.support._replace(x=filled.support.x + 5 * (1 - spread(filled.support))))
     again, _ = learner.objective(phi, noisy, drawn(learner, noisy, testing=False))
@@ -214,7 +216,7 @@ def others_changed(task: Task) -> Task:
 def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, problem: str) -> None:
     learner, phi, dataset = made(name, problem)
     task = task_of(dataset.sample("test", 0, 1), 0)
-    curve, _ = learner.curve(phi, task, drawn(learner, task, testing=True))
+    curve, *_ = learner.curve(phi, task, drawn(learner, task, testing=True))
     steps = learner.algorithm.steps(testing=True)
     kind: TaskKind = learner.model.kind
     for point in range(steps + 1):

@@ -41,6 +41,18 @@ def test_an_episode_is_its_tasks_curve() -> None:
             torch.testing.assert_close(episodes.curves[metric][number], values, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 20])
+def test_answers_are_what_the_accuracy_counts(chunk: int) -> None:
+    learner, phi = build(Blobs(), *CONV)
+    episodes = Evaluator(learner, chunk)(phi, Blobs(), "test", 7, whole_curve=False)
+    label, guess = episodes.answers["label"], episodes.answers["guess"]
+    assert label.shape == guess.shape == (7, 6)
+    accuracy = (label == guess).double().mean(1)
+    assert torch.equal(accuracy, episodes.final("accuracy"))
+    assert 0 < accuracy.mean() < 1
+    assert torch.equal(episodes.classes, Blobs().sample("test", 0, 7).classes)
+
+
 def test_progress_counts_to_the_number_of_episodes() -> None:
     learner, phi = build(Blobs(), *CONV)
     told: list[int] = []
