@@ -17,22 +17,24 @@ from metarun.config.saved import checkpoint_file, command_line
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
-from metarun.engine.attention import attended
 from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
-from metarun.engine.insight import insight
+from metarun.engine.insight import Insight, insight
 from metarun.engine.planning import BY_MEMORY, EVALUATION, Planner
 from metarun.engine.processes import ALONE, Processes
 from metarun.engine.stopping import StopRequest, listening
 from metarun.engine.training import Training, best_file, last_file
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.learner import Learner, MetaParameters
+from metarun.tracking import session
 from metarun.tracking.board import Board
 from metarun.tracking.files import write_text
 from metarun.tracking.log import Silence, TrainingLog
+from metarun.tracking.origin import origin
 from metarun.tracking.results import forgetting, protocol, result, write_embeddings, write_episodes, write_result
 from metarun.tracking.status import write_status
+from metarun.tracking.watch import Watch
 from metarun.tracking.words import conclude, introduce
 
 
@@ -66,7 +68,7 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
     torch.set_num_threads(state.decisions["threads"])
     processes.wait()
     tell = processes.count == 1 and stop_file is None
-    with listening(tell=tell, file=stop_file) as stop, _board(settings, folder, state, processes) as board:
+    with listening(tell=tell, file=stop_file) as stop, _board(settings, folder, state, processes, swept) as board:
         if processes.first:
             introduce(settings, folder, dataset, learner, phi, device, processes.count)
             write_status(folder, "running")
@@ -80,7 +82,10 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
             group=0 if settings.engine.order == "sequential" else None,
         )
         evaluator = planner.evaluator(state.phi)
-        experiment = Experiment(settings, folder, learner, dataset, board, stop, planner, evaluator, processes)
+        watch = None
+        if board is not None:
+            watch = Watch(settings.tracking, board, learner, dataset, evaluator.chunk, settings.engine.steps)
+        experiment = Experiment(settings, folder, learner, dataset, board, watch, stop, planner, evaluator, processes)
         try:
             tested = state
             if settings.mode == "train":
@@ -110,15 +115,20 @@ def _refuse_idle(settings: Settings, processes: Processes) -> None:
 
 
 @contextmanager
-def _board(settings: Settings, folder: Path, state: State, processes: Processes) -> Iterator[Board | None]:
-    """The first process's event files, with the configuration in them; and that in a file of its own."""
+def _board(
+    settings: Settings, folder: Path, state: State, processes: Processes, swept: Sequence[str]
+) -> Iterator[Board | None]:
+    """The first process's event files; and the configuration in a file of its own."""
     if not processes.first:
         yield None
         return
     config = yaml.safe_dump({**settings.plain, "resume": None}, sort_keys=False, allow_unicode=True)
     write_text(folder / "config.yaml", config)
-    with Board(folder, state.step) as board:
-        board.text("config", f"```yaml\n{config}```")
+    row = session.columns(settings.plain, swept) if settings.tracking.hparams else None
+    with Board(folder, state.step, row) as board:
+        if settings.tracking.text:
+            board.text("origin", origin(settings.plain, processes.launcher, swept=bool(swept)))
+            board.text("config", f"```yaml\n{config}```")
         yield board
 
 
@@ -188,6 +198,7 @@ class Experiment:
     learner: Learner
     dataset: Dataset
     board: Board | None
+    watch: Watch | None
     stop: StopRequest
     planner: Planner
     evaluator: Evaluator
@@ -204,6 +215,7 @@ class Experiment:
                 config=self.settings.plain,
                 folder=self.folder,
                 log=log,
+                watch=self.watch,
                 state=state,
                 planner=self.planner,
                 evaluator=self.evaluator,
@@ -215,20 +227,22 @@ class Experiment:
             return Silence()
         engine, metric = self.settings.engine, self.dataset.kind("val").metric
         sequence = engine.order == "sequential"
-        return TrainingLog(self.board, metric, engine.steps, begun, engine.log_every, sequence)
+        forgetting = self.settings.tracking.forgetting
+        return TrainingLog(self.board, metric, engine.steps, begun, engine.log_every, sequence, forgetting)
 
     def test(self, tested: State, trained: State) -> float:
         """Meta-test φ of ``tested``, once, and leave the result; returns its meta-val metric."""
         test = self._episodes(tested.phi, "test", whole_curve=True)
         train = self._episodes(tested.phi, "train_eval")
         validation = self._validation(tested)
-        if self.board is not None:
-            self._leave(self.board, tested, trained, test, train, validation)
+        if self.board is not None and self.watch is not None:
+            self._leave(self.board, self.watch, tested, trained, test, train, validation)
         return float(validation[self.dataset.kind("test").metric]["mean"])
 
     def _leave(
         self,
         board: Board,
+        watch: Watch,
         tested: State,
         trained: State,
         test: Episodes,
@@ -248,21 +262,21 @@ class Experiment:
         forgotten = forgetting(self.dataset, trained.forgetting)
         content = result(kind, test, train, validation, forgotten, protocol(self.settings, self.dataset), training)
         write_episodes(self.folder, test)
-        self._look(board, tested, test.final(kind.metric), kind.metric)
+        seen = self._embedded(tested, test.final(kind.metric), kind.metric)
         board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
-        board.adaptation(test, kind.metric, self.settings.engine.mode, tested.step)
-        if self.learner.algorithm.attends:
-            board.attention(attended(self.learner, tested.phi, self.dataset, "test"), tested.step)
+        if self.settings.tracking.hparams:
+            board.scalars("final", session.metrics(content), tested.step)
+        watch.tested(tested.phi, tested.step, test, seen, self.settings.engine.mode)
         write_result(self.folder, content)
         conclude(self.settings, self.folder, content)
 
-    def _look(self, board: Board, tested: State, values: Tensor, metric: str) -> None:
-        """Leave what was seen of the meta-test tasks before adaptation, where they have an embedding."""
+    def _embedded(self, tested: State, values: Tensor, metric: str) -> Insight | None:
+        """What is seen of the meta-test tasks before adaptation, left in a file too; without embeddings nothing."""
         if not self.settings.embedding.size:
-            return
+            return None
         seen = insight(self.learner, tested.phi, self.dataset, "test", len(values), self.evaluator.chunk)
         write_embeddings(self.folder, seen, values, metric)
-        board.insight(seen, values, metric, tested.step)
+        return seen
 
     def _validation(self, tested: State) -> dict[str, Any]:
         """The meta-val figures that selected φ; of a checkpoint to test, measured anew under the present protocol."""

@@ -23,6 +23,9 @@ CONFIG_DIR = "config_dir"
 _DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.split")
 """Keys that a test may not change: another split would hold classes of the training."""
 
+_YOUNGER = ("tracking",)
+"""Groups that there were not when runs were saved that are still there; their default options serve."""
+
 _ONCE_NULL = {"engine.task_chunk": "auto"}
 """Keys that took null when runs were saved that are still there, and what means the same now."""
 
@@ -178,6 +181,8 @@ def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str, co
         raise UserError(f"{source}: not the configuration of a metarun run")
     texts = []
     for group in PARTS:
+        if group in _YOUNGER and group not in config:
+            continue
         option, node = config["choices"].get(group), config.get(group)
         if not isinstance(option, str) or not re.fullmatch(r"[\w./-]+", option) or not isinstance(node, dict):
             raise UserError(f"{source}: not the configuration of a metarun run: it has no {group}")

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from metarun.hypernets.base import HypernetConfig
     from metarun.models.base import ModelConfig
     from metarun.regularisers.penalties import Penalties
+    from metarun.tracking.settings import TrackingSettings
 
-PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regulariser", "device", "engine")
+PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regulariser", "device", "engine", "tracking")
 """The config groups of which every run has exactly one option, in the order in which they are told."""
 
 SWEEP = "sweep"
@@ -53,6 +54,7 @@ class Settings(Root):
     regulariser: "Penalties"
     device: "DeviceSettings"
     engine: "EngineSettings"
+    tracking: "TrackingSettings"
     plain: dict[str, Any] = field(repr=False)
     """The resolved configuration in builtin types only, with the options chosen under ``choices``: what
     ``config.yaml`` and checkpoints hold."""

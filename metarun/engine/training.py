@@ -17,8 +17,7 @@ from metarun.datasets.base import Dataset, Sampler
 from metarun.datasets.repeated import Repeated
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
-from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
-from metarun.engine.insight import insight
+from metarun.engine.evaluation import Evaluator
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.engine.planning import Planner
 from metarun.engine.processes import Processes
@@ -31,6 +30,7 @@ from metarun.errors import Interrupted, UserError
 from metarun.learner import Learner, MetaParameters
 from metarun.regularisers.output import OutputRegulariser
 from metarun.tracking.log import TrainingLog
+from metarun.tracking.watch import Watch
 
 WARM_UP = 3
 """Meta-updates at a process's start that don't count for the speed: they compile and warm caches."""
@@ -46,6 +46,8 @@ class Training:
     config: dict[str, Any]
     folder: Path
     log: TrainingLog
+    watch: Watch | None
+    """That of the first process."""
     state: State
     planner: Planner
     evaluator: Evaluator
@@ -119,6 +121,8 @@ class Training:
                 behind = self._behind()
             if last or state.step % settings.val_every == 0:
                 self._validate()
+            if self.watch is not None:
+                self.watch.updated(state.phi, state.step)
             state.seconds += time.perf_counter() - started
             stopping = processes.stopping(stop.asked)
             if last or stopping or state.step % settings.checkpoint_every == 0:
@@ -178,11 +182,8 @@ class Training:
             state.best = Best(state.step, episodes.summary())
             self._write(best_file(self.folder))
         self.log.validated(state.step, episodes, kind.metric, better)
-        if self.learner.hypernet.made and self.processes.first:
-            seen = insight(
-                self.learner, state.phi, self.dataset, "val", min(count, EPISODES_AT_ONCE), self.evaluator.chunk
-            )
-            self.log.generated(state.step, seen)
+        if self.watch is not None:
+            self.watch.validated(state.phi, state.step, episodes)
 
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:
         if optimiser is not None:

@@ -110,6 +110,11 @@ def joined(support: AnyExamples, x: Tensor, real: Tensor | None) -> Tensor | Non
     return torch.cat([rows.new_ones(len(rows)) if mask is None else mask for mask, rows in masks])
 
 
+def layer_of(name: str) -> str:
+    """The layer that a parameter belongs to, by its name: ``layers.0`` of ``layers.0.weight``."""
+    return name.rpartition(".")[0] or name
+
+
 def count(parameters: Parameters) -> int:
     """Number of scalars."""
     return sum(tensor.numel() for tensor in parameters.values())

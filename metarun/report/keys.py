@@ -81,12 +81,17 @@ def varying(runs: Sequence[Run]) -> list[str]:
     """
     names = list(dict.fromkeys(name for run in runs for name in run.settings))
     ordered = [name for name in PARTS if name in names] + [name for name in names if name not in PARTS]
-    counting = [name for name in ordered if name not in _NEVER and _differs(runs, name)]
+    counting = [name for name in ordered if not _never(name) and _differs(runs, name)]
     found = [name for name in counting if not _of_the_machine(name)]
     for name in counting:
         if _of_the_machine(name) and _tells_apart(runs, name, found):
             found.append(name)
     return found
+
+
+def _never(name: str) -> bool:
+    """Whether a key cannot make a run another: what is tracked changes no figure."""
+    return name in _NEVER or name.partition(".")[0] == "tracking"
 
 
 def _of_the_machine(name: str) -> bool:

@@ -1,80 +1,74 @@
-"""TensorBoard: what a run writes there, and under which tags. Steps are meta-updates everywhere."""
+"""TensorBoard's event files of a run. Steps are meta-updates everywhere; all is in the run itself, none in sub-runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from metarun.engine.attention import Attended
-from metarun.engine.evaluation import Episodes
-from metarun.engine.insight import Insight
-from metarun.tracking.figures import (
-    adaptation_figure,
-    attention_figure,
-    embedding_figure,
-    forgetting_figure,
-    queries_figure,
-)
+from metarun.tracking import session
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+ENDING = ".ending"
+"""How the name of the file ends that says how the run ended. A page shows the first record of that kind that it finds,
+so that a resumed run must be able to take it away."""
+
 
 class Board:
-    """One run's event files, in its folder. After a resume, what was written beyond ``step`` is hidden."""
+    """The event files in a run's folder. After a resume, what was written beyond ``step`` is hidden.
 
-    def __init__(self, folder: Path, step: int) -> None:
+    row: the run's row on the HParams page, ``None``: it gets none.
+    """
+
+    def __init__(self, folder: Path, step: int, row: Mapping[str, str | float] | None) -> None:
+        self._folder, self._row = folder, row
+        for file in folder.glob(f"events.out.tfevents.*{ENDING}"):
+            file.unlink()
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        if row is not None:
+            _add(self._writer, session.beginning(row))
 
-    def scalars(self, stage: str, values: dict[str, float], step: int) -> None:
-        """``stage``: meta-train, meta-val, meta-test, outer-loop or generated; a name may bring its own (omega/l2)."""
+    def scalars(self, stage: str, values: Mapping[str, float], step: int) -> None:
+        """``stage`` is what comes before the slash of a tag; a name may bring its own (omega/l2)."""
         for name, value in values.items():
             self._writer.add_scalar(name if "/" in name else f"{stage}/{name}", value, step)
 
-    def adaptation(self, episodes: Episodes, metric: str, mode: str, step: int) -> None:
-        """The adaptation curve at meta-test as a figure, with its 95 % interval."""
-        figure: Figure = adaptation_figure(episodes, metric, mode)
-        self._writer.add_figure(f"meta-test/adaptation of {metric}", figure, step)
+    def figure(self, tag: str, figure: "Figure", step: int) -> None:
+        self._writer.add_figure(tag, figure, step)
 
-    def insight(self, seen: Insight, values: Tensor, metric: str, step: int) -> None:
-        """Embeddings of meta-test tasks, for the projector and as a figure, and how support examples weigh in them.
+    def histogram(self, tag: str, values: Tensor, step: int) -> None:
+        self._writer.add_histogram(tag, values, step)
 
-        values: the metric of each task, ``[T]``.
-        """
-        self.generated(seen, step)
-        header = ["task", *seen.facts, metric]
-        columns = [[str(number) for number in range(len(values))], *seen.facts.values()]
-        columns.append([f"{value:.4g}" for value in values.tolist()])
-        rows = [list(row) for row in zip(*columns, strict=True)]
-        self._writer.add_embedding(
-            seen.embeddings, rows, tag="task embeddings", global_step=step, metadata_header=header
-        )
-        self._writer.add_figure("meta-test/task embeddings", embedding_figure(seen, values, metric), step)
-        if seen.attention is not None:
-            self._writer.add_figure("meta-test/attention over support", attention_figure(seen), step)
+    def embeddings(self, points: Tensor, facts: Mapping[str, Sequence[str]], step: int) -> None:
+        """Points ``[n, size]`` for the projector; ``facts``: what to tell of each, by name."""
+        rows = [list(row) for row in zip(*facts.values(), strict=True)]
+        self._writer.add_embedding(points, rows, tag="task embeddings", global_step=step, metadata_header=list(facts))
 
-    def attention(self, seen: Sequence[Attended], step: int) -> None:
-        """How support examples weigh in the predictions of a few meta-test tasks, as a figure."""
-        self._writer.add_figure("meta-test/attention of queries", queries_figure(seen), step)
+    def layout(self, charts: Mapping[str, Mapping[str, list[Any]]]) -> None:
+        """Charts of the custom scalars page, as `SummaryWriter.add_custom_scalars` takes them."""
+        self._writer.add_custom_scalars(charts)
 
-    def generated(self, seen: Insight, step: int) -> None:
-        """The norms of generated tensors, mean over tasks."""
-        self.scalars("generated", {f"norm of {name}": float(norms.mean()) for name, norms in seen.norms.items()}, step)
+    def text(self, tag: str, text: str) -> None:
+        """``text`` is Markdown."""
+        self._writer.add_text(tag, text)
 
-    def forgetting(self, groups: Sequence[str], matrix: Sequence[Sequence[float]], metric: str, step: int) -> None:
-        """The forgetting matrix so far."""
-        self._writer.add_figure(f"forgetting/{metric}", forgetting_figure(groups, matrix, metric), step)
-
-    def text(self, name: str, text: str) -> None:
-        self._writer.add_text(name, text)
-
-    def close(self) -> None:
-        self._writer.close()
-
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+        if self._row is not None:
+            with SummaryWriter(str(self._folder), filename_suffix=ENDING) as last:
+                _add(last, session.ending(error))
+
+
+def _add(writer: SummaryWriter, record: Summary) -> None:
+    """`SummaryWriter` has no method of its own for these."""
+    writer.file_writer.add_summary(record)  # type: ignore[attr-defined]

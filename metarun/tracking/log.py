@@ -10,8 +10,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Episodes
-from metarun.engine.insight import Insight
 from metarun.tracking.board import Board
+from metarun.tracking.figures.forgetting import forgetting_figure
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,22 @@ class TrainingLog:
     """A context: within, lines of the log stand above the progress bar.
 
     metric: the metric shown. every: meta-updates between logged means of the meta-training metrics.
-    sequence: whether groups are learned one after another, so that no state is the best.
+    sequence: whether groups are learned one after another, so that no state is the best. forgetting: whether the board
+    gets the forgetting matrix then.
     """
 
-    def __init__(self, board: Board, metric: str, steps: int, begun: int, every: int, sequence: bool = False) -> None:
+    def __init__(
+        self,
+        board: Board,
+        metric: str,
+        steps: int,
+        begun: int,
+        every: int,
+        sequence: bool = False,
+        forgetting: bool = False,
+    ) -> None:
         self._board, self._metric, self._steps, self._every, self._sequence = board, metric, steps, every, sequence
+        self._forgetting = forgetting
         self._window: list[dict[str, Tensor]] = []
         self._latest: dict[str, float] = {}
         self._bar = tqdm(desc="meta-train", total=steps, initial=begun, disable=None, unit="step", leave=False)
@@ -51,10 +62,6 @@ class TrainingLog:
             self._latest["tasks/s"] = speed
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in self._latest.items()}, refresh=False)
 
-    def generated(self, step: int, seen: Insight) -> None:
-        """What the hypernetwork makes for some meta-val tasks at meta-update ``step``."""
-        self._board.generated(seen, step)
-
     def validated(self, step: int, episodes: Episodes, metric: str, best: bool) -> None:
         """After a validation at meta-update ``step``."""
         self._board.scalars("meta-val", {name: episodes.mean(name) for name in episodes.curves}, step)
@@ -70,7 +77,10 @@ class TrainingLog:
 
     def learned(self, step: int, dataset: Dataset, matrix: list[list[float]]) -> None:
         """After the last meta-update on a group: how well every group is known by now."""
-        self._board.forgetting(dataset.groups, matrix, self._metric, step)
+        if self._forgetting:
+            self._board.figure(
+                f"forgetting/{self._metric}", forgetting_figure(dataset.groups, matrix, self._metric), step
+            )
         group, metric = dataset.groups[len(matrix) - 1], self._metric
         if len(dataset.groups) > MOST_TOLD:
             behind = matrix[-1][: len(matrix)]
@@ -103,9 +113,6 @@ class Silence(TrainingLog):
         pass
 
     def step(self, *told: Any, **by_name: Any) -> None:
-        pass
-
-    def generated(self, *told: Any, **by_name: Any) -> None:
         pass
 
     def validated(self, *told: Any, **by_name: Any) -> None:

@@ -74,6 +74,14 @@ def test_a_value_that_options_took_once_becomes_the_one_that_means_the_same(tmp_
     assert "engine.task_chunk=4" in expanded(f"resume={save(tmp_path / 'other', saved)}")
 
 
+def test_a_run_that_was_saved_before_there_was_a_group_is_taken_all_the_same(tmp_path: Path) -> None:
+    saved = configuration()
+    del saved["tracking"], saved["choices"]["tracking"]
+    texts = expanded(f"resume={save(tmp_path / 'run', saved)}")
+    assert "engine=some" in texts
+    assert not any(text.startswith("tracking") for text in texts)
+
+
 def test_without_a_saved_run_nothing_changes() -> None:
     assert expanded("dataset.shots=5", "checkpoint=null") == ["dataset.shots=5", "checkpoint=null"]
 

@@ -57,6 +57,12 @@ def test_the_machine_tells_seeds_apart_only_where_one_seed_ran_on_several() -> N
     assert keys.varying([run(), run({"seed": 1, "device.precision": "bfloat16"})]) == ["device.precision"]
 
 
+def test_what_is_tracked_makes_no_other_run() -> None:
+    less = run({"tracking.hparams": False})
+    less.settings["tracking"] = "scalars"
+    assert keys.varying([run(), run({"tracking.hparams": True}), less]) == []
+
+
 def test_training_episodes_are_no_part_of_the_problem() -> None:
     def problem(overrides: dict[str, Any]) -> dict[str, Any]:
         return keys.of_the_problem(run(overrides))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metarun.engine.attention import Attended
 from metarun.engine.insight import Insight
-from metarun.tracking.figures import MOST_LABELLED, attention_figure, queries_figure
+from metarun.tracking.figures.attention import MOST_LABELLED, attention_figure, queries_figure
 
 
 def insight(labels: Tensor, real: Tensor | None, heads: int = 2) -> Insight:

@@ -1,0 +1,38 @@
+"""What is predicted for a few tasks before and after adaptation, for people to look at."""
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from metarun.algorithms.base import Draws
+from metarun.learner import Learner, MetaParameters
+from metarun.tasks import Task, TaskBatch, chunks
+
+
+def before_and_after(
+    learner: Learner, phi: MetaParameters, tasks: TaskBatch, x: Tensor, real: Tensor | None, at_once: int
+) -> tuple[Tensor, Tensor]:
+    """Predictions ``[T, q, outputs]`` for inputs ``x`` ``[T, q, ...]`` at θ_t⁰ and at θ_t', ``at_once`` tasks at once.
+
+    ``real`` marks the inputs that are any, ``[T, q]``; ``None``: all are. On the device.
+    """
+    model, algorithm = learner.model, learner.algorithm
+
+    def predicted(phi: MetaParameters, task: Task, draws: Draws, x: Tensor, real: Tensor | None) -> tuple[Tensor, ...]:
+        own, start = phi["algorithm"], learner.start(phi, task, testing=True)
+        states = (
+            algorithm.begin(own, start),
+            algorithm.adapt(model, own, start, task.support, draws, testing=True),
+        )
+        return tuple(algorithm.predict(model, own, state, task.support, x, real) for state in states)
+
+    parts = []
+    with torch.no_grad():
+        for first, part in zip(range(0, len(x), at_once), chunks(tasks, at_once), strict=True):
+            of = slice(first, first + at_once)
+            draws = algorithm.draws(part, testing=True, progress=1.0)
+            masks = None if real is None else real[of]
+            batched = vmap(predicted, in_dims=(None, 0, 0, 0, None if masks is None else 0))
+            parts.append(batched(phi, part, draws, x[of], masks))
+    before, after = (torch.cat(each) for each in zip(*parts, strict=True))
+    return before, after

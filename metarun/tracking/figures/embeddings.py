@@ -1,0 +1,35 @@
+"""Task embeddings in the plane."""
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from metarun.engine.insight import Insight
+from metarun.tracking.figures.components import principal
+
+MOST_COLOURS = 10
+"""Kinds of task that a figure tells apart by colour."""
+
+
+def embedding_figure(seen: Insight, values: Tensor, metric: str) -> Figure:
+    """Task embeddings on their first two principal components.
+
+    Coloured by the first fact that few tasks share a value of (a family, say); else by ``values`` ``[T]`` of the
+    metric.
+    """
+    points, share = (values.numpy() for values in principal(seen.embeddings))
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    kinds = next((f for f in seen.facts.values() if 1 < len(set(f)) <= MOST_COLOURS), None)
+    if kinds is None:
+        drawn = axes.scatter(points[:, 0], points[:, 1], c=values.numpy(), s=12, cmap="viridis")
+        figure.colorbar(drawn, label=metric)
+    else:
+        for kind in sorted(set(kinds)):
+            chosen = [one == kind for one in kinds]
+            axes.scatter(points[chosen, 0], points[chosen, 1], s=8, label=kind, alpha=0.7, linewidth=0)
+        figure.legend(loc="outside right upper", frameon=False, markerscale=2)
+    axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
+    axes.set_ylabel(f"second ({share[1]:.0%})")
+    axes.set_title(f"embeddings of {len(points):,} meta-test tasks")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

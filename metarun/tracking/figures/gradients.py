@@ -1,0 +1,57 @@
+"""How tasks' meta-gradients agree, and how they go over the training."""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from metarun.tracking.figures.components import principal
+
+MOST_NUMBERED = 12
+"""Tasks up to which cosines are written out."""
+
+
+def cosine_figure(cosines: Tensor, step: int) -> Figure:
+    """Cosines ``[T, T]`` between the meta-gradients of T tasks."""
+    count = len(cosines)
+    figure = Figure(figsize=(1.6 + 0.42 * count, 0.9 + 0.42 * count), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(cosines.numpy(), cmap="RdBu", vmin=-1, vmax=1)
+    if count <= MOST_NUMBERED:
+        for row, values in enumerate(cosines.tolist()):
+            for column, value in enumerate(values):
+                colour = "white" if abs(value) > 0.6 else "black"
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+        axes.set_xticks(range(count))
+        axes.set_yticks(range(count))
+    axes.set_xlabel("meta-train task")
+    axes.set_ylabel("meta-train task")
+    others = cosines[~torch.eye(count, dtype=torch.bool)]
+    axes.set_title(f"step {step:,}: mean {others.mean():.2f}", fontsize=9, loc="left")
+    figure.colorbar(image, label="cosine of meta-gradients", shrink=0.8)
+    return figure
+
+
+def projection_figure(sketches: Sequence[Tensor], steps: Sequence[int]) -> Figure:
+    """Meta-gradients ``[T, n]`` at each of the ``steps`` on the first two principal components of all of them.
+
+    A line for each task through the training, and a cross where the gradient is none.
+    """
+    count = len(sketches[0])
+    points, share = principal(torch.cat((sketches[0].new_zeros(1, sketches[0].shape[1]), *sketches)))
+    zero, paths = points[0], points[1:].view(len(steps), count, 2)
+    figure = Figure(figsize=(6, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for task in range(count):
+        axes.plot(paths[:, task, 0], paths[:, task, 1], color="0.8", linewidth=0.7, zorder=1)
+    times = torch.tensor(steps).repeat_interleave(count)
+    drawn = axes.scatter(points[1:, 0], points[1:, 1], c=times, s=16, cmap="viridis", zorder=2)
+    axes.plot(*zero.tolist(), "x", color="black", markersize=7, zorder=3)
+    axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)", fontsize=9)
+    axes.set_ylabel(f"second ({share[1]:.0%})", fontsize=9)
+    axes.set_title(f"meta-gradients of {count} tasks, x: no gradient", fontsize=9, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=7)
+    figure.colorbar(drawn, label="meta-update")
+    return figure

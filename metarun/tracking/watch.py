@@ -1,0 +1,152 @@
+"""What is looked at beside a run's figures, when, and under which tags. φ is looked at and stays as it is."""
+
+from torch import Tensor
+
+from metarun.algorithms.base import Learned
+from metarun.datasets.base import Dataset, class_names
+from metarun.engine.attention import attended
+from metarun.engine.confusion import confusion
+from metarun.engine.evaluation import EPISODES_AT_ONCE, Episodes
+from metarun.engine.examples import examples, shows_images
+from metarun.engine.fits import draws_functions, fits
+from metarun.engine.insight import Insight, insight
+from metarun.engine.step_sizes import step_sizes
+from metarun.engine.task_gradients import task_gradients
+from metarun.learner import Learner, MetaParameters
+from metarun.tracking import layout
+from metarun.tracking.board import Board
+from metarun.tracking.figures.adaptation import adaptation_figure
+from metarun.tracking.figures.attention import attention_figure, queries_figure
+from metarun.tracking.figures.confusion import MOST, confusion_figure
+from metarun.tracking.figures.embeddings import embedding_figure
+from metarun.tracking.figures.examples import examples_figure
+from metarun.tracking.figures.fits import fits_figure
+from metarun.tracking.figures.gradients import cosine_figure, projection_figure
+from metarun.tracking.settings import TrackingSettings
+
+MOST_KEPT = 32
+"""Looks at gradients that their projection shows; of more, every other is forgotten."""
+
+
+class Watch:
+    """Looks at a learner at the times that the settings say, and puts what it sees on the board.
+
+    at_once: tasks computed at once. steps: meta-updates of the whole training.
+    """
+
+    def __init__(
+        self, settings: TrackingSettings, board: Board, learner: Learner, dataset: Dataset, at_once: int, steps: int
+    ) -> None:
+        self._settings, self._board, self._learner, self._dataset = settings, board, learner, dataset
+        self._at_once, self._steps, self._laid_out = at_once, steps, False
+        self._seen: list[tuple[int, Tensor]] = []
+        self._learns = isinstance(learner.algorithm, Learned)
+
+    def validated(self, phi: MetaParameters, step: int, episodes: Episodes) -> None:
+        """After a validation at meta-update ``step``."""
+        settings = self._settings
+        if settings.layout:
+            self._board.scalars(layout.BOUNDS, layout.bounds(episodes), step)
+            if not self._laid_out:
+                self._lay_out(phi, episodes)
+        if settings.embeddings and self._learner.hypernet.made:
+            count = min(episodes.count, EPISODES_AT_ONCE)
+            self._generated(insight(self._learner, phi, self._dataset, "val", count, self._at_once), step)
+        if settings.pictures_every is None:
+            self._look(phi, step)
+        if settings.gradients_every is None and self._learns:
+            self._pull(phi, step)
+
+    def updated(self, phi: MetaParameters, step: int) -> None:
+        """After meta-update ``step``, and its validation if there was one."""
+        pictures, gradients = self._settings.pictures_every, self._settings.gradients_every
+        if pictures is not None and step % pictures == 0:
+            self._look(phi, step)
+        if gradients is not None and step % gradients == 0:
+            self._pull(phi, step)
+
+    def tested(self, phi: MetaParameters, step: int, episodes: Episodes, seen: Insight | None, mode: str) -> None:
+        """After the meta-test of the φ of meta-update ``step``.
+
+        seen: the tasks' embeddings, if they have any. mode: transductive or inductive.
+        """
+        settings, board, stream = self._settings, self._board, "test"
+        learner, dataset, metric = self._learner, self._dataset, self._dataset.kind(stream).metric
+        if settings.adaptation:
+            board.figure(f"meta-test/adaptation of {metric}", adaptation_figure(episodes, metric, mode), step)
+        if settings.embeddings and seen is not None:
+            self._embedded(seen, episodes.final(metric), metric, step)
+        if settings.attention:
+            if seen is not None and seen.attention is not None:
+                board.figure("meta-test/attention over support", attention_figure(seen), step)
+            if learner.algorithm.attends:
+                found = queries_figure(attended(learner, phi, dataset, stream))
+                board.figure("meta-test/attention of queries", found, step)
+        self._pictures(phi, step, stream)
+        if settings.confusion:
+            mistakes = confusion(episodes, class_names(dataset, stream), MOST)
+            if mistakes is not None:
+                board.figure("meta-test/confusion", confusion_figure(mistakes, episodes.count), step)
+
+    def _lay_out(self, phi: MetaParameters, episodes: Episodes) -> None:
+        settings = self._settings
+        sizes = settings.step_sizes and bool(step_sizes(self._learner, phi))
+        metrics = episodes.curves
+        self._board.layout(layout.charts(metrics, gradients=settings.gradients and self._learns, step_sizes=sizes))
+        self._laid_out = True
+
+    def _look(self, phi: MetaParameters, step: int) -> None:
+        """Pictures of meta-val tasks, and the learned step sizes."""
+        self._pictures(phi, step, "val")
+        if self._settings.step_sizes:
+            for layer, values in step_sizes(self._learner, phi).items():
+                self._board.scalars(layout.STEP_SIZE, {layer: values.mean().item()}, step)
+                self._board.histogram(f"step-sizes/{layer}", values, step)
+
+    def _pictures(self, phi: MetaParameters, step: int, stream: str) -> None:
+        """The first tasks of a stream: images with what they are taken for, or functions."""
+        settings, learner = self._settings, self._learner
+        of = (learner, phi, self._dataset, stream, settings.tasks, self._at_once)
+        if settings.examples and shows_images(learner):
+            self._board.figure(f"meta-{stream}/examples", examples_figure(examples(*of), f"meta-{stream}"), step)
+        if settings.fits and draws_functions(learner):
+            self._board.figure(f"meta-{stream}/fits", fits_figure(fits(*of), f"meta-{stream}"), step)
+
+    def _pull(self, phi: MetaParameters, step: int) -> None:
+        """The gradients of some meta-training tasks."""
+        settings, board = self._settings, self._board
+        if not (settings.gradients or settings.similarity):
+            return
+        found = task_gradients(
+            self._learner, phi, self._dataset, settings.gradient_tasks, step / self._steps, self._at_once
+        )
+        if settings.gradients:
+            for group, norms in (
+                (layout.OUTER, found.outer),
+                (layout.BEFORE, found.before),
+                (layout.AFTER, found.after),
+            ):
+                board.scalars(group, norms, step)
+        if settings.similarity:
+            self._seen.append((step, found.sketches))
+            if len(self._seen) > MOST_KEPT:
+                self._seen = self._seen[::2]
+            board.figure("meta-gradients/cosines", cosine_figure(found.cosines, step), step)
+            steps, sketches = zip(*self._seen, strict=True)
+            board.figure("meta-gradients/projection", projection_figure(sketches, steps), step)
+
+    def _embedded(self, seen: Insight, values: Tensor, metric: str, step: int) -> None:
+        """Task embeddings of meta-test with the metric of each task, ``[T]``."""
+        self._generated(seen, step)
+        facts = {
+            "task": [str(number) for number in range(len(values))],
+            **seen.facts,
+            metric: [f"{value:.4g}" for value in values.tolist()],
+        }
+        self._board.embeddings(seen.embeddings, facts, step)
+        self._board.figure("meta-test/task embeddings", embedding_figure(seen, values, metric), step)
+
+    def _generated(self, seen: Insight, step: int) -> None:
+        """The norms of generated tensors, mean over tasks."""
+        norms = {f"norm of {name}": values.mean().item() for name, values in seen.norms.items()}
+        self._board.scalars("generated", norms, step)
