@@ -42,7 +42,7 @@ class TrainingLog:
         self._window: list[dict[str, Tensor]] = []
         self._latest: dict[str, float] = {}
         self._bar = tqdm(desc="meta-train", total=steps, initial=begun, disable=None, unit="step", leave=False)
-        self._redirect = logging_redirect_tqdm() if sys.stderr.isatty() else None
+        self._redirect = logging_redirect_tqdm() if sys.stderr.isatty() and _tells() else None
 
     def step(self, step: int, metrics: dict[str, Tensor], lr: float, norm: Tensor, speed: float | None) -> None:
         """After meta-update ``step``: its mean metrics over tasks, outer step size, gradient norm, tasks per second."""
@@ -104,6 +104,12 @@ class TrainingLog:
         self._bar.close()
         if self._redirect is not None:
             self._redirect.__exit__(*error)
+
+
+def _tells() -> bool:
+    """Whether lines of the log go to the terminal; those of a sweep's jobs don't."""
+    handlers = logging.getLogger().handlers
+    return any(type(handler) is logging.StreamHandler and handler.level < logging.CRITICAL for handler in handlers)
 
 
 class Silence(TrainingLog):

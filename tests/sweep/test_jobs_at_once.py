@@ -113,3 +113,20 @@ def test_a_job_whose_process_is_killed_has_failed(tmp_path: Path) -> None:
         out,
         err,
     )
+
+
+@pytest.mark.slow
+def test_ctrl_c_lets_jobs_save_and_begins_no_other(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    jobs = ["-m", *WAVES, "engine.steps=100000", "seed=0,1,2", "hydra/launcher=joblib", "sweep.parallel=2"]
+    process = metarun(tmp_path, *jobs, "hydra.sweep.dir=sweep")
+    sweep, deadline = tmp_path / "sweep", time.monotonic() + 120
+    while len(list(sweep.glob("*/checkpoints/last.pt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1].startswith("metarun: sweep stopped: 0 of 3 jobs ended, 0 failed; go on with: ")
+    states = [state(sweep / f"seed={seed}") for seed in (0, 1)]
+    assert all(one["status"] == "interrupted" and "stopped at step" in one["reason"] for one in states)
+    assert not (sweep / "seed=2").exists()
