@@ -168,7 +168,7 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
                 "-m: torchrun starts several processes for one run; sweep with metarun -m, without torchrun, "
                 "or start torchrun once for each job"
             )
-        _refuse_sweepers(config)
+        _refuse_sweepers(config, typed)
         from metarun.sweep.sweeping import sweep
 
         sweep(flags.overrides, flags.config_dir, typed)
@@ -306,8 +306,10 @@ def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) 
     raise OurBug(f"this is {bug(error)} (traceback in {folder / LOG})") from error
 
 
-def _refuse_sweepers(config: DictConfig) -> None:
-    """Hydra's own sweepers would know nothing of what was done before."""
+def _refuse_sweepers(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Hydra's own sweepers, and names of jobs, would know nothing of what was done before."""
+    if any(override.key_or_group == "hydra.sweep.subdir" for override in parse(overrides)):
+        raise UserError("hydra.sweep.subdir: metarun names jobs itself, so that it finds them again; leave it out")
     name = config.hydra.runtime.choices["hydra/sweeper"]
     if name != "basic":
         raise UserError(f"hydra/sweeper={name}: metarun chooses jobs by itself; use sweep=grid, random or optuna")

@@ -10,9 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from metarun.config import own_parts
-from metarun.config.check import check
 from metarun.config.compose import one_line, plain
-from metarun.config.saved import CONFIG_DIR
 from metarun.errors import Interrupted, UserError
 from metarun.failures import named, write_to_log
 from metarun.sweep import folder as folders
@@ -80,11 +78,8 @@ class Job:
             values["resume"] = str(place)
         else:
             folders.cleared(place)
+        settings, stop = own_parts.checked(values, self.config_dir), SweepFolder(self.sweep).stop_file
         with own_parts.blaming(values):
-            settings = check(values)
-            if self.config_dir is not None:
-                settings.plain[CONFIG_DIR] = str(Path(self.config_dir).resolve())
-            stop = SweepFolder(self.sweep).stop_file
             run(settings, place, AmongJobs(self.neighbours, stack), swept=tuple(self.keys), stop_file=stop)
 
 

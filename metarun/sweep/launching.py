@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -90,29 +89,21 @@ def neighbours(launcher: str, parallel: int) -> int:
     return 1 if launcher in ELSEWHERE else parallel
 
 
-class Stop:
-    """Whether the user asked for the sweep's end."""
-
-    asked = False
-
-
 @contextmanager
-def stopping(folder: SweepFolder) -> Iterator[Stop]:
+def stopping(folder: SweepFolder) -> Iterator[None]:
     """Within, the first SIGINT or SIGTERM lets jobs save their state and end, and none begin; another stops at once."""
-    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
 
-    def ask(number: int, frame: FrameType | None) -> Any:
-        stop.asked = True
+    def ask(number: int, frame: FrameType | None) -> None:
         folder.stop_file.touch()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print("\nstopping after this step of each job (again to stop at once)", flush=True)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -208,6 +208,7 @@ MISTAKES = {
     "unknown option": (["sweep=opt"], "sweep=opt: no such sweep; did you mean 'optuna'?"),
     "a key of another": (["seed=0,1", "sweep.trials=3"], "sweep.trials=3: no key 'trials' in sweep=grid"),
     "a sweeper of Hydra's": (["hydra/sweeper=basic2"], "hydra/sweeper"),
+    "names of jobs": (["seed=0,1", "hydra.sweep.subdir=x"], "hydra.sweep.subdir: metarun names jobs itself"),
     "objective": (
         ["seed=0,1", "sweep.objective=acuracy"],
         "sweep.objective=acuracy: no such metric; did you mean 'accuracy'? (these runs have accuracy, precision, ",
