@@ -85,5 +85,8 @@ def batch(
 
 def chunks(tasks: TaskBatch, size: int) -> Iterator[TaskBatch]:
     """The batch in pieces of at most ``size`` tasks."""
+    if len(tasks.number) <= size:
+        yield tasks  # views of small tensors take longer than some computations on them
+        return
     for first in range(0, len(tasks.number), size):
         yield tree_map(lambda tensor, first=first: tensor[first : first + size], tasks)

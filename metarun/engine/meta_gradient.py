@@ -29,12 +29,16 @@ class MetaGradient:
         objective = vmap(learner.objective, in_dims=(None, 0, 0))
         self.algorithm = learner.algorithm
 
-        def total(phi: MetaParameters, tasks: TaskBatch, draws: Draws, weights: Tensor) -> tuple[Tensor, Metrics]:
+        def part(
+            phi: MetaParameters, tasks: TaskBatch, draws: Draws, weights: Tensor, of: Tensor
+        ) -> tuple[Tensor, Metrics]:
+            """What these tasks add to the means over ``of`` tasks: divided here, no further pass over φ is needed."""
             objectives, metrics = objective(phi, tasks, draws)
-            # Of equal weights each is exactly 1, and changes no bit.
-            return (weights * objectives).sum(), {name: (weights * values).sum() for name, values in metrics.items()}
+            return (weights * objectives).sum() / of, {
+                name: (weights * values).sum() / of for name, values in metrics.items()
+            }
 
-        self.gradient = grad_and_value(total, has_aux=True)
+        self.gradient = grad_and_value(part, has_aux=True)
         if compiled:
             self.gradient = compiled_whole(self.gradient)
 
@@ -53,12 +57,14 @@ class MetaGradient:
     def _in_chunks(
         self, phi: MetaParameters, batch: TaskBatch, progress: float, weights: Tensor | None, at_once: int
     ) -> tuple[MetaParameters, Metrics]:
-        size = len(batch.number)
-        shares = batch.descriptor.new_ones(size) if weights is None else weights.to(batch.descriptor)
+        size, like = len(batch.number), batch.descriptor
+        each = like.new_ones(size) if weights is None else weights.to(like)
+        of = like.new_full((), size)
         total: tuple[MetaParameters, Metrics] | None = None
-        for tasks, share in zip(chunks(batch, at_once), shares.split(at_once), strict=True):
+        for tasks, counted in zip(chunks(batch, at_once), each.split(at_once), strict=True):
             draws = self.algorithm.draws(tasks, testing=False, progress=progress)
-            gradient, (_, metrics) = self.gradient(phi, tasks, draws, share)
+            gradient, (_, metrics) = self.gradient(phi, tasks, draws, counted, of)
             part = (gradient, metrics)
             total = part if total is None else tree_map(torch.add, total, part)
-        return tree_map(lambda tensor: tensor / size, total)
+        assert total is not None
+        return total

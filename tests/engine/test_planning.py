@@ -138,10 +138,10 @@ def test_memory_that_runs_out_halves_what_is_computed_at_once(caplog: pytest.Log
     gradient = MetaGradient(plan.learner, None, compiled=False)
     computed = gradient.gradient
 
-    def narrow(phi: MetaParameters, tasks: Any, draws: Any, weights: Any) -> Any:
+    def narrow(phi: MetaParameters, tasks: Any, draws: Any, *counted: Any) -> Any:
         if len(tasks.number) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return computed(phi, tasks, draws, weights)
+        return computed(phi, tasks, draws, *counted)
 
     gradient.gradient = narrow
     with caplog.at_level("INFO"):
