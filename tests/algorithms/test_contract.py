@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 
 from metarun.algorithms.base import Draws, Learned
 from metarun.datasets.base import Dataset
-from metarun.engine.compilation import BEGINNING_AND_END, TOLERANCE, compiled_if_equal
+from metarun.engine.compilation import BEGINNING_AND_END
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
@@ -154,25 +154,6 @@ def test_rows_that_fill_up_change_nothing(
 
 def spread(examples: PaddedExamples) -> Tensor:
     return examples.real.view(-1, *[1] * (examples.x.dim() - 1))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "problem"), cases(learned=True))
-def test_compiled_equals_eager(name: str, problem: str) -> None:
-    torch.compiler.reset()  # its limit of variants counts over all learners of a process
-    learner, phi, dataset = made(name, problem)
-    batch = dataset.sample("train", 0, 4)
-    eager = MetaGradient(learner, None, compiled=False)
-    compiled = compiled_if_equal(learner, eager, phi, batch)
-    assert compiled is not eager
-    for progress in BEGINNING_AND_END:
-        wanted, _ = eager(phi, batch, progress)
-        gradient, _ = compiled(phi, batch, progress)
-        for group, tensors in wanted.items():
-            for n, tensor in tensors.items():
-                torch.testing.assert_close(
-                    gradient[group][n], tensor, rtol=TOLERANCE[torch.float64], atol=TOLERANCE[torch.float64]
-                )
 
 
 @pytest.mark.parametrize(("name", "problem"), cases())
