@@ -22,7 +22,7 @@ def origin(config: Mapping[str, Any], launcher: str, *, swept: bool) -> str:
     if (found := revision(Path.cwd())) is not None:
         told["git revision"] = found
     told |= versions()
-    return "\n".join(("| | |", "| --- | --- |", *(f"| {name} | `{value}` |" for name, value in told.items())))
+    return "\n".join(f"* {name}: `{value}`" for name, value in told.items())
 
 
 def command(config: Mapping[str, Any], *, swept: bool) -> str:

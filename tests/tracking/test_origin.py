@@ -41,6 +41,6 @@ def test_the_command_as_it_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/somewhere/metarun", "dataset.root=my files", "algorithm=maml"])
     assert command(settings().plain, swept=False) == "metarun 'dataset.root=my files' algorithm=maml"
     told = origin(settings().plain, "torchrun -m ", swept=False)
-    assert "| command | `torchrun -m metarun 'dataset.root=my files' algorithm=maml` |" in told
-    assert "| metarun | `" in told
-    assert "| torch | `" in told
+    assert "* command: `torchrun -m metarun 'dataset.root=my files' algorithm=maml`\n" in told
+    assert "\n* metarun: `" in told
+    assert "\n* torch: `" in told

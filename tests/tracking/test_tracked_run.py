@@ -129,7 +129,7 @@ def test_learned_step_sizes_are_those_of_phi(command: Command) -> None:
 def test_texts_and_charts(command: Command) -> None:
     events = read(ran(command, "run", *WAVES))
     texts = {tag: events.Tensors(f"{tag}/text_summary")[0].tensor_proto.string_val[0] for tag in ("origin", "config")}
-    assert b"| command | `" in texts["origin"]
+    assert b"* command: `" in texts["origin"]
     assert b"algorithm:" in texts["config"]
     layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     assert [category.title for category in layout.category] == [

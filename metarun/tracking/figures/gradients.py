@@ -34,23 +34,24 @@ def cosine_figure(cosines: Tensor, step: int) -> Figure:
 
 
 def projection_figure(sketches: Sequence[Tensor], steps: Sequence[int]) -> Figure:
-    """Meta-gradients ``[T, n]`` at each of the ``steps`` on the first two principal components of all of them.
+    """The directions of meta-gradients ``[T, n]`` at each of the ``steps``, on their first two principal components.
 
-    A line for each task through the training, and a cross where the gradient is none.
+    Lengths are left out: a single long gradient would hide all others. A line for each task goes through the training.
     """
     count = len(sketches[0])
-    points, share = principal(torch.cat((sketches[0].new_zeros(1, sketches[0].shape[1]), *sketches)))
-    zero, paths = points[0], points[1:].view(len(steps), count, 2)
+    points, share = principal(torch.nn.functional.normalize(torch.cat(list(sketches)).double()))
+    paths = points.view(len(steps), count, 2)
     figure = Figure(figsize=(6, 4.4), layout="constrained")
     axes = figure.subplots()
     for task in range(count):
         axes.plot(paths[:, task, 0], paths[:, task, 1], color="0.8", linewidth=0.7, zorder=1)
     times = torch.tensor(steps).repeat_interleave(count)
-    drawn = axes.scatter(points[1:, 0], points[1:, 1], c=times, s=16, cmap="viridis", zorder=2)
-    axes.plot(*zero.tolist(), "x", color="black", markersize=7, zorder=3)
+    drawn = axes.scatter(points[:, 0], points[:, 1], c=times, s=16, cmap="viridis", zorder=2)
+    for task, place in enumerate(paths[-1].tolist()):
+        axes.annotate(str(task), place, xytext=(3, 3), textcoords="offset points", fontsize=7)
     axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)", fontsize=9)
     axes.set_ylabel(f"second ({share[1]:.0%})", fontsize=9)
-    axes.set_title(f"meta-gradients of {count} tasks, x: no gradient", fontsize=9, loc="left")
+    axes.set_title(f"directions of the meta-gradients of {count} tasks", fontsize=9, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=7)
     figure.colorbar(drawn, label="meta-update")

@@ -1,0 +1,103 @@
+"""Figures of single tasks, of confusions and of gradients show what they are given."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from metarun.engine.confusion import Confusion
+from metarun.engine.examples import Examples
+from metarun.engine.fits import Fit
+from metarun.tracking.figures.confusion import confusion_figure
+from metarun.tracking.figures.examples import MOST_QUERIES, RIGHT, WRONG, examples_figure
+from metarun.tracking.figures.fits import fits_figure
+from metarun.tracking.figures.gradients import cosine_figure, projection_figure
+
+
+def examples(guesses: list[int], labels: list[int], channels: int = 1) -> Examples:
+    images = torch.full((len(labels), channels, 28, 28), 0.5)
+    support = torch.tensor(sorted(set(labels)))
+    return Examples(images[: len(support)], support, images, torch.tensor(labels), torch.tensor(guesses), ("α", "β"))
+
+
+def frames(figure: Figure, colour: tuple[float, float, float]) -> float:
+    """How many queries are framed in a colour, in the first task."""
+    paper = figure.axes[0].images[0].get_array()
+    of_one_frame = 32 * 32 - 28 * 28
+    found: float = np.isclose(np.asarray(paper), colour).all(-1).sum() / of_one_frame
+    return found
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_queries_are_framed_by_whether_they_are_right(channels: int) -> None:
+    figure = examples_figure([examples([0, 0, 1, 1, 1], [0, 0, 0, 1, 1], channels)] * 2, "meta-test")
+    assert (frames(figure, RIGHT), frames(figure, WRONG)) == (4, 1)
+    axes = figure.axes[0]
+    assert axes.get_title("left") == "task 0: 4 of 5 right"
+    assert [text.get_text() for text in axes.texts] == ["α", "β", "β"], "the classes' names, and what was guessed"
+
+
+def test_of_many_queries_the_first_are_drawn() -> None:
+    figure = examples_figure([examples([0] * 30, [0] * 30)], "meta-val")
+    assert frames(figure, RIGHT) == MOST_QUERIES
+    assert figure.axes[0].get_title("left") == "task 0: 30 of 30 right"
+
+
+def fit(*, before: bool, truth: bool) -> Fit:
+    line = (torch.arange(3.0), torch.arange(3.0))
+    return Fit(line, line, line if before else None, line, line if truth else None, "slope 1")
+
+
+@pytest.mark.parametrize(
+    ("before", "truth", "told"),
+    [
+        (True, True, ["true", "before adaptation", "after", "queries", "support"]),
+        (False, True, ["true", "predicted", "queries", "support"]),
+        (True, False, ["before adaptation", "after", "queries", "support"]),
+    ],
+)
+def test_a_legend_tells_what_there_is(before: bool, truth: bool, told: list[str]) -> None:
+    figure = fits_figure([fit(before=before, truth=truth)] * 3, "meta-test")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == told
+    drawn = [axes for axes in figure.axes if axes.lines]
+    assert [len(axes.lines) for axes in drawn] == [len(told)] * 3
+    assert drawn[2].get_title("left") == "task 2: slope 1"
+
+
+def test_shares_are_of_the_queries_that_could_have_been() -> None:
+    taken = torch.tensor([[6, 3, 0], [0, 9, 1], [0, 0, 0]])
+    asked = torch.tensor([[10, 4, 0], [5, 10, 10], [0, 5, 5]])
+    figure = confusion_figure(Confusion(taken, asked, ("a", "b", "c"), 7, 25), 1000)
+    axes = figure.axes[0]
+    written = {tuple(map(int, text.get_position())): (text.get_text(), text.get_color()) for text in axes.texts}
+    assert written == {
+        (0, 0): ("60", "tab:green"), (1, 0): ("75", "white"), (1, 1): ("90", "tab:green"), (2, 1): ("10", "black"),
+    }  # fmt: skip
+    shown = axes.images[0].get_array()
+    assert np.ma.getmaskarray(np.ma.masked_invalid(shown)).tolist() == [
+        [True, False, True],
+        [False, True, False],
+        [True, False, True],
+    ]
+    assert "the 3 most confused of 7 classes, 25 errors in all" in axes.get_title("left")
+
+
+def test_cosines_are_written_out() -> None:
+    figure = cosine_figure(torch.tensor([[1.0, -0.25], [-0.25, 1.0]]).double(), 200)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", "-0.25", "-0.25", "1.00"]
+    assert figure.axes[0].get_title("left") == "step 200: mean -0.25"
+
+
+def test_a_projection_is_of_directions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    looks = [torch.randn(4, 9, generator=generator) for _ in range(3)]
+    points = [
+        projection_figure(gradients, (10, 20, 30)).axes[0].collections[0].get_offsets()
+        for gradients in (looks, [looks[0] * 1000, looks[1], looks[2] * 0.01])
+    ]
+    assert points[0].shape == (12, 2)
+    np.testing.assert_allclose(np.abs(points[0]), np.abs(points[1]), atol=1e-6)
+    units = torch.cat([look / look.norm(dim=1, keepdim=True) for look in looks]).double().numpy()
+    centred = units - units.mean(0)
+    spread = np.sort(np.linalg.eigvalsh(centred.T @ centred))[::-1]
+    np.testing.assert_allclose((np.asarray(points[0]) ** 2).sum(0), spread[:2], rtol=1e-5)
