@@ -27,7 +27,7 @@ from metarun.tasks import Task, TaskBatch
 ENGINE = (
     "engine.steps=4", "engine.meta_batch_size=3", "engine.val_every=2", "engine.val_episodes=4",
     "engine.test_episodes=40", "engine.checkpoint_every=2", "device.name=cpu", "device.threads=1",
-    "device.compile=false",
+    "device.compile=false", "tracking=scalars",
 )  # fmt: skip
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "engine.task_chunk=16", *ENGINE)
 LETTERS = ("dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=2", *ENGINE)

@@ -20,7 +20,7 @@ from metarun.tracking.log import TrainingLog
 Command = Callable[..., tuple[int, str, str]]
 SMALL = (
     "model=mlp", "model.hidden=[6]", "algorithm.inner_lr=0.01", "debug=fast", "engine.steps=4",
-    "device.name=cpu", "device.threads=1",
+    "device.name=cpu", "device.threads=1", "tracking=scalars",
 )  # fmt: skip
 TIDES = ("--config-dir", "conf", "dataset=tides", *SMALL)
 

@@ -19,7 +19,7 @@ Command = Callable[..., tuple[int, str, str]]
 ENGINE = (
     "engine.steps=6", "engine.meta_batch_size=5", "engine.val_every=2", "engine.val_episodes=40",
     "engine.test_episodes=70", "engine.checkpoint_every=3", "engine.log_every=2",
-    "device.name=cpu", "device.threads=1", "device.compile=false", "device.precision=float64",
+    "device.name=cpu", "device.threads=1", "device.compile=false", "device.precision=float64", "tracking=scalars",
 )  # fmt: skip
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner_lr=0.01", *ENGINE)
 ENDLESS = (*WAVES, "engine.steps=1000000", "engine.val_every=1000000", "engine.checkpoint_every=1000000")

@@ -18,7 +18,7 @@ Command = Callable[..., tuple[int, str, str]]
 ENGINE = (
     "engine.steps=7", "engine.meta_batch_size=3", "engine.val_every=3", "engine.val_episodes=4",
     "engine.test_episodes=4", "engine.checkpoint_every=7", "engine.log_every=1",
-    "device.name=cpu", "device.threads=1", "device.compile=false",
+    "device.name=cpu", "device.threads=1", "device.compile=false", "tracking=scalars",
 )  # fmt: skip
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8]", "algorithm=mbml", "algorithm.inner_lr=0.01", *ENGINE)
 SLOW = ("algorithm.outer.slow.ratio=0.3", "algorithm.outer.slow.every=3")

@@ -23,6 +23,8 @@ WAVES = [
     "engine.test_episodes=8",
     "engine.meta_batch_size=2",
     "device.compile=false",
+    "device.threads=1",
+    "tracking=scalars",
 ]
 
 
