@@ -17,7 +17,7 @@ MOST_CLASSES, MOST_SUPPORT, MOST_QUERIES = 10, 5, 10
 RIGHT, WRONG, PAPER = (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (1.0, 1.0, 1.0)
 EDGE, GAP = 2, 3
 """Pixels of an image's frame, for images of 28 pixels, and of the paper between two."""
-INCH = 0.42
+INCH = 0.38
 """Of an image's side on paper."""
 
 
