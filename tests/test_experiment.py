@@ -82,10 +82,10 @@ def status(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("overrides", [WAVES, GLYPHS], ids=["waves", "glyphs"])
 def test_a_run_leaves_its_files(command: Command, overrides: tuple[str, ...]) -> None:
-    folder = ran(command, "run", *overrides)
+    folder = ran(command, "run", *overrides, "tracking.hparams=true")
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     events = {name for name in names if name.startswith("events.out.tfevents")}
-    files = {"config.yaml", "result.json", "status.json", "episodes.csv", "metarun.log"}
+    files = {"config.yaml", "result.json", "status.json", "episodes.csv", "metarun.log", ".lock"}
     assert names - events == files | {"checkpoints/last.pt", "checkpoints/best.pt"}
     assert sorted(name.endswith(".ending") for name in events) == [False, True]
     assert status(folder)["status"] == "done"
