@@ -31,7 +31,7 @@ class Root:
     """The keys that belong to no group."""
 
     seed: int = number(least=0, most=2**63 - 1)
-    mode: str = choice("train", "test")
+    mode: str = choice("train", "test", "info")
     checkpoint: str | None
     resume: str | None
 
