@@ -31,6 +31,7 @@ from yaml import YAMLError
 
 from metarun import __version__
 from metarun.config import own_parts
+from metarun.config.completion import candidates
 from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, folder_named, one_line, parse, plain
 from metarun.config.help import help_text
 from metarun.config.own_parts import OwnCodeError
@@ -143,6 +144,10 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
         return
     if flags.help:
         print(help_text(flags.overrides, flags.config_dir))
+        return
+    if flags.shell_completion and flags.overrides[:1] in (["query=bash"], ["query=zsh"], ["query=fish"]):
+        separator = "\n" if flags.overrides[0].endswith("fish") else " "
+        print(separator.join(candidates(os.environ.get("COMP_LINE", ""))))
         return
     if flags.hydra_help or flags.shell_completion or flags.info:
         _start(flags, parser, lambda config: None)
