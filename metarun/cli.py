@@ -15,6 +15,7 @@ import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -30,11 +31,12 @@ from yaml import YAMLError
 
 from metarun import __version__
 from metarun.config import own_parts
+from metarun.config.completion import candidates
 from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, folder_named, one_line, parse, plain
 from metarun.config.help import help_text
 from metarun.config.own_parts import OwnCodeError
-from metarun.config.saved import holds_a_run, quoted, with_saved_run
-from metarun.config.settings import SWEEP
+from metarun.config.saved import command_line, holds_a_run, quoted, with_saved_run
+from metarun.config.settings import SWEEP, Settings
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.failures import OurBug, bug, named, write_to_log
 from metarun.sweep.again import saved_sweep
@@ -143,6 +145,10 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
     if flags.help:
         print(help_text(flags.overrides, flags.config_dir))
         return
+    if flags.shell_completion and flags.overrides[:1] in (["query=bash"], ["query=zsh"], ["query=fish"]):
+        separator = "\n" if flags.overrides[0].endswith("fish") else " "
+        print(separator.join(candidates(os.environ.get("COMP_LINE", ""))))
+        return
     if flags.hydra_help or flags.shell_completion or flags.info:
         _start(flags, parser, lambda config: None)
         return
@@ -162,7 +168,12 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
         return
     values = plain(config, config.hydra.runtime.choices)
     settings = own_parts.checked(values, flags.config_dir)
-    if flags.multirun or config.hydra.mode == RunMode.MULTIRUN:
+    asks = any(override.key_or_group == "mode" and "info" in str(override.input_line) for override in parse(typed))
+    if asks and (processes is not None or flags.multirun or config.hydra.mode == RunMode.MULTIRUN):
+        raise UserError("mode=info: tells of one run, in one process; write metarun mode=info, without -m or torchrun")
+    if asks:
+        _inform(settings, folder_named(config, "hydra.run.dir"), typed)
+    elif flags.multirun or config.hydra.mode == RunMode.MULTIRUN:
         if processes is not None:
             raise UserError(
                 "-m: torchrun starts several processes for one run; sweep with metarun -m, without torchrun, "
@@ -178,6 +189,26 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
         _run_once(
             flags, parser, folder_named(config, "hydra.run.dir"), values, processes, resumed=settings.resume is not None
         )
+
+
+def _inform(settings: Settings, folder: Path, typed: Sequence[str]) -> None:
+    """Print what the run would be, and the line that runs it."""
+    from metarun.information import describe
+
+    mode = "train" if settings.checkpoint is None else "test"
+    settings = replace(settings, mode=mode, plain={**settings.plain, "mode": mode})
+    if settings.resume is None:
+        _refuse_taken(folder)
+    with own_parts.blaming(settings.plain):
+        print(describe(settings, folder))
+    rest = [text for text in typed if not text.startswith("mode=")]
+    again = command_line(settings.plain, *(["mode=test"] if mode == "test" else []), *rest)
+    print(f"\nNothing was run or written. To run it: {again}")
+
+
+def _refuse_taken(folder: Path) -> None:
+    if holds_a_run(folder):
+        raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or resume={folder}")
 
 
 def _follow(flags: Namespace, processes: "ProcessGroup") -> None:
@@ -239,8 +270,8 @@ def _run_once(
     *,
     resumed: bool,
 ) -> None:
-    if not resumed and holds_a_run(folder):
-        raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or resume={folder}")
+    if not resumed:
+        _refuse_taken(folder)
     traces = _Traces(folder)
     status_before = _status(folder)
     failures: list[BaseException] = []

@@ -11,20 +11,20 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from metarun.algorithms.base import Learned
 from metarun.composition import compose
-from metarun.config.saved import checkpoint_file, command_line
+from metarun.config.saved import command_line
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
+from metarun.engine.beginning import first_state
 from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
 from metarun.engine.insight import Insight, insight
-from metarun.engine.planning import BY_MEMORY, EVALUATION, Planner
+from metarun.engine.planning import Planner
 from metarun.engine.processes import ALONE, Processes
 from metarun.engine.stopping import StopRequest, listening
-from metarun.engine.training import Training, best_file, last_file
+from metarun.engine.training import Training, best_file
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.learner import Learner, MetaParameters
 from metarun.tracking import session
@@ -63,7 +63,7 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
         dataset = settings.dataset.load(settings.seed, device, settings.device.dtype)
     learner, phi = compose(settings, dataset, device)
     _refuse_idle(settings, processes)
-    state = _first_state(settings, dataset, folder, phi, device, processes)
+    state = first_state(settings, dataset, folder, phi, device, processes)
     processes.follow(state.phi)
     torch.set_num_threads(state.decisions["threads"])
     processes.wait()
@@ -130,63 +130,6 @@ def _board(
             board.text("origin", origin(settings.plain, processes.launcher, swept=bool(swept)))
             board.text("config", f"```yaml\n{config}```")
         yield board
-
-
-def _first_state(
-    settings: Settings,
-    dataset: Dataset,
-    folder: Path,
-    phi: MetaParameters,
-    device: torch.device,
-    processes: Processes,
-) -> State:
-    """Where the run begins: at the start, where a stopped run stood, or at the checkpoint to test."""
-    known = list(dataset.groups) if settings.embedding.knows_tasks else []
-    if settings.resume is not None:
-        state = checkpoint.load(last_file(folder), phi, device)
-        _refuse_other_tasks(state, known)
-        if state.step > settings.engine.steps:
-            raise UserError(f"engine.steps={settings.engine.steps}: the run has done {state.step:,} already; give more")
-        if state.decisions.get("processes", 1) != processes.count:
-            for decision in BY_MEMORY:
-                state.decisions.pop(decision, None)  # each process has another share of tasks and of memory
-            state.decisions |= _decisions(settings, processes)
-        return state
-    if settings.mode == "test":
-        assert settings.checkpoint is not None
-        state = checkpoint.load(checkpoint_file(settings.checkpoint), phi, device)
-        _refuse_other_tasks(state, known)
-        if state.step and not isinstance(settings.algorithm, Learned):
-            raise UserError(
-                f"algorithm={settings.plain['choices']['algorithm']}: starts from random parameters, and this "
-                f"checkpoint holds those of {state.step:,} meta-updates; run it without mode=test"
-            )
-        for decision in EVALUATION:
-            state.decisions.pop(decision, None)  # the present settings decide
-        state.decisions |= _decisions(settings, processes)
-        return state
-    return State(
-        step=0,
-        phi=phi,
-        optimiser={},
-        best=None,
-        decisions=_decisions(settings, processes),
-        tasks=known,
-    )
-
-
-def _decisions(settings: Settings, processes: Processes) -> dict[str, int]:
-    return {"processes": processes.count, "threads": processes.threads(settings.device)}
-
-
-def _refuse_other_tasks(state: State, known: list[str]) -> None:
-    """Rows of a table of task embeddings belong to certain tasks."""
-    if state.tasks != known:
-        others = sorted(set(state.tasks) ^ set(known)) or state.tasks
-        raise UserError(
-            f"the checkpoint has embeddings of known tasks that are not those of this dataset: they differ in "
-            f"'{others[0]}'; use the dataset that it was trained on"
-        )
 
 
 @dataclass(frozen=True)

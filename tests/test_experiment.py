@@ -302,7 +302,7 @@ def test_overfitting_goes_to_the_top(
     command: Command, overrides: tuple[str, ...], metric: str, before: tuple[float, float], top: tuple[float, float]
 ) -> None:
     """And not because the tasks are easy: new ones are not known as well."""
-    folder = ran(command, "run", "debug=overfit", *overrides)
+    folder = ran(command, "run", "debug=overfit", "tracking=scalars", *overrides)
     learned = scalars(folder)[f"meta-train/{metric}"]
     assert before[0] < learned[10] < before[1]
     assert top[0] <= learned[max(learned)] <= top[1]

@@ -105,7 +105,7 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], co
     if not (folder / CHECKPOINTS / "last.pt").is_file():
         raise UserError(f"resume={path}: the run had saved no state yet; start it anew")
     saved = _read(folder / CONFIG)
-    others = [name for name in map(_name, parsed) if not _goes_with_resume(name)]
+    others = [_name(override) for override in parsed if not _goes_with_resume(override)]
     if others:
         raise UserError(
             f"resume={path}: a resumed run keeps its settings; only engine.steps may be given (not {', '.join(others)})"
@@ -126,7 +126,10 @@ def _sequential(config: Any) -> bool:
     return isinstance(engine, dict) and engine.get("order") == "sequential"
 
 
-def _goes_with_resume(name: str) -> bool:
+def _goes_with_resume(override: Override) -> bool:
+    name = _name(override)
+    if name == "mode":
+        return bool(override.value() == "info")
     return name in ("resume", "engine.steps") or (name.startswith("hydra") and name != "hydra.run.dir")
 
 

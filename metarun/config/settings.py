@@ -26,12 +26,15 @@ GROUPS = (*PARTS, SWEEP, "experiment", "debug")
 """All groups of this package; the last two only set keys of the others."""
 
 
+MODES = ("train", "test", "info")
+
+
 @dataclass(kw_only=True)
 class Root:
     """The keys that belong to no group."""
 
     seed: int = number(least=0, most=2**63 - 1)
-    mode: str = choice("train", "test")
+    mode: str = choice(*MODES)
     checkpoint: str | None
     resume: str | None
 

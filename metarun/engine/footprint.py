@@ -38,10 +38,15 @@ def fitting(computation: Callable[[Any], Any], sample: Callable[[int], Any], wan
     """
     if free is None or wanted < 2:
         return wanted
-    # A batch of a single task is laid out in another way than those of more.
-    each = ROOM * peak(computation, sample(2)) / 2
+    each = needed(computation, sample, 1)
     parts = -(-wanted // max(1, int(SHARE * free / max(each, 1))))
     return -(-wanted // parts)
+
+
+def needed(computation: Callable[[Any], Any], sample: Callable[[int], Any], tasks: int) -> float:
+    """Bytes that so many tasks take at once, by an estimate; arguments as of `fitting`."""
+    # A batch of a single task is laid out in another way than those of more.
+    return tasks * ROOM * peak(computation, sample(2)) / 2
 
 
 def surely_fits(learner: Learner, batch: TaskBatch, tasks: int, free: int) -> bool:

@@ -12,7 +12,7 @@ from metarun.algorithms.base import Learned
 from metarun.datasets.base import Dataset
 from metarun.engine import compilation
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
-from metarun.engine.footprint import fitting, surely_fits
+from metarun.engine.footprint import fitting, needed, surely_fits
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.processes import Processes, part
 from metarun.engine.settings import EngineSettings
@@ -48,41 +48,69 @@ class Planner:
 
     def meta_gradient(self, phi: MetaParameters) -> MetaGradient:
         """That of the run's meta-batches. ``compile`` and ``task_chunk`` are decided at the first call for a run."""
-        share = self.processes.share(self.settings.meta_batch_size)
-        eager = MetaGradient(self.learner, None, compiled=False)
-
-        def computation(batch: TaskBatch) -> object:
-            return eager(phi, batch)
-
-        eager.chunk = self._at_once("task_chunk", computation, "train", share.stop - share.start)
+        eager = MetaGradient(self.learner, self.tasks_at_once(phi), compiled=False)
         if "compile" in self.decisions:
             return MetaGradient(self.learner, eager.chunk, self.decisions["compile"])
-        batch = self.dataset.sample("train", 0, self.settings.meta_batch_size, self.group)
-        inner = self.learner.algorithm.steps(testing=False)
-        if not self._wanted(lambda: compilation.pays(self.learner, batch, inner, self.settings.steps)):
+        if not self.wants_compiled():
             self.decisions["compile"] = False
             return eager
+        batch, share = self._meta_batch(), self.processes.share(self.settings.meta_batch_size)
         chosen = compilation.compiled_if_equal(self.learner, eager, phi, part(batch, share))
         self.decisions["compile"] = not self.processes.any(chosen is eager)
         return chosen if self.decisions["compile"] else eager
 
     def evaluator(self, phi: MetaParameters) -> Evaluator:
         """That of validations and meta-test. ``episodes_at_once`` and ``compile_evaluation`` are decided likewise."""
-        eager = Evaluator(self.learner, None, processes=self.processes)
-
-        def computation(batch: TaskBatch) -> object:
-            return eager.curves(phi, batch, whole=True)
-
-        eager.chunk = self._at_once("episodes_at_once", computation, LIKE_TEST, EPISODES_AT_ONCE)
+        eager = Evaluator(self.learner, self.episodes_at_once(phi), processes=self.processes)
         if "compile_evaluation" not in self.decisions:
-            batch = self.dataset.sample(LIKE_TEST, 0, eager.chunk)
-            inner = self.learner.algorithm.steps(testing=True)
-            chunks = self._episodes() // (eager.chunk * self.processes.count)
-            wanted = self._wanted(lambda: compilation.pays(self.learner, batch, inner, chunks))
-            equal = wanted and compilation.evaluates_alike(eager, phi, batch)
+            wanted = self.wants_compiled_evaluation(eager.chunk)
+            equal = wanted and compilation.evaluates_alike(eager, phi, self._sample(LIKE_TEST, eager.chunk))
             self.decisions["compile_evaluation"] = wanted and not self.processes.any(not equal)
         compiled = self.decisions["compile_evaluation"]
         return Evaluator(self.learner, eager.chunk, compiled, self.processes) if compiled else eager
+
+    def tasks_at_once(self, phi: MetaParameters) -> int:
+        """How many tasks of this process's share of a meta-batch are computed at once; decides ``task_chunk``."""
+        share = self.processes.share(self.settings.meta_batch_size)
+        return self._at_once("task_chunk", self._meta_step(phi), "train", share.stop - share.start)
+
+    def episodes_at_once(self, phi: MetaParameters) -> int:
+        """How many episodes are measured at once; decides ``episodes_at_once``."""
+        return self._at_once("episodes_at_once", self._evaluation(phi), LIKE_TEST, EPISODES_AT_ONCE)
+
+    def wants_compiled(self) -> bool:
+        """Whether the rule asks for a compiled meta-step."""
+        inner = self.learner.algorithm.steps(testing=False)
+        return self._wanted(lambda: compilation.pays(self.learner, self._meta_batch(), inner, self.settings.steps))
+
+    def wants_compiled_evaluation(self, at_once: int) -> bool:
+        """Whether the rule asks for a compiled evaluation, of so many episodes at once."""
+        inner = self.learner.algorithm.steps(testing=True)
+        chunks = self._episodes() // (at_once * self.processes.count)
+        return self._wanted(lambda: compilation.pays(self.learner, self._sample(LIKE_TEST, at_once), inner, chunks))
+
+    def meta_step_memory(self, phi: MetaParameters, tasks: int) -> float | None:
+        """Bytes that a meta-step takes beside φ, optimiser and data, with so many tasks at once, by an estimate.
+
+        ``None`` where none can be made.
+        """
+        return self._estimated(lambda: needed(self._meta_step(phi), lambda count: self._sample("train", count), tasks))
+
+    def evaluation_memory(self, phi: MetaParameters, episodes: int) -> float | None:
+        """The same of an evaluation, with so many episodes at once."""
+        evaluation = self._evaluation(phi)
+        return self._estimated(lambda: needed(evaluation, lambda count: self._sample(LIKE_TEST, count), episodes))
+
+    def _meta_step(self, phi: MetaParameters) -> Callable[[TaskBatch], object]:
+        eager = MetaGradient(self.learner, None, compiled=False)
+        return lambda batch: eager(phi, batch)
+
+    def _evaluation(self, phi: MetaParameters) -> Callable[[TaskBatch], object]:
+        eager = Evaluator(self.learner)
+        return lambda batch: eager.curves(phi, batch, whole=True)
+
+    def _meta_batch(self) -> TaskBatch:
+        return self.dataset.sample("train", 0, self.settings.meta_batch_size, self.group)
 
     def _wanted(self, pays: Callable[[], bool]) -> bool:
         return self.compile == "true" or (self.compile == "auto" and pays())
@@ -111,10 +139,17 @@ class Planner:
         free = available(device)
         if free is not None:
             free //= self.processes.beside(device)
-        if free is None or surely_fits(self.learner, self.dataset.sample(stream, 0, 1), wanted, free):
+        if free is None or surely_fits(self.learner, self._sample(stream, 1), wanted, free):
             return wanted
+        found = self._estimated(lambda: fitting(computation, lambda tasks: self._sample(stream, tasks), wanted, free))
+        return wanted if found is None else int(found)
+
+    def _sample(self, stream: str, tasks: int) -> TaskBatch:
+        return self.dataset.sample(stream, 0, tasks)
+
+    def _estimated(self, estimate: Callable[[], float]) -> float | None:
         try:
-            return fitting(computation, lambda tasks: self.dataset.sample(stream, 0, tasks), wanted, free)
+            return estimate()
         except Exception as error:  # an operation that has no shape without contents; a user's, perhaps
             log.info("memory could not be estimated (%s)", str(error).partition("\n")[0])
-            return wanted
+            return None

@@ -1,0 +1,78 @@
+"""Where a run begins, and which of its decisions are made already."""
+
+from pathlib import Path
+
+import torch
+
+from metarun.algorithms.base import Learned
+from metarun.config.saved import checkpoint_file
+from metarun.config.settings import Settings
+from metarun.datasets.base import Dataset
+from metarun.engine import checkpoint
+from metarun.engine.checkpoint import State
+from metarun.engine.planning import BY_MEMORY, EVALUATION
+from metarun.engine.processes import Processes
+from metarun.engine.training import last_file
+from metarun.errors import UserError
+from metarun.learner import MetaParameters
+
+
+def first_state(
+    settings: Settings,
+    dataset: Dataset,
+    folder: Path,
+    phi: MetaParameters,
+    device: torch.device,
+    processes: Processes,
+) -> State:
+    """Where a run begins: at the start, where a stopped run stood, or at the checkpoint to test.
+
+    folder: the run's. phi: φ at the start. Raises `UserError` for a checkpoint that is none, is broken, or belongs to
+    another learner, dataset or length of run.
+    """
+    known = list(dataset.groups) if settings.embedding.knows_tasks else []
+    if settings.resume is not None:
+        state = checkpoint.load(last_file(folder), phi, device)
+        _refuse_other_tasks(state, known)
+        if state.step > settings.engine.steps:
+            raise UserError(f"engine.steps={settings.engine.steps}: the run has done {state.step:,} already; give more")
+        if state.decisions.get("processes", 1) != processes.count:
+            for decision in BY_MEMORY:
+                state.decisions.pop(decision, None)  # each process has another share of tasks and of memory
+            state.decisions |= _decisions(settings, processes)
+        return state
+    if settings.mode == "test":
+        assert settings.checkpoint is not None
+        state = checkpoint.load(checkpoint_file(settings.checkpoint), phi, device)
+        _refuse_other_tasks(state, known)
+        if state.step and not isinstance(settings.algorithm, Learned):
+            raise UserError(
+                f"algorithm={settings.plain['choices']['algorithm']}: starts from random parameters, and this "
+                f"checkpoint holds those of {state.step:,} meta-updates; run it without mode=test"
+            )
+        for decision in EVALUATION:
+            state.decisions.pop(decision, None)  # the present settings decide
+        state.decisions |= _decisions(settings, processes)
+        return state
+    return State(
+        step=0,
+        phi=phi,
+        optimiser={},
+        best=None,
+        decisions=_decisions(settings, processes),
+        tasks=known,
+    )
+
+
+def _decisions(settings: Settings, processes: Processes) -> dict[str, int]:
+    return {"processes": processes.count, "threads": processes.threads(settings.device)}
+
+
+def _refuse_other_tasks(state: State, known: list[str]) -> None:
+    """Rows of a table of task embeddings belong to certain tasks."""
+    if state.tasks != known:
+        others = sorted(set(state.tasks) ^ set(known)) or state.tasks
+        raise UserError(
+            f"the checkpoint has embeddings of known tasks that are not those of this dataset: they differ in "
+            f"'{others[0]}'; use the dataset that it was trained on"
+        )
