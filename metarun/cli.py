@@ -41,6 +41,7 @@ from metarun.errors import Interrupted, Lost, UserError
 from metarun.failures import OurBug, bug, named, write_to_log
 from metarun.sweep.again import saved_sweep
 from metarun.sweep.launching import chosen, refuse_missing
+from metarun.tracking.colour import coloured
 from metarun.tracking.lock import held
 from metarun.tracking.status import NAME as STATUS
 from metarun.tracking.status import write_status
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ending = _ended(arguments)
     if ending is None:
         return 0
-    print(f"{ending.trace}metarun: {ending.line}", file=sys.stderr)
+    print(f"{ending.trace}{coloured('metarun:', 'red', sys.stderr)} {ending.line}", file=sys.stderr)
     return ending.code
 
 

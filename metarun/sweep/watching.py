@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from metarun.sweep.outcomes import outcome
 from metarun.sweep.search import Outcome
+from metarun.tracking.colour import coloured
 
 POLL = 0.5
 """Seconds between looks at the folders of jobs that have not ended."""
@@ -80,15 +81,18 @@ class Watcher:
     def _tell(self, name: str, found: Outcome) -> None:
         self._ended += 1
         self._bar.update()
-        digits = len(str(self._total))
-        count = f"{self._ended:>{digits}} of {self._total}"
+        count = f"{self._ended:>{len(str(self._total))}} of {self._total}"
         if found.state == "done":
             value = f"meta-val {found.metric} {'not finite' if found.value is None else format(found.value, '.4f')}"
             spread = "" if found.spread is None else f" ± {found.spread:.4f}"
-            self._bar.write(f"{count}  done    {value}{spread}{self._left()}  {name}")
-            return
-        where = "" if found.state == "interrupted" else f" (log: {self._sweep / name / 'metarun.log'})"
-        self._bar.write(f"{count}  {found.state.upper()}  {name}: {found.reason}{where}", file=sys.stderr)
+            word = coloured("done", "green", sys.stdout)
+            self._bar.write(f"{count}  {word}    {value}{spread}{self._left()}  {name}")
+        elif found.state == "failed":
+            word, log = coloured("FAILED", "red", sys.stderr), self._sweep / name / "metarun.log"
+            self._bar.write(f"{count}  {word}  {name}: {found.reason} (log: {log})", file=sys.stderr)
+        else:
+            word = coloured("INTERRUPTED", "yellow", sys.stderr)
+            self._bar.write(f"{count}  {word}  {name}: {found.reason}", file=sys.stderr)
 
     def _left(self) -> str:
         """About how long the rest takes, were it like what was done since the start."""
