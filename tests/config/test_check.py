@@ -134,7 +134,7 @@ def test_a_missing_key_is_named() -> None:
     [
         ({"seed": -1}, "seed=-1: an integer of at least 0"),
         ({"seed": "a"}, "seed=a: an integer"),
-        ({"mode": "tset"}, "mode=tset: one of train, test is expected; did you mean 'test'?"),
+        ({"mode": "tset"}, "mode=tset: one of train, test, info is expected; did you mean 'test'?"),
         ({"mode": "test"}, "mode=test needs checkpoint=PATH"),
         ({"checkpoint": "x"}, "checkpoint=x: read with mode=test only"),
         ({"mode": "test", "checkpoint": "x", "resume": "y"}, "resume=y: goes on with training"),
