@@ -40,15 +40,13 @@ class How:
 
 @dataclass
 class Found:
-    """What was found of a variant. seconds: of each step that counts. first: of the very first step, which compiles;
-    warm: of the last before those that count.
+    """What was found of a variant. seconds: of each step that counts. first: of the very first step, which compiles.
 
     mib: the most memory that a step takes. difference: of the meta-gradient from the reference's, relative to the norm.
     fault: why it was not timed.
     """
 
     first: float | None = None
-    warm: float | None = None
     mib: float | None = None
     difference: float | None = None
     seconds: list[float] = field(default_factory=list)
@@ -138,7 +136,7 @@ def measured(row: Row, variants: list[str], how: How) -> dict[str, Found]:
         _compare(row, found, files)
         for turn in range(how.repeats):
             for worker, of in workers.values():
-                if of.fault is None and (turn == 0 or (of.warm or 0) < SLOW):
+                if of.fault is None and (turn == 0 or min(of.seconds) < SLOW):
                     try:
                         of.seconds += worker.turn()
                     except Fault as fault:
