@@ -138,13 +138,13 @@ def test_uneven_chunks_equal_the_whole(name: str, problem: str, options: tuple[s
         check((name, problem, options), dtype, 5, compiled=False)
 
 
-@pytest.mark.slow
+@pytest.mark.compiling
 @pytest.mark.parametrize(("name", "problem", "options"), [*each("regression", "classification"), *OPTIONAL])
 def test_compiled_uneven_chunks_equal_the_whole(name: str, problem: str, options: tuple[str, ...]) -> None:
     check((name, problem, options), torch.float64, 5, compiled=True)
 
 
-@pytest.mark.slow
+@pytest.mark.compiling
 @pytest.mark.parametrize(("name", "problem", "options"), each("images", "regression"))
 def test_compiled_chunks_equal_the_whole_in_float32(name: str, problem: str, options: tuple[str, ...]) -> None:
     """Even ones: a graph for one size of chunks less to compile."""
