@@ -1,15 +1,36 @@
 """How metarun compiles."""
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 
-P = ParamSpec("P")
+Inputs = TypeVarTuple("Inputs")
 R = TypeVar("R")
 
 
-def compiled_whole(computation: Callable[P, R]) -> Callable[P, R]:
-    """The computation as one graph for each shape of its inputs, fused by Inductor."""
-    # Inductor would lay grouped convolutions out channels-last, which makes them ten times slower on CPUs.
-    return torch.compile(computation, dynamic=False, fullgraph=True, options={"layout_optimization": False})
+def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R]:
+    """The computation as one graph for each shape of its inputs, fused by Inductor.
+
+    What it closes over must never change: only its arguments, and what PyTorch is set to, tell whether a graph holds.
+    """
+
+    def whole(*arguments: *Inputs) -> R:
+        return computation(*arguments)
+
+    options: dict[str, Any] = {
+        # Inductor would lay grouped convolutions out channels-last, which makes them ten times slower on CPUs.
+        "layout_optimization": False,
+        # Kernels are called from C++: from Python that takes small networks longer. Untried with CUDA.
+        "cpp_wrapper": not torch.cuda.is_available(),
+        "guard_filter_fn": _of_use,
+    }
+    # All computations share the code of `whole`, and none may take another's graph. PyTorch's types lack the argument.
+    apart: dict[str, Any] = {"isolate_recompiles": True}
+    return torch.compile(whole, dynamic=False, fullgraph=True, options=options, **apart)
+
+
+def _of_use(guards: Sequence[Any]) -> list[bool]:
+    """Which conditions to check at each call: not the thousand about what a learner consists of and PyTorch's own code,
+    which take as long as all arithmetic of a small network."""
+    return [not guard.name or guard.name.startswith("arguments") for guard in guards]

@@ -38,9 +38,8 @@ class MetaGradient:
                 name: (weights * values).sum() / of for name, values in metrics.items()
             }
 
-        self.gradient = grad_and_value(part, has_aux=True)
-        if compiled:
-            self.gradient = compiled_whole(self.gradient)
+        gradient = grad_and_value(part, has_aux=True)
+        self.gradient = compiled_whole(gradient) if compiled else gradient
 
     def __call__(
         self, phi: MetaParameters, batch: TaskBatch, progress: float = 0.0, weights: Tensor | None = None
