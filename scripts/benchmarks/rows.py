@@ -114,8 +114,8 @@ ROWS = [
         _OTHER, name="protonet", title="Conv-4, 5-way 1-shot, 32 tasks, ProtoNet",
         algorithm=("algorithm=protonet",), inner_steps=0,
     ),
-    *_series(
-        replace(_OMNIGLOT, chunk=32), TASKS, "tasks", "tasks", title="{} tasks",
+    *_series(  # In float32 both variants are 0.002 to 0.003 of the norm away from float64 where tasks are 512.
+        replace(_OMNIGLOT, chunk=32, agreement=1e-2), TASKS, "tasks", "tasks", title="{} tasks",
         values={1: (EAGER,), 8: (EAGER,), **dict.fromkeys((32, 128, 512), (EAGER, COMPILED))},
     ),
     *_series(
