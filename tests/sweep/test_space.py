@@ -98,6 +98,8 @@ def test_nothing_to_search(loader: ConfigLoaderImpl) -> None:
 def test_every_algorithm_has_a_space_whose_draws_it_takes(algorithm: str) -> None:
     with loading(None) as loader:
         dimensions, fixed = searched(asked([]), algorithm, loader)
-    for job in RandomSearch(dimensions, fixed, [], trials=2, draws=0).ask():
+    jobs = list(RandomSearch(dimensions, fixed, [], trials=2, draws=0).ask())
+    assert len(jobs) == 2
+    for job in jobs:
         config = compose([f"algorithm={algorithm}", *job.overrides])
         checked(plain(config, config.hydra.runtime.choices), None)
