@@ -84,7 +84,7 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
         evaluator = planner.evaluator(state.phi)
         watch = None
         if board is not None:
-            watch = Watch(settings.tracking, board, learner, dataset, evaluator.chunk, settings.engine.steps)
+            watch = Watch(settings.tracking, settings.engine, board, learner, dataset, evaluator.chunk)
         experiment = Experiment(settings, folder, learner, dataset, board, watch, stop, planner, evaluator, processes)
         try:
             tested = state

@@ -10,6 +10,7 @@ from metarun.engine.evaluation import EPISODES_AT_ONCE, Episodes
 from metarun.engine.examples import examples, shows_images
 from metarun.engine.fits import draws_functions, fits
 from metarun.engine.insight import Insight, insight
+from metarun.engine.settings import EngineSettings
 from metarun.engine.step_sizes import step_sizes
 from metarun.engine.task_gradients import task_gradients
 from metarun.learner import Learner, MetaParameters
@@ -23,22 +24,37 @@ from metarun.tracking.figures.examples import examples_figure
 from metarun.tracking.figures.fits import fits_figure
 from metarun.tracking.figures.gradients import cosine_figure, projection_figure
 from metarun.tracking.settings import TrackingSettings
+from metarun.tracking.share import Share
 
+MOST_LOOKS = 10
+"""Looks in a training where they go with validations. TensorBoard shows as many pictures of a tag unless told else."""
 MOST_KEPT = 32
 """Looks at gradients that their projection shows; of more, every other is forgotten."""
+
+
+def evenly(number: int, total: int, most: int) -> bool:
+    """Whether the ``number``-th (from 1) of ``total`` is among the ``most`` that lie evenly; the last one always is."""
+    return number * most // total > (number - 1) * most // total
 
 
 class Watch:
     """Looks at a learner at the times that the settings say, and puts what it sees on the board.
 
-    at_once: tasks computed at once. steps: meta-updates of the whole training.
+    at_once: tasks computed at once.
     """
 
     def __init__(
-        self, settings: TrackingSettings, board: Board, learner: Learner, dataset: Dataset, at_once: int, steps: int
+        self,
+        settings: TrackingSettings,
+        engine: EngineSettings,
+        board: Board,
+        learner: Learner,
+        dataset: Dataset,
+        at_once: int,
     ) -> None:
-        self._settings, self._board, self._learner, self._dataset = settings, board, learner, dataset
-        self._at_once, self._steps, self._laid_out = at_once, steps, False
+        self._settings, self._engine = settings, engine
+        self._board, self._learner, self._dataset = board, learner, dataset
+        self._at_once, self._laid_out, self._share = at_once, False, Share(settings.share)
         self._seen: list[tuple[int, Tensor]] = []
         self._learns = isinstance(learner.algorithm, Learned)
 
@@ -52,18 +68,18 @@ class Watch:
         if settings.embeddings and self._learner.hypernet.made:
             count = min(episodes.count, EPISODES_AT_ONCE)
             self._generated(insight(self._learner, phi, self._dataset, "val", count, self._at_once), step)
-        if settings.pictures_every is None:
-            self._look(phi, step)
-        if settings.gradients_every is None and self._learns:
-            self._pull(phi, step)
 
     def updated(self, phi: MetaParameters, step: int) -> None:
         """After meta-update ``step``, and its validation if there was one."""
-        pictures, gradients = self._settings.pictures_every, self._settings.gradients_every
-        if pictures is not None and step % pictures == 0:
-            self._look(phi, step)
-        if gradients is not None and step % gradients == 0:
-            self._pull(phi, step)
+        looks = self._due(step, self._settings.pictures_every)
+        pulls = self._learns and self._due(step, self._settings.gradients_every)
+        if not (looks or pulls):
+            return
+        with self._share.spending():
+            if looks:
+                self._look(phi, step)
+            if pulls:
+                self._pull(phi, step)
 
     def tested(self, phi: MetaParameters, step: int, episodes: Episodes, seen: Insight | None, mode: str) -> None:
         """After the meta-test of the φ of meta-update ``step``.
@@ -87,6 +103,15 @@ class Watch:
             mistakes = confusion(episodes, class_names(dataset, stream), MOST)
             if mistakes is not None:
                 board.figure("meta-test/confusion", confusion_figure(mistakes, episodes.count), step)
+
+    def _due(self, step: int, every: int | None) -> bool:
+        engine = self._engine
+        if every is not None:
+            return step % every == 0
+        if step == engine.steps:
+            return True
+        number, odd = divmod(step, engine.val_every)
+        return not odd and evenly(number, -(-engine.steps // engine.val_every), MOST_LOOKS) and self._share.left()
 
     def _lay_out(self, phi: MetaParameters, episodes: Episodes) -> None:
         settings = self._settings
@@ -118,7 +143,7 @@ class Watch:
         if not (settings.gradients or settings.similarity):
             return
         found = task_gradients(
-            self._learner, phi, self._dataset, settings.gradient_tasks, step / self._steps, self._at_once
+            self._learner, phi, self._dataset, settings.gradient_tasks, step / self._engine.steps, self._at_once
         )
         if settings.gradients:
             for group, norms in (

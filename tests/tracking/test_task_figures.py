@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from metarun.engine.confusion import Confusion
 from metarun.engine.examples import Examples
@@ -12,35 +14,105 @@ from metarun.tracking.figures.confusion import confusion_figure
 from metarun.tracking.figures.examples import MOST_QUERIES, RIGHT, WRONG, examples_figure
 from metarun.tracking.figures.fits import fits_figure
 from metarun.tracking.figures.gradients import cosine_figure, projection_figure
+from metarun.tracking.figures.names import short
 
 
-def examples(guesses: list[int], labels: list[int], channels: int = 1) -> Examples:
-    images = torch.full((len(labels), channels, 28, 28), 0.5)
+def examples(guesses: list[int], labels: list[int], channels: int = 1, shade: float = 0.5) -> Examples:
+    images = torch.full((len(labels), channels, 28, 28), shade)
     support = torch.tensor(sorted(set(labels)))
     return Examples(images[: len(support)], support, images, torch.tensor(labels), torch.tensor(guesses), ("α", "β"))
 
 
-def frames(figure: Figure, colour: tuple[float, float, float]) -> float:
-    """How many queries are framed in a colour, in the first task."""
-    paper = figure.axes[0].images[0].get_array()
+def paper(figure: Figure) -> NDArray[np.uint8]:
+    drawn: NDArray[np.uint8] = np.asarray(figure.axes[0].images[0].get_array())
+    return drawn
+
+
+def frames(figure: Figure, colour: tuple[int, int, int]) -> float:
+    """How many queries are framed in a colour."""
     of_one_frame = 32 * 32 - 28 * 28
-    found: float = np.isclose(np.asarray(paper), colour).all(-1).sum() / of_one_frame
+    found: float = (paper(figure) == colour).all(-1).sum() / of_one_frame
     return found
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_queries_are_framed_by_whether_they_are_right(channels: int) -> None:
     figure = examples_figure([examples([0, 0, 1, 1, 1], [0, 0, 0, 1, 1], channels)] * 2, "meta-test")
-    assert (frames(figure, RIGHT), frames(figure, WRONG)) == (4, 1)
-    axes = figure.axes[0]
-    assert axes.get_title("left") == "task 0: 4 of 5 right"
-    assert [text.get_text() for text in axes.texts] == ["α", "β", "β"], "the classes' names, and what was guessed"
+    assert (frames(figure, RIGHT), frames(figure, WRONG)) == (8, 2)
+    task = ["α", "β", "β"]  # the classes' names, and what was guessed
+    assert texts(figure)[:-1] == [*task, "task 0: 4 of 5 right", *task, "task 1: 4 of 5 right"]
+
+
+def test_each_task_has_a_place_of_its_own() -> None:
+    tasks = [examples([0, 0, 1], [0, 0, 1], shade=number / 8) for number in range(5)]
+    figure = examples_figure(tasks, "meta-val")
+    drawn, titles = paper(figure), figure.axes[0].texts[2::3]
+    middles = []
+    for number, title in enumerate(titles):
+        assert title.get_text() == f"task {number}: 3 of 3 right"
+        pixels = np.argwhere((drawn == round(255 * number / 8)).all(-1))
+        assert len(pixels) == 5 * 28 * 28, "two of support and three queries"
+        (top, left), (x, y) = pixels.min(0), title.get_position()
+        assert top - 20 < y < top
+        assert abs(left - x) <= 2
+        middles.append(tuple(pixels.mean(0)))
+    across, down = {left for _, left in middles}, {top for top, _ in middles}
+    assert (len(across), len(down)) == (2, 3)
+
+
+def test_images_need_not_be_square() -> None:
+    wide = Examples(
+        *(torch.zeros(1, 1, 14, 42), torch.tensor([0]), torch.ones(1, 1, 14, 42), torch.tensor([0])),
+        torch.tensor([0]),
+        ("α",),
+    )
+    figure = examples_figure([wide], "meta-val")
+    assert (paper(figure) == 0).all(-1).sum() == 14 * 42
+    across, down = figure.get_size_inches()
+    assert across / down == pytest.approx(paper(figure).shape[1] / paper(figure).shape[0])
 
 
 def test_of_many_queries_the_first_are_drawn() -> None:
     figure = examples_figure([examples([0] * 30, [0] * 30)], "meta-val")
     assert frames(figure, RIGHT) == MOST_QUERIES
-    assert figure.axes[0].get_title("left") == "task 0: 30 of 30 right"
+    assert "task 0: 30 of 30 right" in texts(figure)
+
+
+@pytest.mark.parametrize("form", ["examples", "cosines", "projection"])
+def test_what_is_placed_by_hand_lies_within_the_figure(form: str) -> None:
+    names = ("Alphabet_of_the_Magi/character01", "Sundanese (of the north)/character17")
+    torch.manual_seed(0)
+    figure = {
+        "examples": lambda: examples_figure(
+            [Examples(*(torch.rand(2, 1, 28, 28), torch.arange(2)) * 2, torch.arange(2), names)] * 3, "meta-val"
+        ),
+        "cosines": lambda: cosine_figure(-torch.rand(20, 20), 123_456),
+        "projection": lambda: projection_figure([torch.randn(8, 5) for _ in range(3)], [10, 20, 100_000]),
+    }[form]()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for axes in figure.axes:
+        box = axes.get_tightbbox(canvas.get_renderer())
+        assert box is not None
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Greek", "Greek"),
+        ("Alphabet_of_the_Magi/character01", "…character01"),
+        ("one two three four", "one two…"),
+        ("", ""),
+    ],
+)
+def test_names_are_cut_where_they_tell_least(name: str, told: str) -> None:
+    assert short(name, 12) == told
 
 
 def fit(*, before: bool, truth: bool) -> Fit:

@@ -19,7 +19,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 ENGINE = (
     "engine.steps=6", "engine.meta_batch_size=3", "engine.val_every=2", "engine.val_episodes=5",
-    "engine.test_episodes=7", "engine.log_every=2", "tracking.gradient_tasks=3", "tracking.tasks=2",
+    "engine.test_episodes=7", "engine.log_every=2", "tracking.gradient_tasks=3", "tracking.tasks=2", "tracking.share=1",
     "device.name=cpu", "device.threads=1", "device.compile=false",
 )  # fmt: skip
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner_lr=0.01", *ENGINE)
@@ -173,6 +173,21 @@ def test_looks_come_as_often_as_asked_for(command: Command) -> None:
     assert [event.step for event in events.Images("meta-val/fits")] == [4]
     assert scalars(events, "outer-gradient/theta.head").keys() == {3, 6}
     assert "meta-gradients/cosines" not in events.Tags()["images"]
+
+
+def test_of_many_validations_ten_are_looked_at(command: Command) -> None:
+    events = read(ran(command, "run", *STEP_SIZES, "engine.steps=25", "engine.val_every=2"))
+    assert scalars(events, "meta-val/mse").keys() == {*range(2, 26, 2), 25}  # thirteen
+    looks = [event.step for event in events.Images("meta-val/fits")]
+    assert looks == [4, 6, 8, 12, 14, 16, 20, 22, 24, 25]
+    assert [event.step for event in events.Images("meta-gradients/cosines")] == looks
+    assert list(scalars(events, "step-size/head")) == looks
+
+
+def test_looks_that_would_take_too_long_are_left_out_but_for_the_first_and_the_last(command: Command) -> None:
+    events = read(ran(command, "run", *WAVES, "engine.steps=9", "tracking.share=0"))
+    assert [event.step for event in events.Images("meta-val/fits")] == [2, 9]
+    assert scalars(events, "outer-gradient/theta.head").keys() == {2, 9}
 
 
 def test_a_failed_run_has_its_row(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """How support examples weigh, in task embeddings and in predictions."""
 
 from collections.abc import Sequence
-from textwrap import shorten
 
 import torch
 from matplotlib.figure import Figure
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from metarun.engine.attention import Attended
 from metarun.engine.insight import Insight
+from metarun.tracking.figures.names import short
 
 MOST_LABELLED = 25
 """Support examples up to which each is labelled."""
@@ -36,7 +36,7 @@ def attention_figure(seen: Insight, tasks: int = 4) -> Figure:
         axes.set_yticks([])
         axes.set_ylabel("heads", fontsize=8)
         told = "  ".join(fact[number] for fact in seen.facts.values())
-        axes.set_title(shorten(f"task {number}: {told}", 100), fontsize=8, loc="left")
+        axes.set_title(short(f"task {number}: {told}", 100), fontsize=8, loc="left")
     axes.set_xlabel("support examples, by label")
     figure.colorbar(image, ax=rows, label="weight in e_t")
     return figure
@@ -58,7 +58,7 @@ def queries_figure(seen: Sequence[Attended]) -> Figure:
         classes = task.right is not None
         axes.set_xticks(*_label_ticks(task.support, classes), fontsize=7, rotation=0 if classes else 90)
         axes.set_yticks(*_label_ticks(task.query, classes), fontsize=7)
-        title = shorten(f"task {number}: {task.told}".removesuffix(": "), 40)
+        title = short(f"task {number}: {task.told}".removesuffix(": "), 40)
         if task.right is not None:
             for labels, line in ((task.support, axes.axvline), (task.query, axes.axhline)):
                 for border in (labels.diff().nonzero()[:, 0] + 0.5).tolist():

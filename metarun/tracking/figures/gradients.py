@@ -10,13 +10,18 @@ from metarun.tracking.figures.components import principal
 
 MOST_NUMBERED = 12
 """Tasks up to which cosines are written out."""
+CELL = 0.42
+"""Inches. Places are given by hand in what is drawn many times: to find them takes as long as to draw."""
 
 
 def cosine_figure(cosines: Tensor, step: int) -> Figure:
     """Cosines ``[T, T]`` between the meta-gradients of T tasks."""
     count = len(cosines)
-    figure = Figure(figsize=(1.6 + 0.42 * count, 0.9 + 0.42 * count), layout="constrained")
-    axes = figure.subplots()
+    side = CELL * count
+    wide, high = side + 1.85, side + 0.85
+    figure = Figure(figsize=(wide, high))
+    axes = figure.add_axes((0.7 / wide, 0.5 / high, side / wide, side / high))
+    beside = figure.add_axes(((side + 0.9) / wide, (0.5 + 0.1 * side) / high, 0.15 / wide, 0.8 * side / high))
     image = axes.imshow(cosines.numpy(), cmap="RdBu", vmin=-1, vmax=1)
     if count <= MOST_NUMBERED:
         for row, values in enumerate(cosines.tolist()):
@@ -29,7 +34,7 @@ def cosine_figure(cosines: Tensor, step: int) -> Figure:
     axes.set_ylabel("meta-train task")
     others = cosines[~torch.eye(count, dtype=torch.bool)]
     axes.set_title(f"step {step:,}: mean {others.mean():.2f}", fontsize=9, loc="left")
-    figure.colorbar(image, label="cosine of meta-gradients", shrink=0.8)
+    figure.colorbar(image, beside, label="cosine of meta-gradients")
     return figure
 
 
@@ -41,8 +46,8 @@ def projection_figure(sketches: Sequence[Tensor], steps: Sequence[int]) -> Figur
     count = len(sketches[0])
     points, share = principal(torch.nn.functional.normalize(torch.cat(list(sketches)).double()))
     paths = points.view(len(steps), count, 2)
-    figure = Figure(figsize=(6, 4.4), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(6, 4.4))
+    axes, beside = figure.add_axes((0.12, 0.12, 0.67, 0.8)), figure.add_axes((0.81, 0.12, 0.025, 0.8))
     for task in range(count):
         axes.plot(paths[:, task, 0], paths[:, task, 1], color="0.8", linewidth=0.7, zorder=1)
     times = torch.tensor(steps).repeat_interleave(count)
@@ -54,5 +59,5 @@ def projection_figure(sketches: Sequence[Tensor], steps: Sequence[int]) -> Figur
     axes.set_title(f"directions of the meta-gradients of {count} tasks", fontsize=9, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=7)
-    figure.colorbar(drawn, label="meta-update")
+    figure.colorbar(drawn, beside, label="meta-update")
     return figure
