@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 LOOP, HIGHER, JAX, EAGER, COMPILED, BF16 = VARIANTS = ("loop", "higher", "jax", "eager", "compiled", "bf16")
 """The ways to compute a meta-gradient, in the order of the table; the last three are metarun's."""
 REFERENCE = EAGER
-"""The one that the others are compared with."""
+"""The one that goes with all: how far it is from `EXACT` tells what rounding does to a row."""
+EXACT = "float64"
+"""What all are compared with and nobody times: eager in double precision."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Row:
         is left, else by strides and take the mean over space.
     input_shape: of one example. ways: classes of a task; 0: regression to a number. shots, queries: examples of each
         class, or of the task. chunk: tasks that metarun computes at once; ``None``: all.
-    agreement: how far meta-gradients in float32 may be apart, relative to the norm, to be the same but for rounding.
+    agreement: how far meta-gradients in float32 may be from exact, relative to the norm, or twice as far as eager's is.
         Max-pooling takes more: where two neighbours are equal but for rounding, the gradient goes to one or the other.
     threads: of the CPU; ``None``: as the command says.
     """

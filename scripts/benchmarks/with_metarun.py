@@ -7,17 +7,18 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from benchmarks.problem import learner, made_up
-from benchmarks.rows import BF16, COMPILED, EAGER, Row
+from benchmarks.rows import BF16, COMPILED, EAGER, EXACT, Row
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.learner import MetaParameters
 
-PRECISION = {EAGER: "float32", COMPILED: "float32", BF16: "bf16"}
+PRECISION = {EXACT: "float64", EAGER: "float32", COMPILED: "float32", BF16: "bf16"}
 
 
 def batched(row: Row, device: torch.device, variant: str) -> Callable[[], dict[str, Tensor]]:
-    """The engine's meta-gradient; ``variant``: eager, compiled or bf16 (compiled)."""
+    """The engine's meta-gradient; ``variant``: float64 (eager), eager, compiled or bf16 (compiled)."""
     made, phi = learner(row, device, PRECISION[variant])
-    meta_gradient, batch = MetaGradient(made, row.chunk, compiled=variant != EAGER), made_up(row, device)
+    batch = made_up(row, device, torch.float64 if variant == EXACT else torch.float32)
+    meta_gradient = MetaGradient(made, row.chunk, compiled=variant in (COMPILED, BF16))
     return lambda: dict(_named(meta_gradient(phi, batch)[0]))
 
 

@@ -48,6 +48,9 @@ def main() -> None:
     wait(device)
     first = time.perf_counter() - started
     np.savez(asked["gradient"], **{name: np.asarray(_on_host(tensor)) for name, tensor in gradient.items()})
+    if asked["variant"] == rows.EXACT:
+        tell(answers, {})
+        return
     mib = memory.taken(timed, device)
     keep_freed_memory()
     spent = [timed()]  # gets all memory anew, which may take many times as long as computing
