@@ -5,6 +5,8 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 
+from metarun.engine.small_products import SmallProducts
+
 Inputs = TypeVarTuple("Inputs")
 R = TypeVar("R")
 
@@ -21,10 +23,11 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
     options: dict[str, Any] = {
         # Inductor would lay grouped convolutions out channels-last, which makes them ten times slower on CPUs.
         "layout_optimization": False,
-        # Kernels are called from C++: from Python that takes small networks longer. Untried with CUDA.
-        "cpp_wrapper": not torch.cuda.is_available(),
         "guard_filter_fn": _of_use,
     }
+    if not torch.cuda.is_available():  # untried there, and there it is large problems that are worth compiling
+        # Kernels are called from C++: from Python that takes small networks longer.
+        options |= {"cpp_wrapper": True, "post_grad_custom_pre_pass": SmallProducts()}
     # All computations share the code of `whole`, and none may take another's graph. PyTorch's types lack the argument.
     apart: dict[str, Any] = {"isolate_recompiles": True}
     return torch.compile(whole, dynamic=False, fullgraph=True, options=options, **apart)
