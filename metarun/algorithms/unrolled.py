@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from metarun.algorithms import step_norms
@@ -105,10 +104,12 @@ class Unrolled(LearnedStart):
 
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
         draws = super().draws(tasks, testing, progress)
-        everywhere = torch.ones_like(tasks.descriptor[:, :0].sum(1))  # of the inputs' precision, on their device
-        if self.first_order_share and not testing:
+        if testing:
+            return draws
+        everywhere = tasks.descriptor.new_ones(len(tasks.number))  # of the inputs' precision, on their device
+        if self.first_order_share:
             draws["second_order"] = everywhere * (progress >= self.first_order_share)
-        if progress < self.multi_step_share and not testing:
+        if progress < self.multi_step_share:
             early = (1 - progress / self.multi_step_share) / self.inner_steps
             weights = [early] * (self.inner_steps - 1)
             draws["step_weights"] = everywhere[:, None] * everywhere.new_tensor([*weights, 1 - sum(weights)])

@@ -60,7 +60,8 @@ class MetaGradient:
         each = like.new_ones(size) if weights is None else weights.to(like)
         of = like.new_full((), size)
         total: tuple[MetaParameters, Metrics] | None = None
-        for tasks, counted in zip(chunks(batch, at_once), each.split(at_once), strict=True):
+        for first, tasks in zip(range(0, size, at_once), chunks(batch, at_once), strict=True):
+            counted = each if at_once >= size else each[first : first + at_once]  # a view takes time, see `chunks`
             draws = self.algorithm.draws(tasks, testing=False, progress=progress)
             gradient, (_, metrics) = self.gradient(phi, tasks, draws, counted, of)
             part = (gradient, metrics)
