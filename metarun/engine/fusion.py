@@ -25,7 +25,7 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
         "layout_optimization": False,
         "guard_filter_fn": _of_use,
     }
-    if not torch.cuda.is_available():  # untried there, and there it is large problems that are worth compiling
+    if not torch.cuda.is_available():  # what follows is untried there
         # Kernels are called from C++: from Python that takes small networks longer.
         options |= {"cpp_wrapper": True, "post_grad_custom_pre_pass": SmallProducts()}
     # All computations share the code of `whole`, and none may take another's graph. PyTorch's types lack the argument.

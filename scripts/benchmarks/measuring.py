@@ -136,10 +136,10 @@ def measured(row: Row, variants: list[str], how: How) -> dict[str, Found]:
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             workers = dict(zip(files, pool.map(ready, files), strict=True))
-        exact, _ = workers.pop(EXACT)
+        exact, wanted = workers.pop(EXACT)
         exact.end()
         found = {variant: of for variant, (_, of) in workers.items()}
-        _compare(row, found, files)
+        _compare(row, wanted, found, files)
         for turn in range(how.repeats):
             for worker, of in workers.values():
                 if of.fault is None and (turn == 0 or min(of.seconds) < SLOW):
@@ -150,11 +150,11 @@ def measured(row: Row, variants: list[str], how: How) -> dict[str, Found]:
     return found
 
 
-def _compare(row: Row, found: dict[str, Found], files: dict[str, Path]) -> None:
+def _compare(row: Row, wanted: Found, found: dict[str, Found], files: dict[str, Path]) -> None:
     """Tell how far each is from the exact meta-gradient, and find fault with those that are too far."""
-    if not files[EXACT].exists():
+    if wanted.fault is not None:
         for of in found.values():
-            of.fault = of.fault or "the meta-gradient in float64, with which to compare, failed"
+            of.fault = of.fault or f"{EXACT}, with which to compare, failed: {wanted.fault}"
         return
     exact = _gradient(files[EXACT])
     for variant, of in found.items():

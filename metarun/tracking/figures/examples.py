@@ -28,7 +28,7 @@ def examples_figure(tasks: Sequence[Examples], stage: str) -> Figure:
     """A block for each task, and in it a row for each class: support images, then queries in a green frame where they
     are taken for what they are, else in a red one with the class that they are taken for.
 
-    All of it is one image with text upon it: axes for each task take three times as long to draw.
+    All of it is one image with text upon it: with axes for each task it takes half as long again to draw.
     """
     sheet = _Sheet(tasks)
     figure = Figure(figsize=sheet.inches)

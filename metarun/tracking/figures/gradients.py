@@ -11,7 +11,7 @@ from metarun.tracking.figures.components import principal
 MOST_NUMBERED = 12
 """Tasks up to which cosines are written out."""
 CELL = 0.42
-"""Inches. Places are given by hand in what is drawn many times: to find them takes as long as to draw."""
+"""Inches. Places are given by hand in what is drawn many times: to find them takes half as long as to draw."""
 
 
 def cosine_figure(cosines: Tensor, step: int) -> Figure:
