@@ -5,7 +5,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 
-from metarun.engine.small_products import SmallProducts
+from metarun.engine.graphs.simpler import SimplerGraph
 
 Inputs = TypeVarTuple("Inputs")
 R = TypeVar("R")
@@ -27,7 +27,7 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
     }
     if not torch.cuda.is_available():  # what follows is untried there
         # Kernels are called from C++: from Python that takes small networks longer.
-        options |= {"cpp_wrapper": True, "post_grad_custom_pre_pass": SmallProducts()}
+        options |= {"cpp_wrapper": True, "post_grad_custom_pre_pass": SimplerGraph()}
     # All computations share the code of `whole`, and none may take another's graph. PyTorch's types lack the argument.
     apart: dict[str, Any] = {"isolate_recompiles": True}
     return torch.compile(whole, dynamic=False, fullgraph=True, options=options, **apart)
