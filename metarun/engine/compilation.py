@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from metarun.engine.evaluation import Evaluator
+from metarun.engine.fusion import records
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.learner import Learner, MetaParameters
 from metarun.models.normalisation import Context
@@ -61,7 +62,7 @@ def compiled_if_equal(learner: Learner, eager: MetaGradient, phi: MetaParameters
     reduced = learner.model.compute is not None
     precise = replace(learner, model=replace(learner.model, compute=None))
     exact = MetaGradient(precise, eager.chunk, compiled=False) if reduced else eager
-    for progress in BEGINNING_AND_END:
+    for progress in BEGINNING_AND_END * _rounds():
         try:
             gradient, _ = compiled(phi, batch, progress)
         except Exception as error:  # whatever a compiler may raise, the run can do without it
@@ -85,7 +86,7 @@ def evaluates_alike(eager: Evaluator, phi: MetaParameters, batch: TaskBatch) -> 
     """Whether the compiled evaluation can be had, and measures on ``batch`` what the eager one does."""
     log.info("compiling the evaluation: a minute or so, less the next time")
     compiled = Evaluator(eager.learner, eager.chunk, compiled=True)
-    for whole in (False, True):
+    for whole in (False, True) * _rounds():
         wanted = eager.curves(phi, batch, whole).metrics
         try:
             found = compiled.curves(phi, batch, whole).metrics
@@ -98,6 +99,11 @@ def evaluates_alike(eager: Evaluator, phi: MetaParameters, batch: TaskBatch) -> 
                 log.info("the compiled evaluation's %s differs by %.1e: going on without", name, difference)
                 return False
     return True
+
+
+def _rounds() -> int:
+    """How often to compare: CUDA graphs are warmed up at the first call, recorded at the second, replayed at others."""
+    return 3 if records() else 1
 
 
 def apart(one: MetaParameters, other: MetaParameters) -> Tensor:

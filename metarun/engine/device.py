@@ -5,7 +5,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ _THREADS = min(torch.get_num_threads(), os.cpu_count() or 1)
 class DeviceSettings:
     """The keys of ``conf/device/*.yaml``; ``name`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
+    cuda_graphs: whether compiled steps are recorded once and then replayed, on CUDA.
     precision: ``tf32`` and ``bf16`` are for matrix products and convolutions: TensorFloat-32 on CUDA, and bfloat16 in
     the task model; φ, the inner steps and the losses are in float32 with either.
     """
@@ -28,6 +29,7 @@ class DeviceSettings:
     name: str
     precision: str = choice("float32", "tf32", "bf16", "float64")
     compile: str = choice("auto", "true", "false")
+    cuda_graphs: bool
     threads: int | None = number(least=1, most=1024)
     deterministic: bool
 
@@ -48,6 +50,11 @@ class DeviceSettings:
             raise UserError(
                 f"device.precision=tf32: TensorFloat-32 is a format of CUDA devices, and this run is on {device}; use "
                 "device.precision=float32 or bf16"
+            )
+        if self.cuda_graphs and (device.type != "cuda" or self.compile == "false"):
+            raise UserError(
+                f"device.cuda_graphs=true: only compiled steps on CUDA are recorded, and this run is on {device} "
+                f"with device.compile={self.compile}; use device.cuda_graphs=false"
             )
         return device
 
@@ -82,7 +89,8 @@ class DeviceSettings:
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may choose another sum each time
         try:
-            yield
+            with cuda_graphs() if self.cuda_graphs else nullcontext():
+                yield
         except RuntimeError as error:
             if self.deterministic and "deterministic" in str(error):
                 told = str(error).partition(".")[0]
@@ -94,6 +102,14 @@ class DeviceSettings:
     def thread_count(self) -> int:
         """Threads for arithmetic on the CPU; part of a run's identity, because sums depend on it."""
         return self.threads or _THREADS
+
+
+def cuda_graphs() -> AbstractContextManager[None]:
+    """What is compiled in this context is recorded as CUDA graphs."""
+    import torch._inductor.config as compiler  # takes a second, which showing the help would take too
+
+    recording: AbstractContextManager[None] = compiler.patch({"triton.cudagraphs": True})
+    return recording
 
 
 def _switch(matmul: str, cudnn: bool, deterministic: bool, fill: bool) -> None:

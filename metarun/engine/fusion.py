@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, TypeVarTuple
 
 import torch
+import torch._inductor.config as compiler
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from metarun.engine.graphs.simpler import SimplerGraph
 
@@ -30,7 +33,24 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
         options |= {"cpp_wrapper": True, "post_grad_custom_pre_pass": SimplerGraph()}
     # All computations share the code of `whole`, and none may take another's graph. PyTorch's types lack the argument.
     apart: dict[str, Any] = {"isolate_recompiles": True}
-    return torch.compile(whole, dynamic=False, fullgraph=True, options=options, **apart)
+    compiled = torch.compile(whole, dynamic=False, fullgraph=True, options=options, **apart)
+    return _copied_out(compiled) if records() else compiled
+
+
+def records() -> bool:
+    """Whether what is compiled now is recorded as CUDA graphs (`metarun.engine.device.cuda_graphs`)."""
+    return bool(compiler.triton.cudagraphs)
+
+
+def _copied_out(recorded: Callable[[*Inputs], R]) -> Callable[[*Inputs], R]:
+    """The same, with results of its own: a graph writes its results to the same memory each time."""
+
+    def computed(*arguments: *Inputs) -> R:
+        torch.compiler.cudagraph_mark_step_begin()
+        results: R = tree_map_only(Tensor, torch.clone, recorded(*arguments))
+        return results
+
+    return computed
 
 
 def _of_use(guards: Sequence[Any]) -> list[bool]:

@@ -5,11 +5,17 @@ import torch
 from builders import settings
 
 from metarun.engine.device import DeviceSettings
+from metarun.engine.fusion import records
 from metarun.errors import UserError
 
 
 def device(name: str) -> DeviceSettings:
-    return DeviceSettings(name=name, precision="float64", compile="auto", threads=None, deterministic=False)
+    return made(name, "float64", None)
+
+
+def made(name: str, precision: str, threads: int | None) -> DeviceSettings:
+    others = {"compile": "auto", "cuda_graphs": False, "deterministic": False}
+    return DeviceSettings(name=name, precision=precision, threads=threads, **others)
 
 
 def test_cpu_is_always_there() -> None:
@@ -47,8 +53,7 @@ def test_a_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_threads_are_those_asked_for() -> None:
-    chosen = DeviceSettings(name="cpu", precision="float32", compile="auto", threads=3, deterministic=False)
-    assert chosen.thread_count() == 3
+    assert made("cpu", "float32", 3).thread_count() == 3
     assert device("cpu").thread_count() >= 1
 
 
@@ -63,6 +68,16 @@ def test_tf32_on_a_cpu_is_refused() -> None:
         settings("device=cpu", "device.precision=tf32").device.resolve()
 
 
+@pytest.mark.parametrize("overrides", [["device=cpu"], ["device=cuda", "device.compile=false"]], ids=" ".join)
+def test_graphs_of_what_is_not_compiled_for_cuda_are_refused(
+    overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(UserError, match=r"^device.cuda_graphs=true: only compiled .*; use device.cuda_graphs=false$"):
+        settings(*overrides, "device.cuda_graphs=true").device.resolve()
+    settings("device=cuda", "device.cuda_graphs=true").device.resolve()
+
+
 @pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("tf32", True)])
 def test_switches_are_set_for_a_run_and_put_back(precision: str, tf32: bool) -> None:
     def now() -> tuple[object, ...]:
@@ -70,11 +85,13 @@ def test_switches_are_set_for_a_run_and_put_back(precision: str, tf32: bool) -> 
             torch.get_float32_matmul_precision(),
             torch.backends.cudnn.allow_tf32,
             torch.are_deterministic_algorithms_enabled(),
+            records(),
         )
 
     before = now()
-    with settings(f"device.precision={precision}", "device.deterministic=true").device.arithmetic():
-        assert now() == ("high" if tf32 else "highest", tf32, True)
+    others = ("device.deterministic=true", "device.cuda_graphs=true")
+    with settings(f"device.precision={precision}", *others).device.arithmetic():
+        assert now() == ("high" if tf32 else "highest", tf32, True, True)
     assert now() == before
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from metarun.engine.device import cuda_graphs
 from metarun.engine.fusion import compiled_whole
 
 
@@ -47,6 +48,18 @@ def test_other_arguments_get_a_graph_of_their_own() -> None:
         assert found.dtype == dtype
         assert found.item() == 2 * size * len(names) ** 2
         assert counters["stats"]["unique_graphs"] - before == graphs
+
+
+def test_results_stay_when_graphs_that_write_to_the_same_place_are_replayed() -> None:
+    """On a CPU nothing is recorded: here it is only that results are copied out, all of them."""
+    with cuda_graphs():
+        compiled = compiled_whole(lambda x: {"same": x.view(3), "more": (x + 1, x * 2)})
+    x = torch.ones(3, 1)
+    kept, again = compiled(x), compiled(x + 1)
+    x.zero_()
+    assert kept["same"].tolist() == [1, 1, 1]
+    assert [one.tolist() for one in kept["more"]] == [[[2]] * 3] * 2
+    assert again["same"].tolist() == [2, 2, 2]
 
 
 def test_gradients_are_taken_or_not_as_asked() -> None:

@@ -12,7 +12,9 @@ from metarun.sweep.among import AmongJobs, claimed
 
 
 def settings(threads: int | None) -> DeviceSettings:
-    return DeviceSettings(name="cpu", precision="float32", compile="false", threads=threads, deterministic=False)
+    return DeviceSettings(
+        name="cpu", precision="float32", compile="false", threads=threads, deterministic=False, cuda_graphs=False
+    )
 
 
 @pytest.mark.parametrize(("jobs", "asked", "expected"), [(4, None, 4), (3, None, 5), (20, None, 1), (4, 2, 2)])
