@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from metarun.engine.graphs.nodes import called, given, only_user, shape
+from metarun.engine.graphs.nodes import called, given, only_user, order_of_axes, shape
 
 aten = torch.ops.aten
 INPUT_ONLY, WEIGHT_ONLY = [True, False, False], [False, True, False]
@@ -93,10 +93,8 @@ def gradient_at(node: Node) -> WeightGradient | None:
 
 def swaps(node: Node) -> bool:
     """Whether it exchanges the first two axes, of three or more."""
-    if node.target is not aten.permute.default:
-        return False
-    axes = given(node)[1]
-    return len(axes) > 2 and [axis % len(axes) for axis in axes] == [1, 0, *range(2, len(axes))]
+    order = order_of_axes(node)
+    return len(order) > 2 and order == [1, 0, *range(2, len(order))]
 
 
 def whole(parts: list[Any]) -> Node | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch.fx import Graph, Node
 from torch.fx.node import map_arg
 
@@ -13,6 +14,14 @@ def given(node: Node) -> tuple[Any, ...]:
 
 def shape(node: Node) -> tuple[int, ...]:
     return tuple(node.meta["val"].shape)
+
+
+def order_of_axes(node: Node) -> list[int]:
+    """In which order it puts the axes of what it is given; empty if it does something else."""
+    if node.target is not torch.ops.aten.permute.default:
+        return []
+    axes = given(node)[1]
+    return [axis % len(axes) for axis in axes]
 
 
 def called(graph: Graph, operation: Any, *arguments: Any) -> Node:

@@ -8,7 +8,7 @@ takes a fifth of the time.
 import torch
 from torch.fx import Graph, Node
 
-from metarun.engine.graphs.nodes import called, given, shape
+from metarun.engine.graphs.nodes import called, given, order_of_axes, shape
 
 aten = torch.ops.aten
 PRODUCTS = (aten.mm.default, aten.bmm.default)
@@ -39,11 +39,8 @@ def simplify(graph: Graph) -> None:
 
 def transposes(node: Node) -> bool:
     """Whether it is the transpose of a matrix, or of a batch of these."""
-    if node.target is not aten.permute.default:
-        return False
-    axes = given(node)[1]
-    last = len(axes) - 1
-    order = [axis % (last + 1) for axis in axes]
+    order = order_of_axes(node)
+    last = len(order) - 1
     return last > 0 and order == [*range(last - 1), last, last - 1]
 
 
