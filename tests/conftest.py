@@ -3,14 +3,52 @@
 import logging
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
 
 from metarun import cli
+
+ACCEPTED_SKIPS = ("no CUDA device", "no shared data")
+"""How the reasons for skipping a test begin that ``--strict-skips`` accepts."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        help=f"fail skipped tests, except for these reasons: {', '.join(ACCEPTED_SKIPS)}",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return refused_skip((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that skips itself, as `pytest.importorskip` does at its top."""
+    return refused_skip((yield), collector.config)
+
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def refused_skip(report: Report, config: pytest.Config) -> Report:
+    """The report, failed where ``--strict-skips`` does not accept why the test was skipped."""
+    expected_failure = hasattr(report, "wasxfail")
+    if report.skipped and not expected_failure and config.getoption("strict_skips"):
+        *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (str(report.longrepr),)
+        if not reason.removeprefix("Skipped: ").startswith(ACCEPTED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"{reason}: not an accepted reason to skip a test (--strict-skips)"
+    return report
 
 
 @pytest.fixture(autouse=True)

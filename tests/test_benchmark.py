@@ -129,3 +129,23 @@ def test_in_double_precision_the_plain_loop_agrees_to_rounding(name: str, tasks:
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, problem.made_up(row, CPU, torch.float64))
     for name, tensor in gradient["theta"].items():
         torch.testing.assert_close(looped[f"theta.{name}"], tensor, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.usefixtures("_scripts")
+@pytest.mark.parametrize(("seconds_of_smallest", "size"), [(1e-9, 2048), (1e-3, 512), (1.0, 128)])
+def test_the_floor_is_measured_on_products_that_take_a_limited_time(
+    seconds_of_smallest: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """18 products, each size 8 times as long as the one before; within 2 seconds where the smallest allows it."""
+    from benchmarks import floor
+
+    measured: list[int] = []
+
+    def product(size: int, dtype: torch.dtype, device: torch.device) -> float:
+        measured.append(size)
+        return seconds_of_smallest * (size / 128) ** 3
+
+    monkeypatch.setattr(floor, "_median_of_products", product)
+    rate = floor.rate(torch.bfloat16, CPU, seconds=2.0)
+    assert rate == pytest.approx(2 * 128**3 / seconds_of_smallest)
+    assert measured[-1] == size

@@ -313,7 +313,7 @@ def test_random_numbers_and_threads_are_left_alone(runs: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_gpu(runs: Path) -> None:
     here, there = (metarun.load(runs / "letters", device=device) for device in ("cpu", "cuda"))
     task = alone(meta_test_tasks(here, 1))[0]

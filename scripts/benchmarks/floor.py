@@ -11,20 +11,35 @@ from benchmarks import plain_loop, with_metarun
 from benchmarks.rows import Row
 from benchmarks.waiting import wait
 
-SIZE = 2048
-"""Of the square matrices whose product is timed."""
+SIZES = (128, 256, 512, 1024, 2048)
+"""Sizes of the square matrices whose product is timed, smallest first."""
+REPEATS = 15
+WARM_UP = 3
 
 
-def rate(dtype: torch.dtype, device: torch.device, repeats: int = 15) -> float:
-    """Floating-point operations a second in a matrix product: the median."""
-    left, right, out = (torch.randn(SIZE, SIZE, device=device).to(dtype) for _ in range(3))
-    seconds = []
-    for _ in range(repeats + 3):
+def rate(dtype: torch.dtype, device: torch.device, seconds: float) -> float:
+    """Floating-point operations per second of a matrix product: the median over `REPEATS` products.
+
+    The size grows as long as all products of the next size should take less than ``seconds``, judging by the present
+    size: a processor without instructions for ``dtype`` is a hundred times slower, and must not block the benchmark.
+    """
+    for size, larger in zip(SIZES, (*SIZES[1:], None), strict=True):
+        median = _median_of_products(size, dtype, device)
+        if larger is None or (REPEATS + WARM_UP) * median * (larger / size) ** 3 > seconds:
+            return 2 * size**3 / median
+    raise AssertionError("the last size always returns")
+
+
+def _median_of_products(size: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Seconds of a product of two square matrices."""
+    left, right, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
+    taken = []
+    for _ in range(REPEATS + WARM_UP):
         started = time.perf_counter()
         torch.mm(left, right, out=out)
         wait(device)
-        seconds.append(time.perf_counter() - started)
-    return 2 * SIZE**3 / statistics.median(seconds[3:])
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[WARM_UP:])
 
 
 def operations(row: Row) -> int:

@@ -30,6 +30,8 @@ ROOM = 2.0
 """How many times as far from exact as the reference in float32, where that is more than the row's agreement."""
 SANE = 1e-2
 """How far the reference may be."""
+FLOOR_TURNS = 10
+"""How many turns of a variant the products of one precision may take."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def started(asked: dict[str, Any]) -> Iterator[Worker]:
 
 def floor(names: list[str], how: How) -> dict[str, Any]:
     """Rates of matrix products, ``float32`` and ``bfloat16``, and the ``operations`` of these rows."""
-    with started({"floor": names, "device": how.device, "threads": how.threads}) as worker:
+    asked = {"floor": names, "device": how.device, "threads": how.threads, "seconds": FLOOR_TURNS * how.seconds}
+    with started(asked) as worker:
         found: dict[str, Any] = worker.answer()
     return found
 

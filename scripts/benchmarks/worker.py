@@ -32,7 +32,7 @@ def main() -> None:
     device = torch.device(asked["device"])
     torch.set_num_threads(asked["threads"])
     if "floor" in asked:
-        tell(answers, told_floor(asked["floor"], device))
+        tell(answers, told_floor(asked["floor"], device, asked["seconds"]))
         return
     row = rows.BY_NAME[asked["row"]]
     step = prepared(row, asked["variant"], device, asked["threads"])
@@ -64,11 +64,11 @@ def main() -> None:
         tell(answers, spent)
 
 
-def told_floor(names: list[str], device: torch.device) -> dict[str, Any]:
+def told_floor(names: list[str], device: torch.device, seconds: float) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
-        "float32": floor.rate(torch.float32, device),
-        "bfloat16": floor.rate(torch.bfloat16, device),
+        "float32": floor.rate(torch.float32, device, seconds),
+        "bfloat16": floor.rate(torch.bfloat16, device, seconds),
         "operations": {name: floor.operations(rows.BY_NAME[name]) for name in names},
         "gpu": torch.cuda.get_device_name(device) if cuda else None,
     }

@@ -39,7 +39,7 @@ def features(learner: Learner, theta: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 def test_the_ridge_head_is_ridge_regression_without_intercept() -> None:
-    linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn comes with the extra: analysis")
+    from sklearn import linear_model
 
     def fit(cost: float, z: Any, y: Tensor) -> Any:
         return linear_model.Ridge(alpha=1 / cost, fit_intercept=False, solver="svd", tol=0).fit(
@@ -50,7 +50,7 @@ def test_the_ridge_head_is_ridge_regression_without_intercept() -> None:
 
 
 def test_the_svm_head_is_a_support_vector_machine_without_intercept() -> None:
-    svm = pytest.importorskip("sklearn.svm", reason="scikit-learn comes with the extra: analysis")
+    from sklearn import svm
 
     def fit(cost: float, z: Any, y: Tensor) -> Any:
         machine = svm.LinearSVC(
@@ -75,7 +75,7 @@ def test_a_support_vector_machine_fits_no_targets() -> None:
     [
         contract.test_batched_equals_a_loop_over_tasks,
         contract.test_a_support_set_given_twice_adapts_alike,
-        lambda *given: contract.test_rows_that_fill_up_change_nothing(*given, transductive=False),
+        lambda name, problem, hypernet: contract.test_rows_that_fill_up_change_nothing(name, problem, False, hypernet),
     ],
     ids=["loop", "twice", "filled"],
 )

@@ -17,7 +17,8 @@ from metarun.models.normalisation import Context
 @pytest.mark.parametrize("shots", [1, 40])
 def test_predictions_are_ridge_regression_with_a_constant_feature(kind: str, shots: int) -> None:
     """Scaled and shifted; with fewer rows than features, and with more."""
-    linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn comes with the extra: analysis")
+    from sklearn import linear_model
+
     dataset: Dataset = Blobs(shots=shots) if kind == "classes" else waves(shots)
     model = (*CONV, "model.normalisation=none") if kind == "classes" else MLP
     learner, phi = build(dataset, "algorithm=r2d2", *model, penalty=0.3)

@@ -49,7 +49,8 @@ def primal(support: SupportFeatures, w: Tensor, penalty: float) -> Tensor:
 )
 def test_several_classes_as_in_scikit_learn(ways: int, shots: int, features: int, penalty: float) -> None:
     """LIBLINEAR minimises ½ ‖W‖² + C Σ ξ, so that C = 1/(λn). Both stop a little short of the minimum: hence 1e-5."""
-    svm = pytest.importorskip("sklearn.svm", reason="scikit-learn comes with the extra: analysis")
+    from sklearn import svm
+
     support = problem(ways, shots, features)
     wanted = svm.LinearSVC(
         multi_class="crammer_singer",
@@ -67,7 +68,8 @@ def test_several_classes_as_in_scikit_learn(ways: int, shots: int, features: int
 def test_two_classes_as_a_binary_machine(penalty: float) -> None:
     """v = w₁ − w₀ = 2 w₁ minimises mean hinge + λ/4 ‖v‖². Every row comes with its mirror image, so that the intercept,
     which LIBSVM always fits, is zero; the hinge loss then counts twice, and C = 1/(λn)."""
-    svm = pytest.importorskip("sklearn.svm", reason="scikit-learn comes with the extra: analysis")
+    from sklearn import svm
+
     support = problem(2, 10, 5)
     sign = support.labels @ torch.tensor([-1.0, 1.0], dtype=torch.float64)
     mirrored, signs = torch.cat((support.features, -support.features)), torch.cat((sign, -sign))

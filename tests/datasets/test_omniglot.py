@@ -21,7 +21,7 @@ from metarun.datasets.omniglot import OmniglotConfig, shuffled, vinyals
 from metarun.errors import UserError
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/omniglot"
-real = pytest.mark.skipif(not (REAL / "images_background.zip").is_file(), reason="no Omniglot in ../shared/data")
+real = pytest.mark.skipif(not (REAL / "images_background.zip").is_file(), reason="no shared data: Omniglot")
 ALPHABETS = {"images_background": {"Greek": 4, "Hebrew": 3}, "images_evaluation": {"Keble": 3, "ULOG": 2}}
 
 

@@ -43,7 +43,9 @@ def schools() -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def save(folder: Path, **content: Any) -> Path:
     path = folder / "school.mat"
-    pytest.importorskip("scipy.io").savemat(path, content)
+    from scipy.io import savemat
+
+    savemat(path, content)
     return path
 
 
@@ -138,9 +140,8 @@ def test_what_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
         load(tmp_path / "school.mat")
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="no school.mat in ../shared/data/multitask/school")
+@pytest.mark.skipif(not REAL.exists(), reason="no shared data: School")
 def test_the_real_data() -> None:
-    pytest.importorskip("scipy")
     table = load(REAL)
     assert (table.known_tasks, table.input_shape, table.descriptor_size) == (139, (27,), 6)
     rows = table.protocol()["rows"]

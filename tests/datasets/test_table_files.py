@@ -35,7 +35,7 @@ def test_gzip_a_byte_order_mark_blanks_and_empty_lines_do_no_harm(tmp_path: Path
 
 
 def test_parquet_reads_like_csv(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow
     from pyarrow import parquet
 
     columns = {
@@ -83,8 +83,6 @@ def test_parquet_reads_like_csv(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    if name.endswith(".parquet"):
-        pytest.importorskip("pyarrow")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
         read(str(tmp_path / name))
@@ -92,7 +90,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str, content: bytes, 
 
 
 def test_a_parquet_file_without_rows_or_with_a_name_twice_is_refused(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow
     from pyarrow import parquet
 
     parquet.write_table(pyarrow.table({"a": pyarrow.array([], pyarrow.int64())}), tmp_path / "empty.parquet")

@@ -178,7 +178,6 @@ def test_a_terminal_that_lacks_letters_gets_question_marks(tmp_path: Path) -> No
 
 
 def test_a_terminal_gets_colours_where_rich_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("rich", reason="rich, of the extra report, is not installed")
     import io
 
     class Terminal(io.StringIO):

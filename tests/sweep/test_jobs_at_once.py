@@ -43,7 +43,6 @@ def results(folder: Path) -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_launchers_give_the_same_numbers(tmp_path: Path, launcher: str) -> None:
-    pytest.importorskip(f"hydra_plugins.hydra_{launcher.removesuffix('_local')}_launcher")
     jobs = ["-m", *WAVES, "seed=0,1", "algorithm.inner_lr=0.01,1e30"]
     at_once = metarun(tmp_path, *jobs, f"hydra/launcher={launcher}", "sweep.parallel=2", "hydra.sweep.dir=many")
     _, err = at_once.communicate(timeout=300)
@@ -63,7 +62,6 @@ def test_launchers_give_the_same_numbers(tmp_path: Path, launcher: str) -> None:
 
 @pytest.mark.slow
 def test_killed_again_and_again_a_sweep_comes_to_its_end(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     begun = [*WAVES, "engine.steps=60", "engine.test_episodes=400", "seed=0,1,2,3,4,5", "device.threads=1"]
     commands = [["-m", *begun, "hydra/launcher=joblib", "sweep.parallel=2", "hydra.sweep.dir=sweep"], ["resume=sweep"]]
     sweep, ended = tmp_path / "sweep", dict[str, int]()
@@ -90,7 +88,6 @@ def test_killed_again_and_again_a_sweep_comes_to_its_end(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_job_whose_process_is_killed_has_failed(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     endless = ["engine.steps=100000", "engine.checkpoint_every=100000", "engine.val_every=100000"]
     jobs = ["-m", *WAVES, *endless, "seed=0,1", "hydra/launcher=joblib", "sweep.parallel=2", "hydra.sweep.dir=sweep"]
     process = metarun(tmp_path, *jobs)
@@ -119,7 +116,6 @@ def test_a_job_whose_process_is_killed_has_failed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_lets_jobs_save_and_begins_no_other(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     jobs = ["-m", *WAVES, "engine.steps=100000", "seed=0,1,2", "hydra/launcher=joblib", "sweep.parallel=2"]
     process = metarun(tmp_path, *jobs, "hydra.sweep.dir=sweep")
     sweep, deadline = tmp_path / "sweep", time.monotonic() + 120

@@ -1,6 +1,5 @@
 """What launchers are given."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 from metarun.config.compose import loading
 from metarun.errors import UserError
 from metarun.sweep import launching
-from metarun.sweep.launching import EXTRAS, neighbours, refuse_parallel
+from metarun.sweep.launching import neighbours, refuse_parallel
 from metarun.sweep.sweeping import composed
 
 LAUNCHERS = {
@@ -22,8 +21,6 @@ LAUNCHERS = {
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_each_launcher_is_told_how_many_at_once(launcher: str) -> None:
-    if importlib.util.find_spec(f"hydra_plugins.hydra_{EXTRAS[launcher]}_launcher") is None:
-        pytest.skip(f"{EXTRAS[launcher]} is not installed")
     with loading(None) as loader:
         config = composed(["seed=0,1", f"hydra/launcher={launcher}", "sweep.parallel=3"], loader)
         for key, expected in LAUNCHERS[launcher].items():

@@ -12,8 +12,6 @@ from metarun.sweep.optuna_search import Optuna, OptunaSearch
 from metarun.sweep.search import Outcome, Proposal
 from metarun.sweep.space import Choice, Dimension, Interval
 
-pytest.importorskip("optuna")
-
 SPACE: dict[str, Dimension] = {
     "x": Interval(-1.0, 1.0, log=False, whole=False),
     "n": Interval(1, 8, log=False, whole=True),
