@@ -71,7 +71,11 @@ class Classification:
         return _mean(F.cross_entropy(prediction, y, reduction="none"), real)
 
     def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
-        """Accuracy, and precision, recall and F1 averaged over the classes ("macro"; 0 where a class has no case)."""
+        """Accuracy, and macro-averaged precision, recall and F1.
+
+        The average is over the classes that occur among the targets or the predictions of the episode; a ratio with
+        denominator 0 counts as 0. These are scikit-learn's ``average="macro"`` and ``zero_division=0``.
+        """
         weight = torch.ones_like(prediction[:, :1]) if real is None else real.to(prediction.dtype)[:, None]
         truth = self.features(y, prediction.dtype) * weight
         guess = self.features(prediction.argmax(-1), prediction.dtype) * weight
@@ -79,11 +83,12 @@ class Classification:
         precision = hits / guessed.clamp(min=1)
         recall = hits / true.clamp(min=1)
         f1 = 2 * hits / (guessed + true).clamp(min=1)
+        occurring = (guessed + true > 0).sum()  # the ratios of all other classes are 0
         return {
             "accuracy": hits.sum() / weight.sum(),
-            "precision": precision.mean(),
-            "recall": recall.mean(),
-            "f1": f1.mean(),
+            "precision": precision.sum() / occurring,
+            "recall": recall.sum() / occurring,
+            "f1": f1.sum() / occurring,
             "loss": self.loss(prediction, y, real),
         }
 

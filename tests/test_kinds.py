@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as limits
+from hypothesis import strategies as some
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from torch import Tensor
 from torch.func import grad, vmap
 
 from metarun.kinds import Classification, Regression, TaskKind
+
+MACRO = ("precision", "recall", "f1")
 
 
 def logits(*guesses: int) -> torch.Tensor:
@@ -27,10 +33,43 @@ def test_classification_metrics_by_hand() -> None:
     )
 
 
-def test_a_class_without_a_case_counts_zero() -> None:
-    metrics = Classification(3).metrics(logits(0, 0), torch.tensor([0, 0]))
-    assert float(metrics["f1"]) == pytest.approx(1 / 3)
-    assert float(metrics["accuracy"]) == 1
+def test_a_class_that_does_not_occur_in_an_episode_is_left_out_of_the_average() -> None:
+    metrics = Classification(3).metrics(logits(0, 0, 1), torch.tensor([0, 0, 1]))
+    assert {name: float(metrics[name]) for name in MACRO} == dict.fromkeys(MACRO, 1.0)
+
+
+def test_a_class_that_is_only_predicted_counts_zero() -> None:
+    metrics = Classification(3).metrics(logits(0, 1), torch.tensor([0, 0]))
+    assert {name: float(metrics[name]) for name in MACRO} == pytest.approx(
+        {"precision": 1 / 2, "recall": 1 / 4, "f1": 1 / 3}
+    )
+
+
+@given(
+    some.integers(2, 6).flatmap(
+        lambda ways: some.tuples(
+            some.just(ways),
+            some.lists(
+                some.tuples(some.integers(0, ways - 1), some.integers(0, ways - 1), some.booleans()),
+                min_size=1,
+                max_size=12,
+            ).filter(lambda rows: any(real for *_, real in rows)),
+        )
+    )
+)
+@limits(deadline=None, max_examples=200)
+def test_macro_averages_are_those_of_scikit_learn(episode: tuple[int, list[tuple[int, int, bool]]]) -> None:
+    """Of random labels, predictions and padding."""
+    ways, rows = episode
+    label, guess, real = map(torch.tensor, zip(*rows, strict=True))
+    prediction = torch.nn.functional.one_hot(guess, ways).double()
+    kept = (label[real].numpy(), guess[real].numpy())
+    wanted = precision_recall_fscore_support(*kept, average="macro", zero_division=0)[:3]
+    padded = Classification(ways).metrics(prediction, label, real.double())
+    assert [float(padded[name]) for name in MACRO] == pytest.approx(wanted, abs=1e-12)
+    assert float(padded["accuracy"]) == pytest.approx(accuracy_score(*kept))
+    alone = Classification(ways).metrics(prediction[real], label[real])
+    assert [float(alone[name]) for name in MACRO] == pytest.approx(wanted, abs=1e-12)
 
 
 def test_classification_under_vmap_equals_one_by_one() -> None:
@@ -86,4 +125,4 @@ def test_classes_enter_an_encoder_within_a_gradient_within_a_batch() -> None:
     assert vmap(grad(encoded), in_dims=(None, 0))(weight, y).tolist() == [[1, 1, 1], [0, 3, 0]]
     _, metrics = vmap(grad(measured, has_aux=True), in_dims=(None, 0))(weight.abs() + 1, y)
     assert metrics["accuracy"].tolist() == [1, 1]
-    assert metrics["recall"].tolist() == pytest.approx([1, 1 / 3])
+    assert metrics["recall"].tolist() == [1, 1]
