@@ -1,10 +1,23 @@
 """Wording shared by all messages about keys: what was typed, what is near it, what there is."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from metarun.errors import UserError
+
+_KEY = re.compile(r"[A-Za-z_][\w-]*")
+
+
+def is_key(name: str) -> bool:
+    """Whether a name can be the key of a setting."""
+    return _KEY.fullmatch(name) is not None and not is_special(name)
+
+
+def is_special(name: str) -> bool:
+    """Whether Hydra acts upon a key of this name, such as ``_target_``."""
+    return name.startswith("_") and name.endswith("_")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

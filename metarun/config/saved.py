@@ -7,9 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 
+from metarun.config.names import is_key
+from metarun.config.plain_yaml import read_yaml
 from metarun.config.settings import PARTS
 from metarun.errors import UserError
 
@@ -25,6 +26,9 @@ _DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.spli
 
 _YOUNGER = ("tracking",)
 """Groups that there were not when runs were saved that are still there; their default options serve."""
+
+TYPED_ONLY = "dataset.download"
+"""A switch that a saved file cannot turn on, since it writes outside of the run's folder."""
 
 _ONCE_NULL = {"engine.task_chunk": "auto"}
 """Keys that took null when runs were saved that are still there, and what means the same now."""
@@ -92,8 +96,9 @@ def as_overrides(config: Any, source: str, config_dir: str | None) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """A text as a value of Hydra's override grammar, whatever it holds."""
-    return QuotedString(text=text.replace("${", "\\${"), quote=Quote.single).with_quotes()
+    """Any text as a value in Hydra's override grammar: once composed and resolved, the value equals the text."""
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf reads n backslashes before ${ as n // 2
+    return QuotedString(text=escaped, quote=Quote.single).with_quotes()
 
 
 def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], config_dir: str | None) -> list[str]:
@@ -104,7 +109,7 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], co
         raise UserError(f"resume={path}: not a run's folder: it has no {CONFIG}")
     if not (folder / CHECKPOINTS / "last.pt").is_file():
         raise UserError(f"resume={path}: the run had saved no state yet; start it anew")
-    saved = _read(folder / CONFIG)
+    saved = read_yaml(folder / CONFIG)
     others = [_name(override) for override in parsed if not _goes_with_resume(override)]
     if others:
         raise UserError(
@@ -130,7 +135,7 @@ def _goes_with_resume(override: Override) -> bool:
     name = _name(override)
     if name == "mode":
         return bool(override.value() == "info")
-    return name in ("resume", "engine.steps") or (name.startswith("hydra") and name != "hydra.run.dir")
+    return name in ("resume", "engine.steps", TYPED_ONLY) or (name.startswith("hydra") and name != "hydra.run.dir")
 
 
 def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override], config_dir: str | None) -> list[str]:
@@ -148,19 +153,12 @@ def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override], con
     file = checkpoint_file(path)
     beside = (Path(path) if Path(path).is_dir() else file.parent.parent) / CONFIG
     if beside.is_file():
-        return [*_as_overrides(_read(beside), names, str(beside), config_dir), *overrides]
+        return [*_as_overrides(read_yaml(beside), names, str(beside), config_dir), *overrides]
     return [*_as_overrides(_inside(file), names, str(file), config_dir), *overrides]
 
 
 def _name(override: Override) -> str:
     return override.key_or_group
-
-
-def _read(file: Path) -> Any:
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 def _inside(file: Path) -> Any:
@@ -220,13 +218,13 @@ def _leaves(prefix: str, node: Mapping[Any, Any], source: str) -> list[str]:
         if isinstance(value, dict):
             texts += _leaves(full, value, source)
         else:
-            now = _ONCE_NULL.get(full) if value is None else value
+            now = _ONCE_NULL.get(full) if value is None else False if full == TYPED_ONLY and value is True else value
             texts.append(f"{full}={_value(now, source)}")
     return texts
 
 
 def _key(key: Any, source: str) -> str:
-    if not isinstance(key, str) or not re.fullmatch(r"[A-Za-z_][\w-]*", key):
+    if not isinstance(key, str) or not is_key(key):
         raise UserError(f"{source}: not the configuration of a metarun run: '{key}' is no key")
     return key
 

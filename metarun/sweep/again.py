@@ -6,16 +6,20 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 
 from metarun.config.compose import parse
-from metarun.config.saved import quoted
+from metarun.config.saved import TYPED_ONLY, quoted
 from metarun.errors import UserError
 from metarun.sweep.folder import SWEEP, SweepFolder
+from metarun.sweep.saved_overrides import refusal
 from metarun.sweep.space import of_sweep
+
+_FOLDER = "hydra.sweep.dir"
 
 
 def saved_sweep(overrides: Sequence[str], parsed: Sequence[Override]) -> list[str] | None:
     """The overrides of the sweep that ``resume`` names, with what was typed beside it; ``None`` if it names no sweep.
 
-    Raises `UserError` for a broken file, and for settings of jobs typed beside it.
+    Raises `UserError` for a broken file, for saved overrides that could do more than choose settings (see `refusal`)
+    unless they are typed again, and for settings of jobs typed beside it.
     """
     given = {override.key_or_group: override.value() for override in parsed}
     path = given.get("resume")
@@ -28,13 +32,40 @@ def saved_sweep(overrides: Sequence[str], parsed: Sequence[Override]) -> list[st
             f"{', '.join(others)})"
         )
     beside = [str(one.input_line) for one in parsed if one.key_or_group != "resume"]
-    typed = {"hydra.sweep.dir", *(one.get_key_element() for one in parsed)}
-    kept = [
-        str(one.input_line) for one in parse(SweepFolder(Path(path)).command()) if one.get_key_element() not in typed
-    ]
-    return [*kept, *beside, f"hydra.sweep.dir={quoted(path)}"]
+    # What writes elsewhere is for the user to type; the data are there once a job has run.
+    replaced = {_FOLDER, TYPED_ONLY, *(one.key_or_group for one in parsed)}
+    kept = [one for one in parse(SweepFolder(Path(path)).command()) if one.key_or_group not in replaced]
+    for one in kept:
+        _refuse_untrusted(one, path)
+    return [*(str(one.input_line) for one in kept), *beside, f"{_FOLDER}={quoted(path)}"]
+
+
+def command_again(typed: Sequence[str], folder: str) -> list[str]:
+    """The arguments that take up the sweep in ``folder``, given what was typed for it.
+
+    What is not used from a saved file is typed again: beside ``resume`` if it belongs to the launcher, else all of it.
+    """
+    parsed = [one for one in parse(typed) if one.key_or_group not in (_FOLDER, TYPED_ONLY)]
+    refused = [one for one in parsed if refusal(one) is not None]
+    if all(_goes_with_resume(one) for one in refused):
+        return [f"resume={folder}", *(str(one.input_line) for one in refused)]
+    return ["-m", *(str(one.input_line) for one in parsed), f"{_FOLDER}={quoted(folder)}"]
+
+
+def _refuse_untrusted(override: Override, path: str) -> None:
+    why = refusal(override)
+    if why is None:
+        return
+    if _goes_with_resume(override):
+        how = "type it again beside resume"
+    else:
+        how = f"type the whole command again, with {_FOLDER}={path}"
+    raise UserError(
+        f"{Path(path) / SWEEP}: {override.input_line}: {why}, so it is not used from a saved file; if you trust it, "
+        f"{how}"
+    )
 
 
 def _goes_with_resume(override: Override) -> bool:
     name = override.key_or_group
-    return of_sweep(override) or (name.startswith("hydra") and name != "hydra.sweep.dir")
+    return of_sweep(override) or name == TYPED_ONLY or (name.startswith("hydra") and name != _FOLDER)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from filelock import Timeout
 
+from metarun.config.plain_yaml import read_yaml
 from metarun.config.saved import CHECKPOINTS, CONFIG, RESULT
 from metarun.errors import UserError
 from metarun.tracking.files import write_text
@@ -55,17 +56,12 @@ class SweepFolder:
         write_text(self.path / SWEEP, "# What metarun -m was given. Go on with: metarun resume=THIS_FOLDER\n" + text)
 
     def command(self) -> list[str]:
-        """The overrides kept. Raises `UserError` where they are none."""
+        """The overrides kept, whatever they are. Raises `UserError` if the file cannot be read."""
         file = self.path / SWEEP
-        try:
-            kept = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"{file}: cannot be read: {' '.join(str(error).split())}") from error
+        kept = read_yaml(file)
         overrides = kept.get("overrides") if isinstance(kept, dict) else None
         if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
             raise UserError(f"{file}: not what metarun -m writes")
-        if any("_target_" in text for text in overrides):
-            raise UserError(f"{file}: names a class to import, which metarun -m never writes there")
         return overrides
 
 
@@ -94,8 +90,8 @@ def result(folder: Path) -> Mapping[str, Any]:
 def saved_config(folder: Path) -> dict[str, Any] | None:
     """The configuration that a run's folder holds; ``None`` where there is none to be read."""
     try:
-        found = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        found = read_yaml(folder / CONFIG)
+    except UserError:
         return None
     return found if isinstance(found, dict) else None
 

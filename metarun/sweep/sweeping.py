@@ -18,11 +18,12 @@ from metarun.config import own_parts
 from metarun.config.check import part
 from metarun.config.compose import CONFIG_NAME, explained, folder_named, loading, parse, plain
 from metarun.config.names import shown
-from metarun.config.saved import CONFIG_DIR, command_line, quoted
+from metarun.config.saved import CONFIG_DIR, TYPED_ONLY, command_line, quoted
 from metarun.config.settings import SWEEP, Settings
 from metarun.errors import UserError
 from metarun.failures import named
 from metarun.sweep import folder as folders
+from metarun.sweep.again import command_again
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job
 from metarun.sweep.launching import chosen, launched, neighbours, ready, refuse_parallel, stopping
@@ -37,7 +38,7 @@ from metarun.tracking.lock import NAME as LOCK
 from metarun.tracking.status import write_status
 from metarun.tracking.words import short
 
-NOT_SETTINGS = ("resume", CONFIG_DIR)
+NOT_SETTINGS = ("resume", CONFIG_DIR, TYPED_ONLY)
 """Keys of a run's configuration that say nothing of what it computes."""
 
 
@@ -175,7 +176,7 @@ class _Sweep:
         return str(self.config.hydra.runtime.choices[group])
 
     def _again(self) -> str:
-        return command_line({CONFIG_DIR: self.config_dir}, f"resume={short(self.folder.path)}")
+        return command_line({CONFIG_DIR: self.config_dir}, *command_again(self.typed, str(short(self.folder.path))))
 
 
 def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:
@@ -194,7 +195,7 @@ def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:
 def _refuse_other(saved: Mapping[str, Any], now: Mapping[str, Any], place: Path) -> None:
     """Refuse to go on in a folder whose run has other settings than the job of its name."""
     before, after = (
-        _leaves({key: value for key, value in one.items() if key not in NOT_SETTINGS}) for one in (saved, now)
+        {key: value for key, value in _leaves(one).items() if key not in NOT_SETTINGS} for one in (saved, now)
     )
     for key in [*after, *before]:
         if before.get(key) != after.get(key):

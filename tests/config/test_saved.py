@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from metarun.config.compose import parse
 from metarun.config.saved import checkpoint_file, command_line, quoted, with_saved_run
@@ -31,10 +32,29 @@ def expanded(*overrides: str) -> list[str]:
     return with_saved_run(overrides, parse(overrides), sweep=False)
 
 
-@given(st.text())
-def test_any_text_survives_hydras_grammar(text: str) -> None:
+@given(st.text(st.sampled_from("\\${}a'\":.oc") | st.characters()).filter(lambda text: text != "???"))
+@example("\\${oc.env:HOME}")
+@example("\\\\${oc.env:HOME}")
+@example("a\\")
+@example("${")
+def test_any_text_survives_hydra_and_omegaconf(text: str) -> None:
     parsed = OverridesParser.create().parse_override(f"dataset.root={quoted(text)}")
-    assert parsed.value() == text.replace("${", "\\${")
+    assert OmegaConf.create({"root": parsed.value()}).root == text
+
+
+def test_a_saved_file_does_not_turn_on_a_download(tmp_path: Path) -> None:
+    saved = configuration()
+    saved["dataset"]["download"] = True
+    run = save(tmp_path / "run", saved)
+    assert "dataset.download=false" in expanded(f"resume={run}")
+    assert expanded(f"resume={run}", "dataset.download=true").count("dataset.download=true") == 1
+
+
+def test_a_saved_key_that_hydra_acts_upon_is_refused(tmp_path: Path) -> None:
+    saved = configuration()
+    saved["dataset"]["columns"] = [{"_target_": "os.system"}]
+    with pytest.raises(UserError, match="'_target_' is no key"):
+        expanded(f"resume={save(tmp_path / 'run', saved)}")
 
 
 def test_options_and_values_come_first_and_classes_never(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_broken_and_foreign_sweep_files(command: Command, runs: Runs) -> None:
     for text, expected in (
         ("{", "cannot be read"),
         ("overrides: 3", "not what metarun -m writes"),
-        ("overrides: [algorithm._target_=os.system]", "names a class to import"),
+        ("overrides: [algorithm._target_=os.system]", "is not used from a saved file"),
     ):
         Path("sweep/sweep.yaml").write_text(text)
         code, _, err = command("resume=sweep")
