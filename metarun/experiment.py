@@ -14,7 +14,7 @@ from tqdm import tqdm
 from metarun.composition import compose
 from metarun.config.saved import command_line
 from metarun.config.settings import Settings
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Dataset, class_names, task_names
 from metarun.engine import checkpoint
 from metarun.engine.beginning import first_state
 from metarun.engine.checkpoint import State
@@ -204,7 +204,8 @@ class Experiment:
         }
         forgotten = forgetting(self.dataset, trained.forgetting)
         content = result(kind, test, train, validation, forgotten, protocol(self.settings, self.dataset), training)
-        write_episodes(self.folder, test)
+        names = task_names(self.dataset, "test"), class_names(self.dataset, "test")
+        write_episodes(self.folder, test, *names)
         seen = self._embedded(tested, test.final(kind.metric), kind.metric)
         board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
         if self.settings.tracking.hparams:

@@ -17,7 +17,7 @@ from metarun.config.reload import settings_of
 from metarun.config.saved import CHECKPOINTS
 from metarun.config.settings import Settings
 from metarun.engine import checkpoint as checkpoints
-from metarun.engine.evaluation import EPISODES_AT_ONCE, half_width
+from metarun.engine.evaluation import EPISODES_AT_ONCE, half_width, task_numbers
 from metarun.errors import UserError
 from metarun.given_tasks import GivenTasks, Pair, batched, in_batches, refuse_both
 from metarun.kinds import TaskKind
@@ -136,7 +136,8 @@ class MetaLearner:
         Or ``evaluate(task)``, or several: a list of tasks, or a batch as `Dataset.sample` gives it. The answer has an
         entry for each metric: ``before`` and ``after`` adaptation, and ``curve``, the points before and after each
         inner step. Of several tasks these are means, and there are ``ci95``, the half-width of the 95 % interval of
-        ``after`` over the tasks, and ``each_before`` and ``each_after``, the values of every task.
+        ``after`` over the tasks (visits to one task of a dataset count as one: `Task.source`; NaN for a single task),
+        and ``each_before`` and ``each_after``, the values of every task.
 
         Of a run's meta-test tasks in one batch these are the figures of its ``episodes.csv``, to the last bit on the
         same device with the same number of threads. Raises `UserError` as `adapt`, but not where the loop diverges.
@@ -154,7 +155,8 @@ class MetaLearner:
         learner = self._with_steps(steps)
         with self._lock, torch.no_grad():
             parts = [part for each in batches for part in self._curves(learner, each)]
-        return {name: _told(torch.cat([part[name] for part in parts]), alone) for name in parts[0]}
+        visits = None if alone else task_numbers(torch.cat([each.source for each in batches]))
+        return {name: _told(torch.cat([part[name] for part in parts]), visits) for name in parts[0]}
 
     def _curves(self, learner: Learner, tasks: TaskBatch) -> list[dict[str, Tensor]]:
         """Adaptation curves ``[tasks, steps + 1]`` by metric, in pieces, float64 on CPU."""
@@ -201,11 +203,11 @@ class MetaLearner:
         return replace(self._learner, algorithm=replace(algorithm, **{name: steps}))
 
 
-def _told(curve: Tensor, alone: bool) -> dict[str, Any]:
-    """A metric's curve ``[tasks, steps + 1]`` in plain numbers."""
+def _told(curve: Tensor, tasks: Sequence[int] | None) -> dict[str, Any]:
+    """A metric's curve ``[tasks, steps + 1]`` in plain numbers. ``tasks``: which each is; ``None``: one alone."""
     means = curve.mean(0).tolist()
     told: dict[str, Any] = {"before": means[0], "after": means[-1], "curve": means}
-    if not alone:
+    if tasks is not None:
         after = curve[:, -1]
-        told |= {"ci95": half_width(after), "each_before": curve[:, 0].tolist(), "each_after": after.tolist()}
+        told |= {"ci95": half_width(after, tasks), "each_before": curve[:, 0].tolist(), "each_after": after.tolist()}
     return told

@@ -52,6 +52,8 @@ class Task(NamedTuple):
     number: identifies it within its stream, a scalar int64. identity: which of the dataset's known tasks it is, a
     scalar int64, -1 where it is none of them. descriptor: what the dataset says of it, ``[features]``, often nothing.
     classes: which of its stream's classes each label stands for, int64 ``[ways]``; empty where labels have no such.
+    source: which of its stream's tasks it is a visit to, where there are finitely many, a scalar int64; -1 where every
+    task is drawn anew. Visits to one task are not independent of each other: see `metarun.intervals`.
     """
 
     support: AnyExamples
@@ -60,6 +62,7 @@ class Task(NamedTuple):
     identity: Tensor
     descriptor: Tensor
     classes: Tensor
+    source: Tensor
 
 
 TaskBatch = Task
@@ -75,12 +78,14 @@ def batch(
     identity: Tensor | None = None,
     descriptor: Tensor | None = None,
     classes: Tensor | None = None,
+    source: Tensor | None = None,
 ) -> TaskBatch:
-    """Tasks stacked, of which the dataset may know neither identity nor descriptor nor classes."""
-    unknown = torch.full_like(number, -1) if identity is None else identity
+    """Tasks stacked, of which the dataset may know neither identity nor descriptor, classes nor source."""
+    none = torch.full_like(number, -1)
+    unknown = none if identity is None else identity
     nothing = support.x.new_zeros(len(number), 0) if descriptor is None else descriptor
     unnamed = number.new_zeros(len(number), 0) if classes is None else classes
-    return TaskBatch(support, query, number, unknown, nothing, unnamed)
+    return TaskBatch(support, query, number, unknown, nothing, unnamed, none if source is None else source)
 
 
 def chunks(tasks: TaskBatch, size: int) -> Iterator[TaskBatch]:

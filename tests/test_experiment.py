@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
@@ -99,7 +100,9 @@ def test_the_result_names_its_numbers_and_their_protocol(command: Command, overr
     for part, episodes in (("meta_test", 7), ("meta_val", 5), ("meta_train", 7)):
         assert result[part].keys() == metrics
         for value in result[part].values():
-            assert value.keys() == {"mean", "ci95", "episodes"}
+            drawn = {"classes", "ci95_classes"} if overrides is GLYPHS else set()
+            assert value.keys() == {"mean", "ci95", "episodes", "tasks"} | drawn
+            assert value["tasks"] == episodes
             assert isinstance(value["mean"], float)
             assert isinstance(value["ci95"], float)
             assert value["ci95"] >= 0
@@ -131,6 +134,42 @@ def test_episodes_are_those_of_the_result(command: Command) -> None:
         before = [float(row[f"{name}_before"]) for row in rows]
         assert sum(after) / 7 == pytest.approx(result["meta_test"][name]["mean"], rel=1e-12)
         assert sum(before) / 7 == pytest.approx(result["adaptation"][name]["mean"][0], rel=1e-12)
+
+
+def test_episodes_of_a_table_name_their_subjects_and_intervals_count_these(command: Command, tmp_path: Path) -> None:
+    rows = [[f"s{n % 11:02}", n % 7, (n * n) % 13 + n % 11] for n in range(330)]
+    (tmp_path / "table.csv").write_text("subject,x,y\n" + "\n".join(",".join(map(str, row)) for row in rows))
+    table = (f"dataset.path={tmp_path / 'table.csv'}", "dataset.task=subject", "dataset.target=y", "dataset.shots=3")
+    own = (
+        "dataset=table",
+        "dataset.split=rows",
+        "dataset.queries=3",
+        *table,
+        *(x for x in WAVES if x != "dataset=sinusoid"),
+    )
+    code, out, err = command(*own, "engine.test_episodes=44", "hydra.run.dir=run")
+    assert code == 0, err
+    result = json.loads(Path("run/result.json").read_text())
+    told = result["meta_test"]["mse"]
+    with Path("run/episodes.csv").open(newline="") as file:
+        episodes = list(csv.DictReader(file))
+    assert [int(row["task"]) for row in episodes] == [number % 11 for number in range(44)]
+    assert [row["task_name"] for row in episodes] == [f"s{number % 11:02}" for number in range(44)]
+    by_subject = [sum(float(row["mse"]) for row in episodes[task::11]) / 4 for task in range(11)]
+    assert (told["episodes"], told["tasks"]) == (44, 11)
+    assert told["ci95"] == pytest.approx(2.228139 * stdev(by_subject) / 11**0.5, rel=1e-6)
+    assert "44 episodes of 11 tasks" in out + err
+
+
+def test_episodes_that_draw_classes_name_these(command: Command) -> None:
+    folder = ran(command, "run", *GLYPHS)
+    with (folder / "episodes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["task"]) for row in rows] == list(range(7))
+    for row in rows:
+        assert len(row["classes"].split()) == len(row["task_name"].split(", ")) == 5
+    result = json.loads((folder / "result.json").read_text())
+    assert result["meta_test"]["accuracy"]["classes"] == len({c for row in rows for c in row["classes"].split()})
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:

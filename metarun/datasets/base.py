@@ -98,6 +98,20 @@ class NamesClasses(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesTasks(Protocol):
+    """A dataset of finitely many tasks that have names."""
+
+    def task_names(self, stream: str) -> tuple[str, ...]:
+        """By the numbers of `Task.source`."""
+        ...
+
+
+def task_names(dataset: Dataset, stream: str) -> tuple[str, ...]:
+    """The names of a stream's tasks; empty where they have none."""
+    return dataset.task_names(stream) if isinstance(dataset, NamesTasks) else ()
+
+
 def class_names(dataset: Dataset, stream: str) -> tuple[str, ...]:
     """The names of a stream's classes; none where they have none that mean the same in every task."""
     return dataset.class_names(stream) if isinstance(dataset, NamesClasses) else ()

@@ -107,7 +107,7 @@ class Functions(ABC):
         support = Examples(x[:, : self._shots], y[:, : self._shots])
         query = Examples(x[:, self._shots :], y[:, self._shots :])
         descriptor = self._descriptor(visits, parameters).to(self._dtype)
-        return batch(support, query, visits.number, visits.identity, descriptor)
+        return batch(support, query, visits.number, visits.identity, descriptor, source=visits.identity)
 
     def distinct(self, stream: str, group: int | None = None) -> None:
         """See `Dataset.distinct`: every visit has points of its own."""

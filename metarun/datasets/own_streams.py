@@ -68,6 +68,7 @@ class Own(ABC):
             numbers.to(self._device),
             known.to(self._device),
             torch.stack([each.descriptor for each in given]),
+            source=identities.to(self._device),
         )
 
     def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
@@ -89,7 +90,7 @@ class Own(ABC):
 
     @abstractmethod
     def _identities(self, stream: str, numbers: Tensor) -> Tensor:
-        """Which of the known tasks those of these ``numbers`` ``[T]`` are; -1: none."""
+        """Which of the stream's tasks those of these ``numbers`` ``[T]`` are; -1: none."""
 
     @abstractmethod
     def _given(self, stream: str, number: int, identity: int) -> Given:

@@ -61,6 +61,10 @@ class Polynomials(Functions):
         self._coefficients = torch.tensor(padded, dtype=torch.float64, device=device)
         self._domains = torch.tensor(config.domains, dtype=torch.float64, device=device)
 
+    def task_names(self, stream: str) -> tuple[str, ...]:
+        """See `NamesTasks`: of all streams the same."""
+        return tuple(map(written, self._config.polynomials))
+
     def _visits(self, stream: str, numbers: Tensor, group: int | None) -> Visits:
         self._check(group)
         identity = numbers % self.known_tasks if group is None else torch.full_like(numbers, group)

@@ -101,6 +101,10 @@ class Table:
         """See `NamesClasses`: of all streams the same."""
         return self._classes
 
+    def task_names(self, stream: str) -> tuple[str, ...]:
+        """See `NamesTasks`: of all streams the same."""
+        return self._names
+
     def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
         """See `Dataset.sample`. x: ``[T, n, features]``; y: ``[T, n, 1]`` in standard units, or classes ``[T, n]``.
 
@@ -115,6 +119,7 @@ class Table:
             numbers,
             self._identity[visited],
             self._descriptor[visited],
+            source=visited,
         )
 
     def distinct(self, stream: str, group: int | None = None) -> int | None:

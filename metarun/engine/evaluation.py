@@ -1,8 +1,8 @@
 """Measuring a learner on fixed episodes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from math import nan
 
 import torch
@@ -11,12 +11,13 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws
+from metarun.class_intervals import ClassSample
 from metarun.datasets.base import Dataset
 from metarun.engine.footprint import as_memory_allows
 from metarun.engine.fusion import compiled_whole
 from metarun.engine.processes import ALONE, Processes
+from metarun.intervals import Estimate, clustered_mean
 from metarun.learner import Curve, Learner, MetaParameters
-from metarun.student import quantile
 from metarun.tasks import TaskBatch, chunks
 
 EPISODES_AT_ONCE = 32
@@ -29,17 +30,29 @@ class Episodes:
     curves: ``[episodes, steps + 1]`` each, before and after every inner step; or ``[episodes, 1]``, after the last
     alone. pooled: figures over the examples of all episodes together, after the last. answers: what queries were and
     what they were taken for, int64 ``[episodes, q]`` (`TaskKind.answers`). classes: what the labels stand for, int64
-    ``[episodes, ways]``, or ``[episodes, 0]`` (`Task.classes`).
+    ``[episodes, ways]``, or ``[episodes, 0]`` (`Task.classes`). sources: which task each is a visit to, int64
+    ``[episodes]``, -1 where it is one of its own (`Task.source`); empty: all are.
+
+    Intervals are clustered by task, since visits to one task are not independent of each other. Where episodes draw
+    classes, each is a task of its own; `other_classes` says what that leaves out.
     """
 
     curves: dict[str, Tensor]
     pooled: dict[str, float] = field(default_factory=dict)
     answers: dict[str, Tensor] = field(default_factory=dict)
     classes: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    sources: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     @property
     def count(self) -> int:
         return len(next(iter(self.curves.values())))
+
+    @cached_property
+    def tasks(self) -> list[int]:
+        """The number of each episode's task: the dataset's own, or the episode's where every task is drawn anew."""
+        if not len(self.sources):
+            return list(range(self.count))
+        return task_numbers(self.sources)
 
     def final(self, metric: str) -> Tensor:
         """The metric after the last inner step, ``[episodes]``."""
@@ -48,22 +61,46 @@ class Episodes:
     def mean(self, metric: str) -> float:
         return self.final(metric).mean().item()
 
+    def half_width(self, metric: str, point: int = -1) -> float:
+        """Half-width of the 95 % interval of a metric's mean at a point of its curve; NaN where there is none."""
+        return half_width(self.curves[metric][:, point], self.tasks)
+
+    def other_classes(self, metric: str) -> Estimate | None:
+        """The mean with its interval for classes that might have been drawn; ``None`` where labels mean none."""
+        return None if self._class_sample is None else self._class_sample.mean(self.final(metric).tolist())
+
     def summary(self) -> dict[str, dict[str, float | int]]:
-        """For every metric after adaptation: mean, half-width of the 95 % interval over episodes, episodes."""
-        return {
-            metric: {"mean": self.mean(metric), "ci95": half_width(self.final(metric)), "episodes": self.count}
-            for metric in self.curves
-        }
+        """For every metric after adaptation: mean, half-width of its 95 % interval, episodes, distinct tasks.
+
+        Where episodes draw classes also the distinct ``classes`` and ``ci95_classes``, the half-width for classes that
+        might have been drawn.
+        """
+        found: dict[str, dict[str, float | int]] = {}
+        for metric in self.curves:
+            found[metric] = {
+                "mean": self.mean(metric),
+                "ci95": self.half_width(metric),
+                "episodes": self.count,
+                "tasks": len(set(self.tasks)),
+            }
+            if (others := self.other_classes(metric)) is not None:
+                found[metric]["classes"] = others.clusters
+                found[metric]["ci95_classes"] = nan if others.half is None else others.half
+        return found
 
     def adaptation(self) -> dict[str, dict[str, list[float]]]:
         """The adaptation curves: mean and half-width at each of the ``steps + 1`` points."""
         return {
             metric: {
                 "mean": curve.mean(0).tolist(),
-                "ci95": [half_width(curve[:, point]) for point in range(curve.shape[1])],
+                "ci95": [self.half_width(metric, point) for point in range(curve.shape[1])],
             }
             for metric, curve in self.curves.items()
         }
+
+    @cached_property
+    def _class_sample(self) -> ClassSample | None:
+        return ClassSample(self.classes.tolist()) if self.classes.numel() else None
 
 
 def episodes_of(dataset: Dataset, stream: str, asked: int, group: int | None = None) -> int:
@@ -104,17 +141,17 @@ class Evaluator:
         processes = self.processes
         episodes = episodes_of(dataset, stream, episodes, group)
         size = min(self.chunk, episodes)
-        parts: list[tuple[Curve, Tensor]] = []
+        parts: list[tuple[Curve, Tensor, Tensor]] = []
         for first in processes.own(range(0, episodes, size)):
             batch = dataset.sample(stream, first // size, size, group)
-            parts.append((self.curves(phi, batch, whole_curve), batch.classes))
+            parts.append((self.curves(phi, batch, whole_curve), batch.classes, batch.source))
             progress(min(first + size * processes.count, episodes))
         parts = processes.gathered(parts, -(-episodes // size))
-        measured: tuple[Curve, Tensor] = tree_map(lambda *leaves: torch.cat(leaves)[:episodes].cpu(), *parts)
-        (metrics, totals, answers), classes = measured
+        measured: tuple[Curve, Tensor, Tensor] = tree_map(lambda *leaves: torch.cat(leaves)[:episodes].cpu(), *parts)
+        (metrics, totals, answers), classes, sources = measured
         sums = {name: values.double().sum().item() for name, values in totals.items()}
         curves = {name: values.double() for name, values in metrics.items()}
-        return Episodes(curves, dataset.kind(stream).pooled(sums), answers, classes)
+        return Episodes(curves, dataset.kind(stream).pooled(sums), answers, classes, sources)
 
     def curves(self, phi: MetaParameters, tasks: TaskBatch, whole: bool) -> Curve:
         """The learner's curves on a batch of tasks (`Learner.curve`); where memory runs out, on halves of it."""
@@ -137,9 +174,21 @@ def _curves(learner: Learner, whole: bool, compiled: bool) -> Callable[[MetaPara
     return compiled_whole(curves) if compiled else curves
 
 
-def half_width(values: Tensor) -> float:
-    """Half-width of the 95 % Student-t interval for the mean of ``values`` ``[n]``; NaN for a single one."""
-    n = len(values)
-    if n < 2:
-        return nan
-    return quantile(n - 1) * values.std().item() / n**0.5
+def task_numbers(sources: Tensor) -> list[int]:
+    """A number for the task of each episode: its source ``[episodes]``, or the episode's own where none has any.
+
+    Where only some have, the others get negative numbers, so that they are mistaken for none of these.
+    """
+    known: list[int] = sources.tolist()
+    if max(known, default=-1) < 0:
+        return list(range(len(known)))
+    return [source if source >= 0 else -1 - place for place, source in enumerate(known)]
+
+
+def half_width(values: Tensor, tasks: Sequence[int] | None = None) -> float:
+    """Half-width of the 95 % Student-t interval for the mean of ``values`` ``[n]``, clustered by task.
+
+    ``tasks``: of each value; ``None``: each is its own. NaN where there is no interval (`clustered_mean`).
+    """
+    found = clustered_mean(values.tolist(), tasks).half
+    return nan if found is None else found

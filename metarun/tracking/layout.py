@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metarun.engine.evaluation import Episodes, half_width
+from metarun.engine.evaluation import Episodes
 
 BOUNDS = "interval"
 """The group of tags that hold the bounds of meta-val's 95 % interval."""
@@ -18,7 +18,7 @@ def bounds(episodes: Episodes) -> dict[str, float]:
     """The bounds of the 95 % interval of each metric's mean, by tag."""
     found: dict[str, float] = {}
     for metric in episodes.curves:
-        mean, half = episodes.mean(metric), half_width(episodes.final(metric))
+        mean, half = episodes.mean(metric), episodes.half_width(metric)
         found |= {_bound(metric, "lower"): mean - half, _bound(metric, "upper"): mean + half}
     return found
 

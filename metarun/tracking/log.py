@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from math import isfinite
 from typing import Any, Self
 
 from torch import Tensor
@@ -72,7 +73,7 @@ class TrainingLog:
         mark = "" if self._sequence else " (best)" if best else "       "
         log.info(
             f"step {step:>{len(f'{self._steps:,}')},} of {self._steps:,}  {metric}  {trained}"
-            f"meta-val {summary['mean']:.4f} ± {summary['ci95']:.4f}{mark}{speed}"
+            f"meta-val {summary['mean']:.4f}{_margin(summary['ci95'])}{mark}{speed}"
         )
 
     def learned(self, step: int, dataset: Dataset, matrix: list[list[float]]) -> None:
@@ -104,6 +105,10 @@ class TrainingLog:
         self._bar.close()
         if self._redirect is not None:
             self._redirect.__exit__(*error)
+
+
+def _margin(half: float) -> str:
+    return f" ± {half:.4f}" if isfinite(half) else ""
 
 
 def _tells() -> bool:

@@ -3,6 +3,7 @@
 import csv
 import io
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,37 @@ def write_result(folder: Path, content: dict[str, Any]) -> None:
     write_json(folder / "result.json", content)
 
 
-def write_episodes(folder: Path, episodes: Episodes) -> None:
-    """``episodes.csv``: a row for each meta-test episode, every metric before and after adaptation."""
+def write_episodes(folder: Path, episodes: Episodes, tasks: Sequence[str] = (), classes: Sequence[str] = ()) -> None:
+    """``episodes.csv``: a row for each meta-test episode, every metric before and after adaptation.
+
+    ``task`` is the number of its task, which comes again where there are finitely many, and ``task_name`` its name in
+    ``tasks``. Where episodes draw classes, ``classes`` holds their numbers, parted by spaces, and the task's name is
+    that of the ``classes``, by label.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
     names = list(episodes.curves)
-    writer.writerow(["episode", *names, *(f"{name}_before" for name in names)])
-    for number in range(episodes.count):
+    drawn = episodes.classes.tolist()
+    columns = ["episode", "task", "task_name", *(["classes"] if episodes.classes.numel() else [])]
+    writer.writerow([*columns, *names, *(f"{name}_before" for name in names)])
+    for number, task in enumerate(episodes.tasks):
+        name = tasks[task] if tasks else ""
+        row: list[object] = [number, task, name]
+        if episodes.classes.numel():
+            row = [
+                number,
+                task,
+                ", ".join(classes[c] for c in drawn[number]) if classes else "",
+                _spaced(drawn[number]),
+            ]
         after = [episodes.curves[name][number, -1].item() for name in names]
         before = [episodes.curves[name][number, 0].item() for name in names]
-        writer.writerow([number, *after, *before])
+        writer.writerow([*row, *after, *before])
     write_text(folder / "episodes.csv", text.getvalue())
+
+
+def _spaced(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))
 
 
 def write_embeddings(folder: Path, seen: Insight, values: Tensor, metric: str) -> None:

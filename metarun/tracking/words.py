@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     step = content["train"]["tested_step"]
     best = settings.mode == "train" and settings.engine.order != "sequential"
     which = f"best checkpoint (step {step:,})" if best else f"checkpoint of step {step:,}"
-    log.info(f"meta-test   {after['episodes']:,} episodes, {which}, {settings.engine.mode}")
-    log.info(f"            {metric} {after['mean']:.4f} ± {after['ci95']:.4f}   {others}")
+    log.info(f"meta-test   {episodes(after)}, {which}, {settings.engine.mode}")
+    log.info(f"            {metric} {after['mean']:.4f}{margin(after)}   {others}")
     for name, value in content.get("meta_test_pooled", {}).items():
         log.info(f"            {name.replace('_', ' ')} {value:.4f} over the examples of all tasks")
     before, *later = content["adaptation"][metric]["mean"]
@@ -54,6 +55,23 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     if settings.mode == "train":
         again = command_line(settings.plain, "mode=test", f"checkpoint={short(folder)}")
         log.info(f"again       {again}")
+
+
+def episodes(figure: Mapping[str, Any]) -> str:
+    """``1,000 episodes of 11 tasks``: how many, and of how many tasks or classes where these come again."""
+    told = f"{figure['episodes']:,} episodes"
+    if "classes" in figure:
+        return f"{told} of {figure['classes']:,} classes"
+    tasks = figure.get("tasks", figure["episodes"])
+    return told if tasks == figure["episodes"] else f"{told} of {tasks:,} task{'s' if tasks > 1 else ''}"
+
+
+def margin(figure: Mapping[str, Any]) -> str:
+    """`` ± 0.0051 (± 0.0093 for other classes)``: the half-widths of a figure's intervals, as far as it has any."""
+    told = f" ± {figure['ci95']:.4f}" if isfinite(figure["ci95"]) else " (no interval)"
+    if isfinite(figure.get("ci95_classes", nan)):
+        told += f" (± {figure['ci95_classes']:.4f} for other classes)"
+    return told
 
 
 def short(folder: Path) -> Path:

@@ -74,7 +74,8 @@ def test_summary_and_adaptation() -> None:
     curve = torch.rand(50, 3, dtype=torch.float64)
     episodes = Episodes({"mse": curve})
     summary = episodes.summary()["mse"]
-    assert summary == {"mean": curve[:, 2].mean().item(), "ci95": half_width(curve[:, 2]), "episodes": 50}
+    half = half_width(curve[:, 2])
+    assert summary == {"mean": curve[:, 2].mean().item(), "ci95": half, "episodes": 50, "tasks": 50}
     adaptation = episodes.adaptation()["mse"]
     assert adaptation["mean"] == curve.mean(0).tolist()
     assert adaptation["ci95"][-1] == summary["ci95"]
