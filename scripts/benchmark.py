@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import measuring, processes, table
-from benchmarks.rows import HIGHER, JAX, REFERENCE, ROWS, SECTIONS, STEPS, VARIANTS, Row
+from benchmarks.rows import CUDA_ONLY, HIGHER, JAX, REFERENCE, ROWS, SECTIONS, STEPS, VARIANTS, Row
 
 PROCESSES = "processes"
 OPTIONAL = (HIGHER, JAX)
@@ -29,9 +29,9 @@ OPTIONAL = (HIGHER, JAX)
 def main() -> None:
     given = arguments()
     began = time.perf_counter()
-    how = measuring.How(given.device, given.threads, given.repeats, given.seconds)
+    how = measuring.How(given.device, given.threads, given.repeats, given.seconds, given.patience)
     rows = [row for row in ROWS if {row.name, row.section} & given.only]
-    variants = available(given.variants)
+    variants = available(given.variants, given.device)
     content: dict[str, Any] = {"machine": machine(), "threads": how.threads, "device": how.device, "rows": []}
     if rows:
         content["floor"] = floor = measuring.floor([row.name for row in rows], how)
@@ -65,13 +65,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="of the CPU (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of turns (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of a turn (default %(default)s); a step at least")
+    parser.add_argument(
+        "--patience", type=float, default=600.0, help="seconds for a variant to get ready (default %(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="few steps, only to see that it works")
     parser.add_argument("--json", type=Path, help="file for all that was measured")
     given = parser.parse_args()
     given.only = names if given.only == "all" else chosen(parser, "--only", given.only, names)
     given.variants = chosen(parser, "--variants", given.variants, set(VARIANTS)) | {REFERENCE}
-    if given.threads < 1 or given.repeats < 1 or given.seconds <= 0:
-        parser.error("--threads, --repeats and --seconds must be positive")
+    if given.threads < 1 or given.repeats < 1 or given.seconds <= 0 or given.patience <= 0:
+        parser.error("--threads, --repeats, --seconds and --patience must be positive")
     if given.quick:
         given.repeats, given.seconds = 2, 0.02
     return given
@@ -85,8 +88,10 @@ def chosen(parser: argparse.ArgumentParser, option: str, text: str | None, names
     return picked
 
 
-def available(variants: set[str]) -> list[str]:
-    """Those that can be measured here, in the order of the table; tells which can't."""
+def available(variants: set[str], device: str) -> list[str]:
+    """The variants that can be measured here, in the order of the table; prints which packages are missing."""
+    if device != "cuda":
+        variants = variants - set(CUDA_ONLY)
     lacking = {name for name in OPTIONAL if name in variants and importlib.util.find_spec(name) is None}
     for name in sorted(lacking):
         print(f"{name} is not installed: its column is left empty", file=sys.stderr)

@@ -1,6 +1,7 @@
 """How metarun compiles."""
 
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, TypeVar, TypeVarTuple
 
 import torch
@@ -31,9 +32,9 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
     if not torch.cuda.is_available():  # what follows is untried there
         # Kernels are called from C++: from Python that takes small networks longer.
         options |= {"cpp_wrapper": True, "post_grad_custom_pre_pass": SimplerGraph()}
-    # All computations share the code of `whole`, and none may take another's graph. PyTorch's types lack the argument.
-    apart: dict[str, Any] = {"isolate_recompiles": True}
-    compiled = torch.compile(whole, dynamic=False, fullgraph=True, options=options, **apart)
+    # Dynamo keeps graphs by code object. All computations share that of `whole`, and none may run another's graph.
+    apart = FunctionType(whole.__code__.replace(), globals(), whole.__name__, closure=whole.__closure__)
+    compiled: Callable[[*Inputs], R] = torch.compile(apart, dynamic=False, fullgraph=True, options=options)
     return _copied_out(compiled) if records() else compiled
 
 

@@ -17,8 +17,6 @@ import numpy as np
 
 from benchmarks.rows import BF16, EXACT, REFERENCE, Row
 
-PATIENCE = 600
-"""Seconds that a variant may take until it is ready, compiling included, before it is given up."""
 SLOW = 5.0
 """Seconds of a step from which one round must do."""
 AT_ONCE = 2
@@ -36,12 +34,17 @@ FLOOR_TURNS = 10
 
 @dataclass(frozen=True)
 class How:
-    """device: ``cpu`` or ``cuda``. threads: of the CPU. repeats: rounds. seconds: of a variant's turn in a round."""
+    """How to measure.
+
+    device: ``cpu`` or ``cuda``. threads: of the CPU. repeats: rounds. seconds: of a variant's turn in a round.
+    patience: seconds that a variant may take to get ready, compiling included, before it is given up.
+    """
 
     device: str
     threads: int
     repeats: int
     seconds: float
+    patience: float = 600.0
 
 
 @dataclass
@@ -133,7 +136,7 @@ def measured(row: Row, variants: list[str], how: How) -> dict[str, Found]:
             asked |= {"threads": row.threads or how.threads, "seconds": how.seconds}
             worker = running.enter_context(started(asked))
             try:
-                return worker, Found(**worker.answer(PATIENCE))
+                return worker, Found(**worker.answer(how.patience))
             except Fault as fault:
                 return worker, Found(fault=str(fault))
 

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-LOOP, HIGHER, JAX, EAGER, COMPILED, BF16 = VARIANTS = ("loop", "higher", "jax", "eager", "compiled", "bf16")
-"""The ways to compute a meta-gradient, in the order of the table; the last three are metarun's."""
+LOOP, HIGHER, JAX, EAGER, COMPILED, GRAPHS, BF16 = VARIANTS = (
+    "loop", "higher", "jax", "eager", "compiled", "graphs", "bf16",
+)  # fmt: skip
+"""The ways to compute a meta-gradient, in the order of the table; the last four are metarun's."""
+CUDA_ONLY = (GRAPHS,)
+"""Compiled steps recorded as CUDA graphs and replayed."""
 REFERENCE = EAGER
 """The one that goes with all: how far it is from `EXACT` tells what rounding does to a row."""
 EXACT = "float64"
@@ -66,7 +70,7 @@ SECTIONS = {
 _BUT_JAX = tuple(variant for variant in VARIANTS if variant != JAX)
 _SINE = Row(
     name="sine-1", section=STEPS, title="sine, 10 shots, 25 tasks, 1 step",
-    variants=(LOOP, HIGHER, JAX, EAGER, COMPILED), tasks=25, input_shape=(1,), ways=0, shots=10, queries=10,
+    variants=(LOOP, HIGHER, JAX, EAGER, COMPILED, GRAPHS), tasks=25, input_shape=(1,), ways=0, shots=10, queries=10,
     network="mlp", inner_lr=0.01,
 )  # fmt: skip
 _OMNIGLOT = Row(
@@ -74,7 +78,7 @@ _OMNIGLOT = Row(
     tasks=32, input_shape=(1, 28, 28), ways=5, shots=1, queries=1, network="conv4", inner_lr=0.4,
 )  # fmt: skip
 _MORE = replace(_OMNIGLOT, variants=_BUT_JAX)
-_OTHER = replace(_OMNIGLOT, variants=(LOOP, EAGER, COMPILED), plain=False)
+_OTHER = replace(_OMNIGLOT, variants=(LOOP, EAGER, COMPILED, GRAPHS), plain=False)
 _HYPERNET = ("algorithm=maml", "embedding=support")
 
 
@@ -117,11 +121,11 @@ ROWS = [
     ),
     *_series(
         replace(_OMNIGLOT, chunk=32), TASKS, "tasks", "tasks", title="{} tasks",
-        values={1: (EAGER,), 8: (EAGER,), **dict.fromkeys((32, 128, 512), (EAGER, COMPILED))},
+        values={1: (EAGER,), 8: (EAGER,), **dict.fromkeys((32, 128, 512), (EAGER, COMPILED, GRAPHS))},
     ),
     *_series(
         _SINE, INNER, "sine-inner", "inner_steps", title="sine, {} steps",
-        values=dict.fromkeys((1, 5, 10, 20), (LOOP, EAGER, COMPILED)),
+        values=dict.fromkeys((1, 5, 10, 20), (LOOP, EAGER, COMPILED, GRAPHS)),
     ),
     *_series(
         replace(_OMNIGLOT, tasks=8), INNER, "omniglot-inner", "inner_steps", title="Conv-4, {} steps",
@@ -129,11 +133,11 @@ ROWS = [
     ),
     *_series(
         _SINE, THREADS, "sine-threads", "threads", title="sine, 1 step, threads: {}",
-        values=dict.fromkeys((1, 2), (LOOP, EAGER, COMPILED)),
+        values=dict.fromkeys((1, 2), (LOOP, EAGER, COMPILED, GRAPHS)),
     ),
     *_series(
         _OMNIGLOT, THREADS, "omniglot-threads", "threads", title="Conv-4, 1 step, threads: {}",
-        values=dict.fromkeys((1, 2), (LOOP, EAGER, COMPILED)),
+        values=dict.fromkeys((1, 2), (LOOP, EAGER, COMPILED, GRAPHS)),
     ),
 ]  # fmt: skip
 BY_NAME = {row.name: row for row in ROWS}
