@@ -33,7 +33,9 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
         # Kernels are called from C++: from Python that takes small networks longer.
         options |= {"cpp_wrapper": True, "post_grad_custom_pre_pass": SimplerGraph()}
     # Dynamo keeps graphs by code object. All computations share that of `whole`, and none may run another's graph.
-    apart: Any = FunctionType(whole.__code__.replace(), globals(), whole.__name__, closure=whole.__closure__)
+    apart: Callable[[*Inputs], R] = FunctionType(  # type: ignore[assignment]
+        whole.__code__.replace(), globals(), whole.__name__, closure=whole.__closure__
+    )
     compiled: Callable[[*Inputs], R] = torch.compile(apart, dynamic=False, fullgraph=True, options=options)
     return _copied_out(compiled) if records() else compiled
 
