@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metarun.moments import Moments, merged, moments
+
 
 class TaskKind(Protocol):
     """What the rest of the house asks of a kind of task."""
@@ -32,11 +34,14 @@ class TaskKind(Protocol):
         ...
 
     def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
-        """Scalars whose sums over tasks `pooled` needs."""
+        """What `pooled` needs of one task, float64; of several tasks it takes them stacked."""
         ...
 
-    def pooled(self, totals: Mapping[str, float]) -> dict[str, float]:
-        """Figures over the examples of all tasks together, where the kind has such that are no mean over tasks."""
+    def pooled(self, totals: Mapping[str, Tensor]) -> dict[str, float]:
+        """Figures over the examples of all tasks together that are not a mean over tasks.
+
+        totals: those of ``T`` tasks, ``[T, ...]`` each; it does not matter how they were chunked or distributed.
+        """
         ...
 
     def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
@@ -95,7 +100,7 @@ class Classification:
     def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
         return {}
 
-    def pooled(self, totals: Mapping[str, float]) -> dict[str, float]:
+    def pooled(self, totals: Mapping[str, Tensor]) -> dict[str, float]:
         return {}
 
     def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
@@ -136,20 +141,22 @@ class Regression:
         return {"mse": self.loss(prediction, y, real), "mae": absolute}
 
     def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
-        """Count, sum of squared errors, and sum and sum of squares of the targets, over all dimensions."""
-        weight = torch.ones_like(y) if real is None else real.to(y.dtype)[:, None].expand_as(y)
-        error = prediction - y
-        return {
-            "count": weight.sum(),
-            "errors": (weight * error.square()).sum(),
-            "targets": (weight * y).sum(),
-            "squares": (weight * y.square()).sum(),
-        }
+        """Sum of squared errors, and the `Moments` of the targets of each dimension."""
+        weight = torch.ones_like(y[:, 0]) if real is None else real
+        error = prediction.double() - y.double()
+        errors = (weight.double()[:, None] * error.square()).sum()
+        return {"errors": errors, **moments(y, weight)._asdict()}
 
-    def pooled(self, totals: Mapping[str, float]) -> dict[str, float]:
-        """Explained variance: 1 - squared error / variance of the targets, over the examples of all tasks."""
-        spread = totals["squares"] - totals["targets"] ** 2 / totals["count"]
-        return {"explained_variance": 1 - totals["errors"] / spread} if spread > 0 else {}
+    def pooled(self, totals: Mapping[str, Tensor]) -> dict[str, float]:
+        """Explained variance: 1 - squared error / variance of the targets, over the examples of all tasks.
+
+        Sums are over dimensions, and each dimension has its own mean: scikit-learn's
+        ``r2_score(multioutput="variance_weighted")``. Missing if all targets are the same.
+        """
+        targets = merged(Moments(*(totals[name] for name in Moments._fields)))
+        if targets.constant.all():
+            return {}
+        return {"explained_variance": 1 - float(totals["errors"].sum() / targets.squares.sum())}
 
     def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
         return {}

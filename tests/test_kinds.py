@@ -95,7 +95,7 @@ def test_directions_are_said_of_every_figure_and_right(kind: TaskKind, y: list[A
     truth = truth.double() * 10 if isinstance(kind, Regression) else truth
 
     def figures(prediction: Tensor) -> dict[str, float]:
-        totals = {name: float(value) for name, value in kind.totals(prediction, truth).items()}
+        totals = {name: value[None] for name, value in kind.totals(prediction, truth).items()}
         return {name: float(v) for name, v in kind.metrics(prediction, truth).items()} | kind.pooled(totals)
 
     best, worse = figures(good), figures(-good)

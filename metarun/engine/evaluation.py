@@ -149,9 +149,8 @@ class Evaluator:
         parts = processes.gathered(parts, -(-episodes // size))
         measured: tuple[Curve, Tensor, Tensor] = tree_map(lambda *leaves: torch.cat(leaves)[:episodes].cpu(), *parts)
         (metrics, totals, answers), classes, sources = measured
-        sums = {name: values.double().sum().item() for name, values in totals.items()}
         curves = {name: values.double() for name, values in metrics.items()}
-        return Episodes(curves, dataset.kind(stream).pooled(sums), answers, classes, sources)
+        return Episodes(curves, dataset.kind(stream).pooled(totals), answers, classes, sources)
 
     def curves(self, phi: MetaParameters, tasks: TaskBatch, whole: bool) -> Curve:
         """The learner's curves on a batch of tasks (`Learner.curve`); where memory runs out, on halves of it."""

@@ -1,12 +1,18 @@
 """Fixed episodes and their interval."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from builders import CONV, Blobs, build, task_of
+from builders import CONV, CPU, Blobs, build, settings, task_of
 
+from metarun import composition
+from metarun.datasets.sinusoid import Sinusoid
 from metarun.engine.evaluation import Episodes, Evaluator, half_width
+from metarun.engine.processes import ALONE, Processes
+from metarun.tasks import TaskBatch
 
 
 def test_the_interval_is_over_episodes() -> None:
@@ -94,3 +100,47 @@ def test_episodes_that_would_come_again_are_not_counted_twice() -> None:
 
 def test_a_single_episode_has_no_interval() -> None:
     assert math.isnan(half_width(torch.tensor([0.5])))
+
+
+class Far(Sinusoid):
+    """Sine waves of small amplitude far from 0."""
+
+    def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
+        batch = super().sample(stream, index, tasks, group)
+        support, query = (part._replace(y=1e4 + 0.1 * part.y) for part in (batch.support, batch.query))
+        return batch._replace(support=support, query=query)
+
+
+class Turn(Processes):
+    """One of two processes that take turns; ``table`` holds what each of them had at its latest turn."""
+
+    count = 2
+
+    def __init__(self, rank: int, table: dict[int, list[Any]]) -> None:
+        self.rank, self._table = rank, table
+
+    def gathered(self, parts: list[Any], count: int) -> list[Any]:
+        self._table[self.rank] = parts
+        turns = zip(self._table[0], self._table.get(1, parts), strict=True)
+        return [part for turn in turns for part in turn][:count]
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 4, 11])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_explained_variance_does_not_cancel_however_episodes_are_shared(chunk: int | None, processes: int) -> None:
+    """In float32, at a mean of the targets 1e5 times their spread, against NumPy in float64."""
+    dataset = Far(settings("dataset=sinusoid", "dataset.queries=6").dataset, 0, CPU, torch.float32)
+    learner, phi = composition.compose(settings("model=mlp", "model.hidden=[8]", "algorithm=scratch"), dataset, CPU)
+    phi["theta"]["head.bias"] += 1e4  # so that errors are as small as the spread
+
+    def measured(process: Processes) -> Episodes:
+        return Evaluator(learner, chunk, processes=process)(phi, dataset, "test", 11)
+
+    table: dict[int, list[Any]] = {}
+    group = [Turn(rank, table) for rank in (0, 1, 0)] if processes == 2 else [ALONE]
+    *_, found = map(measured, group)
+    truth = dataset.sample("test", 0, 11).query.y.double().numpy()
+    errors = (found.final("mse") * truth[0].size).sum().item()
+    wanted = 1 - errors / np.square(truth - truth.mean()).sum()
+    assert abs(wanted) < 100
+    assert found.pooled["explained_variance"] == pytest.approx(wanted, rel=1e-5)
