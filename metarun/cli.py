@@ -39,6 +39,7 @@ from metarun.config.saved import command_line, holds_a_run, quoted, with_saved_r
 from metarun.config.settings import SWEEP, Settings
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.failures import OurBug, bug, named, write_to_log
+from metarun.output import forgiving
 from metarun.sweep.again import saved_sweep
 from metarun.sweep.launching import chosen, refuse_missing
 from metarun.tracking.colour import coloured
@@ -56,7 +57,11 @@ PLAIN_SWEEP = "grid"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with forgiving():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(arguments: list[str]) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _with_others(arguments)
     ending = _ended(arguments)
@@ -105,9 +110,6 @@ def _ended(arguments: list[str], processes: "ProcessGroup | None" = None) -> _En
         return _Ending(one_line(str(error)), 1)
     except Lost as error:
         return _Ending(one_line(str(error)), error.code, error.trace)
-    except BrokenPipeError:
-        # Whoever read our output (head, less) has had enough; Python would complain again on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         which = "" if processes is None else f" in process {processes.rank} of {processes.count}"
         return _Ending(f"this is {bug(error)}{which}", 1, traceback.format_exc())
@@ -320,7 +322,7 @@ def _status(folder: Path) -> str | None:
 
 def _end(error: BaseException, folder: Path, traces: "_Traces", *, begun: bool) -> NoReturn:
     """Leave a failed run's folder as it should be found, and raise what the user is to be told."""
-    if isinstance(error, Interrupted | BrokenPipeError):
+    if isinstance(error, Interrupted):
         raise error
     if isinstance(error, UserError | KeyboardInterrupt | Lost):
         if not begun:

@@ -1,11 +1,12 @@
-"""Ctrl-C, and being asked to stop: finish the step, save, leave."""
+"""Stopping a run on Ctrl-C or SIGTERM: finish the step, save, exit."""
 
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 
 LOOK = 0.5
@@ -38,19 +39,38 @@ def listening(*, tell: bool = True, file: Path | None = None) -> Iterator[StopRe
     In a thread other than the main one signals are not ours to handle, and nothing is changed.
     """
     request = StopRequest(file)
+    with on_signal(request.ask, "stopping after this step (again to stop at once)" if tell else None):
+        yield request
+
+
+@contextmanager
+def on_signal(ask: Callable[[], None], message: str | None) -> Iterator[None]:
+    """Within, SIGINT and SIGTERM call ``ask``, and the message is printed once; a second SIGINT stops at once.
+
+    A signal handler can interrupt a write to the same stream, so a thread prints the message. In a thread other than
+    the main one nothing is changed.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
+    asked: SimpleQueue[bool] = SimpleQueue()  # the one queue whose put may be called from a signal handler
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        request.ask()
+    def handle(number: int, frame: FrameType | None) -> None:
+        ask()
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if tell:
-            print("\nstopping after this step (again to stop at once)", flush=True)
+        asked.put(True)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    def tell() -> None:
+        if asked.get() and message is not None:
+            print(f"\n{message}", flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield request
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        asked.put(False)
+        teller.join()

@@ -3,7 +3,6 @@
 Exit codes: 0 done, also where some folders could not be read; 2 a mistake of the user's.
 """
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import NoReturn
 
 from metarun import __version__
 from metarun.errors import UserError
+from metarun.output import forgiving
 from metarun.report import keys
 from metarun.report.comparison import Comparison, compare
 from metarun.report.formats import csv_text, latex, markdown
@@ -29,21 +29,22 @@ PROGRAM = "metarun-report"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that lacks a letter shows a question mark.
-        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    with forgiving():
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal that lacks a letter shows a question mark.
+            getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     try:
         _report(_parser().parse_intermixed_args(arguments))
-        sys.stdout.flush()
     except UserError as error:
         _tell(str(error))
         return 2
     except KeyboardInterrupt:
         _tell("stopped")
         return 130
-    except BrokenPipeError:
-        # Whoever read our output (head, less) has had enough; Python would complain again on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -13,6 +13,7 @@ from metarun.config import own_parts
 from metarun.config.compose import one_line, plain
 from metarun.errors import Interrupted, UserError
 from metarun.failures import named, write_to_log
+from metarun.output import forgiving
 from metarun.sweep import folder as folders
 from metarun.sweep.folder import SweepFolder
 from metarun.tracking.lock import held
@@ -40,6 +41,10 @@ class Job:
 
     def __call__(self, config: DictConfig) -> None:
         """Raises `JobFailed`."""
+        with forgiving():
+            self._started(config)
+
+    def _started(self, config: DictConfig) -> None:
         hydra = HydraConfig.get()
         place, stop = Path(hydra.runtime.output_dir), SweepFolder(self.sweep).stop_file
         _to_the_log_alone()

@@ -1,11 +1,8 @@
 """Starting jobs by Hydra's launchers: one after another, several at once, on a cluster."""
 
 import importlib.util
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -13,6 +10,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from metarun.engine.stopping import on_signal
 from metarun.errors import UserError
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job
@@ -92,18 +90,10 @@ def neighbours(launcher: str, parallel: int) -> int:
 @contextmanager
 def stopping(folder: SweepFolder) -> Iterator[None]:
     """Within, the first SIGINT or SIGTERM lets jobs save their state and end, and none begin; another stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        folder.stop_file.touch()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\nstopping after this step of each job (again to stop at once)", flush=True)
+    def ask() -> None:
+        with suppress(OSError):  # a folder that is gone
+            folder.stop_file.touch()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_signal(ask, "stopping after this step of each job (again to stop at once)"):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
