@@ -35,7 +35,8 @@ from metarun.config.completion import candidates
 from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, folder_named, one_line, parse, plain
 from metarun.config.help import help_text
 from metarun.config.own_parts import OwnCodeError
-from metarun.config.saved import command_line, holds_a_run, quoted, with_saved_run
+from metarun.config.quoting import path_setting, quoted, to_paste, with_plain_paths
+from metarun.config.saved import command_line, holds_a_run, with_saved_run
 from metarun.config.settings import SWEEP, Settings
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.failures import OurBug, bug, named, write_to_log
@@ -138,6 +139,7 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
     version.setbase("1.3")
     parser = _parser()
     flags = parser.parse_intermixed_args(arguments)
+    flags.overrides = with_plain_paths(flags.overrides, sweep=flags.multirun)
     if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
         raise UserError(f"--config-dir {flags.config_dir}: no such folder")
     if flags.config_dir is not None:
@@ -211,7 +213,8 @@ def _inform(settings: Settings, folder: Path, typed: Sequence[str]) -> None:
 
 def _refuse_taken(folder: Path) -> None:
     if holds_a_run(folder):
-        raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or resume={folder}")
+        again = to_paste(path_setting("resume", folder))
+        raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or {again}")
 
 
 def _follow(flags: Namespace, processes: "ProcessGroup") -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from metarun.composition import compose
+from metarun.config.quoting import path_setting
 from metarun.config.saved import command_line
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset, class_names, task_names
@@ -245,6 +246,6 @@ class Experiment:
 
     def again(self) -> str:
         """The command that takes up the run, or repeats the test."""
-        test = ("mode=test", f"checkpoint={self.settings.checkpoint}")
-        rest = test if self.settings.mode == "test" else (f"resume={self.folder}",)
+        test = ("mode=test", path_setting("checkpoint", str(self.settings.checkpoint)))
+        rest = test if self.settings.mode == "test" else (path_setting("resume", self.folder),)
         return self.processes.launcher + command_line(self.settings.plain, *rest)

@@ -244,6 +244,6 @@ def _hint(value: Any, hint: Any, limits: Mapping[str, Any]) -> str:
     takes_text = hint is str or str in get_args(hint)
     if limits.get("allowed"):
         return nearest(str(value), limits["allowed"])
-    if takes_text and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"; quote it to make it one: \"'{value}'\""
+    if takes_text and isinstance(value, int | float):
+        return f"; quote it to make it one: \"'{shown(value)}'\""
     return ""

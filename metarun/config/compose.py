@@ -25,6 +25,7 @@ from yaml.error import MarkedYAMLError
 
 from metarun.config.check import full_names
 from metarun.config.names import unknown_key, unknown_option, unknown_root
+from metarun.config.quoting import setting, suggestion, to_paste
 from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS, SWEEP
 from metarun.errors import UserError
 
@@ -44,7 +45,9 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             parsed += OverridesParser.create().parse_overrides([text])
         except OverrideParseException as error:
             reason = str(error.message).splitlines()[0]
-            raise UserError(f"{text}: not a setting of the form key=value ({reason})") from error
+            better = suggestion(text)
+            hint = f"; if the value is text, quote it for Hydra and the shell: {better}" if better else ""
+            raise UserError(f"{text}: not a setting of the form key=value ({reason}){hint}") from error
     return parsed
 
 
@@ -175,7 +178,8 @@ def _check_names(parsed: Sequence[Override], loader: ConfigLoader, *, sweep: boo
             value = _typed(override)
             raise UserError(
                 f"{override.input_line}: several values are run one after the other by metarun -m; "
-                f"for one value that is a list, write {name}=[{value}]"
+                f"for one value that is a list, write {to_paste(f'{name}=[{value}]')}; for one that is text, "
+                f"{to_paste(setting(name, value))}"
             )
         if name in groups:
             _check_options(override, loader.get_group_options(name), optional=name not in (*PARTS, SWEEP))

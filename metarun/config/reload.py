@@ -11,7 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from metarun.config import own_parts
 from metarun.config.check import check
 from metarun.config.compose import compose, plain
-from metarun.config.saved import as_overrides, quoted
+from metarun.config.quoting import quoted
+from metarun.config.saved import as_overrides
 from metarun.config.settings import Settings
 from metarun.errors import UserError
 

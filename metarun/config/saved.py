@@ -1,16 +1,16 @@
 """A saved run as the base of a new command: its configuration, put in front of what the user typed."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 
 from metarun.config.names import is_key
 from metarun.config.plain_yaml import read_yaml
+from metarun.config.quoting import path_argument, quoted, to_paste, unescaped
 from metarun.config.settings import PARTS
 from metarun.errors import UserError
 
@@ -56,13 +56,13 @@ def checkpoint_file(path: str) -> Path:
 
 
 def command_line(config: Mapping[str, Any], *overrides: str) -> str:
-    """The line to type for going on with a run of this configuration, with the ``--config-dir`` that it was given."""
+    """The line to paste for going on with a run of this configuration, with the ``--config-dir`` that it was given."""
     folder = config.get(CONFIG_DIR)
     if folder is None:
-        return shlex.join(["metarun", *overrides])
+        return to_paste("metarun", *overrides)
     place = Path(folder)
     short = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
-    return shlex.join(["metarun", "--config-dir", str(short), *overrides])
+    return to_paste("metarun", "--config-dir", path_argument(short), *overrides)
 
 
 def with_saved_run(
@@ -84,6 +84,7 @@ def with_saved_run(
             continue
         if not isinstance(path, str):
             raise UserError(f"{given[key].input_line}: a path is expected")
+        path = unescaped(path)
         if key == "resume":
             return _resumed(path, overrides, parsed, config_dir)
         return _tested(path, overrides, parsed, config_dir)
@@ -93,12 +94,6 @@ def with_saved_run(
 def as_overrides(config: Any, source: str, config_dir: str | None) -> list[str]:
     """A saved configuration as overrides; ``source`` says where it was saved. Raises `UserError`."""
     return _as_overrides(config, {}, source, config_dir)
-
-
-def quoted(text: str) -> str:
-    """Any text as a value in Hydra's override grammar: once composed and resolved, the value equals the text."""
-    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf reads n backslashes before ${ as n // 2
-    return QuotedString(text=escaped, quote=Quote.single).with_quotes()
 
 
 def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], config_dir: str | None) -> list[str]:

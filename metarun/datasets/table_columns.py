@@ -88,7 +88,7 @@ def _chosen(table: TableFile, task: str, target: str, features: Sequence[str] | 
         raise UserError("dataset.features=[]: name at least one column, or null for all but task and target")
     for place, name in enumerate(features):
         if name not in table.names:
-            raise table.unknown("dataset.features", name)
+            raise table.unknown("dataset.features", name, features)
         if name in (task, target):
             raise UserError(f"dataset.features: {name!r} is the {'task' if name == task else 'target'} column")
         if name in features[:place]:

@@ -6,9 +6,9 @@ import io
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
-from metarun.config.names import nearest
 from metarun.errors import UserError
 
 _LONGEST = 40
@@ -33,12 +33,17 @@ class TableFile:
         """The error for a cell."""
         return UserError(f"{self.path}: {self.place(row)}, column {quoted(name)}: {wrong}")
 
-    def unknown(self, setting: str, name: str) -> UserError:
-        """The error for a column that a setting names and the table does not have."""
+    def unknown(self, key: str, name: str, among: Sequence[str] | None = None) -> UserError:
+        """The error for a column that the setting ``key`` names, ``among`` others if given, and the table lacks."""
+        from metarun.config.quoting import setting, to_paste  # here, because Hydra's parser takes long to import
+
         columns = ", ".join(quoted(known) for known in self.names[:_MOST_NAMES])
         more = ", …" if len(self.names) > _MOST_NAMES else ""
-        hint = nearest(name, self.names)
-        return UserError(f"{setting}={name}: {self.path} has no such column{hint} (columns: {columns}{more})")
+        hint = ""
+        for near in get_close_matches(name, self.names, n=1):
+            better = near if among is None else [near if one == name else one for one in among]
+            hint = f"; did you mean {to_paste(setting(key, better))}?"
+        return UserError(f"{key}={name}: {self.path} has no such column{hint} (columns: {columns}{more})")
 
 
 def read(path: str) -> TableFile:

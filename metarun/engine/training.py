@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Learned
+from metarun.config.quoting import path_setting
 from metarun.config.saved import command_line
 from metarun.datasets.base import Dataset, Sampler
 from metarun.datasets.repeated import Repeated
@@ -128,7 +129,7 @@ class Training:
             if last or stopping or state.step % settings.checkpoint_every == 0:
                 self._save(optimiser)
             if stopping and not last:
-                again = processes.launcher + command_line(self.config, f"resume={self.folder}")
+                again = processes.launcher + command_line(self.config, path_setting("resume", self.folder))
                 raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; go on with: {again}")
 
     def _sequence(self) -> Sequence:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from metarun.config.names import short
 from metarun.report import keys
@@ -59,16 +60,19 @@ def _row(run: Run, names: dict[str, str], reason: str, what: str) -> Unfinished:
 def _again(run: Run) -> str:
     """The line that goes on with a run, or begins it anew."""
     if run.settings.get("mode") == "test":
-        return _line(run, "mode=test", f"checkpoint={run.settings.get('checkpoint')}")
+        return _line(run, "mode=test", checkpoint=run.settings.get("checkpoint"))
     if run.can_resume():
-        return _line(run, f"resume={run.folder}")
+        return _line(run, resume=run.folder)
     return "start it anew: it had saved no state yet"
 
 
-def _line(run: Run, *overrides: str) -> str:
-    from metarun.config.saved import command_line  # here, because its parser takes half a second to import
+def _line(run: Run, *overrides: str, **paths: Any) -> str:
+    # Here, because Hydra's parser takes half a second to import.
+    from metarun.config.quoting import path_setting
+    from metarun.config.saved import command_line
 
-    return clean(command_line(run.settings, *overrides))
+    line = command_line(run.settings, *overrides, *(path_setting(key, path) for key, path in paths.items()))
+    return line if line.isprintable() else clean(line)
 
 
 def _ago(silence: timedelta) -> str:

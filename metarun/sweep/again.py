@@ -6,7 +6,8 @@ from pathlib import Path
 from hydra.core.override_parser.types import Override
 
 from metarun.config.compose import parse
-from metarun.config.saved import TYPED_ONLY, quoted
+from metarun.config.quoting import path_setting, quoted, unescaped
+from metarun.config.saved import TYPED_ONLY
 from metarun.errors import UserError
 from metarun.sweep.folder import SWEEP, SweepFolder
 from metarun.sweep.saved_overrides import refusal
@@ -23,7 +24,7 @@ def saved_sweep(overrides: Sequence[str], parsed: Sequence[Override]) -> list[st
     """
     given = {override.key_or_group: override.value() for override in parsed}
     path = given.get("resume")
-    if not isinstance(path, str) or not (Path(path) / SWEEP).is_file():
+    if not isinstance(path, str) or not (Path(path := unescaped(path)) / SWEEP).is_file():
         return None
     others = [one.key_or_group for one in parsed if one.key_or_group != "resume" and not _goes_with_resume(one)]
     if others:
@@ -48,7 +49,7 @@ def command_again(typed: Sequence[str], folder: str) -> list[str]:
     parsed = [one for one in parse(typed) if one.key_or_group not in (_FOLDER, TYPED_ONLY)]
     refused = [one for one in parsed if refusal(one) is not None]
     if all(_goes_with_resume(one) for one in refused):
-        return [f"resume={folder}", *(str(one.input_line) for one in refused)]
+        return [path_setting("resume", folder), *(str(one.input_line) for one in refused)]
     return ["-m", *(str(one.input_line) for one in parsed), f"{_FOLDER}={quoted(folder)}"]
 
 

@@ -18,7 +18,8 @@ from metarun.config import own_parts
 from metarun.config.check import part
 from metarun.config.compose import CONFIG_NAME, explained, folder_named, loading, parse, plain
 from metarun.config.names import shown
-from metarun.config.saved import CONFIG_DIR, TYPED_ONLY, command_line, quoted
+from metarun.config.quoting import quoted
+from metarun.config.saved import CONFIG_DIR, TYPED_ONLY, command_line
 from metarun.config.settings import SWEEP, Settings
 from metarun.errors import UserError
 from metarun.failures import named

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 from metarun.config.names import listed
+from metarun.config.quoting import path_argument, to_paste
 from metarun.errors import Interrupted, UserError
 from metarun.failures import OurBug
 from metarun.sweep.search import Outcome, Proposal, Search, finite
@@ -35,8 +36,8 @@ def conclude(
     failed = [(job, outcome) for job, outcome in outcomes if outcome.state == "failed"]
     _tell_best(outcomes)
     if done:
-        print(f"compare     metarun-report {short(folder)}")
-        print(f"look        tensorboard --logdir {short(folder)}")
+        print(f"compare     {to_paste('metarun-report', path_argument(short(folder)))}")
+        print(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
     told = f"{len(done) + len(failed) + before} of {search.total} jobs ended, {len(failed)} failed"
     bugs = [(job, outcome) for job, outcome in failed if not outcome.mistake]
     if failed and (bugs or not search.tolerant or not (stopped or done)):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from metarun.config.quoting import path_argument, path_setting, to_paste
 from metarun.config.saved import command_line
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
@@ -51,9 +52,9 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     before, *later = content["adaptation"][metric]["mean"]
     unadapted = f"before adaptation {before:.4f}   " if later else ""
     log.info(f"            {unadapted}gap to meta-train {content['gap'][metric]:+.4f}")
-    log.info(f"look        tensorboard --logdir {short(folder)}")
+    log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
     if settings.mode == "train":
-        again = command_line(settings.plain, "mode=test", f"checkpoint={short(folder)}")
+        again = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))
         log.info(f"again       {again}")
 
 

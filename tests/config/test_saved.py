@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from metarun.config.compose import parse
-from metarun.config.saved import checkpoint_file, command_line, quoted, with_saved_run
+from metarun.config.quoting import quoted
+from metarun.config.saved import checkpoint_file, command_line, with_saved_run
 from metarun.config.settings import PARTS
 from metarun.errors import UserError
 

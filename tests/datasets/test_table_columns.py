@@ -74,7 +74,7 @@ def test_columns_that_say_something_of_a_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "tsak"}, r"^dataset\.task=tsak: .*table\.csv has no such column; did you mean 'task'\?"),
+        ({"task": "tsak"}, r"^dataset\.task=tsak: .*table\.csv has no such column; did you mean dataset\.task=task\?"),
         ({"target": "z"}, r"^dataset\.target=z: .*table\.csv has no such column \(columns: 'task', 'x', 'y'\)$"),
         ({"features": ["x", "w"]}, r"^dataset\.features=w: .* has no such column"),
         ({"features": ["x", "x"]}, r"^dataset\.features: 'x' is there twice"),

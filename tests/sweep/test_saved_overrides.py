@@ -11,6 +11,7 @@ from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
 
 from metarun.config.compose import parse
 from metarun.config.plain_yaml import LARGEST, read_yaml
+from metarun.config.quoting import setting
 from metarun.errors import UserError
 from metarun.sweep.saved_overrides import refusal
 
@@ -144,7 +145,9 @@ def test_what_is_typed_again_replaces_what_was_saved(command: Command, runs: Run
 @pytest.mark.parametrize("special", ["hydra.help.app_name=1", "engine.val_every=${engine.steps}", "seed=0,1"])
 def test_the_command_printed_takes_up_the_sweep(command: Command, runs: Runs, special: str) -> None:  # noqa: F811
     runs.acts = {1: UserError("no luck")}
-    code, _, err = command("-m", "seed=0,1", *([] if special == "seed=0,1" else [special]), "hydra.sweep.dir=a b")
+    code, _, err = command(
+        "-m", "seed=0,1", *([] if special == "seed=0,1" else [special]), setting("hydra.sweep.dir", "a b=c,d#'$e")
+    )
     assert code == 2
     again = shlex.split(err.rpartition("to run what is missing: ")[2])
     runs.acts, before = {}, len(runs.begun)
