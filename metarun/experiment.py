@@ -164,6 +164,7 @@ class Experiment:
                 planner=self.planner,
                 evaluator=self.evaluator,
                 processes=self.processes,
+                lr_scales={"hypernet": getattr(self.settings.hypernet, "lr_scale", 1.0)},
             ).run(self.stop)
 
     def _log(self, begun: int) -> TrainingLog:

@@ -1,6 +1,7 @@
 """The optimiser of φ: PyTorch's own, over φ's tensors in place, and the slow weights that follow it."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,19 +14,25 @@ from metarun.learner import MetaParameters
 class OuterOptimiser:
     """Moves φ by its gradient, after optional clipping, with the step size that the schedule gives.
 
-    Slow weights, where ``outer.slow`` asks for them, begin at φ as it is given. Between two of their steps φ holds the
-    fast weights.
+    ``scales``: factors on the step size, by group of φ; groups without one have 1. Slow weights, where ``outer.slow``
+    asks for them, begin at φ as it is given. Between two of their steps φ holds the fast weights.
     """
 
-    def __init__(self, outer: OuterLoop, phi: MetaParameters, clip: float | None) -> None:
+    def __init__(
+        self, outer: OuterLoop, phi: MetaParameters, clip: float | None, scales: Mapping[str, float] | None = None
+    ) -> None:
         self._clip = clip
+        by_scale: dict[float, list[Tensor]] = {}
+        for group, tensors in phi.items():
+            by_scale.setdefault((scales or {}).get(group, 1.0), []).extend(tensors.values())
+        parameters = [{"params": tensors, "scale": scale} for scale, tensors in by_scale.items() if tensors]
         self._tensors = [tensor for group in phi.values() for tensor in group.values()]
         self._slow = _Slow(outer, self._tensors) if outer.slow.ratio != 1 else None
         self._optimiser: torch.optim.Optimizer
         if outer.optimiser == "adam":
-            self._optimiser = torch.optim.Adam(self._tensors, outer.lr, betas=(outer.momentum, 0.999), fused=True)
+            self._optimiser = torch.optim.Adam(parameters, outer.lr, betas=(outer.momentum, 0.999), fused=True)
         else:
-            self._optimiser = torch.optim.SGD(self._tensors, outer.lr, momentum=outer.momentum)
+            self._optimiser = torch.optim.SGD(parameters, outer.lr, momentum=outer.momentum)
 
     def step(self, gradient: MetaParameters, lr: float) -> Tensor:
         """One meta-update, unless the gradient is not finite; returns the gradient's norm before clipping."""
@@ -38,7 +45,7 @@ class OuterOptimiser:
         for tensor, its_gradient in zip(self._tensors, gradients, strict=True):
             tensor.grad = its_gradient
         for settings in self._optimiser.param_groups:
-            settings["lr"] = lr
+            settings["lr"] = lr * settings["scale"]
         self._optimiser.step()
         if self._slow is not None:
             self._slow.follow()

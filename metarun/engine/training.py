@@ -1,7 +1,7 @@
 """The meta-training loop: sample, meta-step, log, validate, save."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite, nan
 from pathlib import Path
@@ -54,6 +54,8 @@ class Training:
     evaluator: Evaluator
     processes: Processes
     """Those that share the meta-batches; the first alone writes."""
+    lr_scales: Mapping[str, float]
+    """Factors on the outer step size, by group of φ."""
 
     def run(self, stop: StopRequest) -> None:
         """Train to ``engine.steps``; an algorithm with no outer loop is validated and saved as it is.
@@ -70,7 +72,7 @@ class Training:
 
     def _train(self, algorithm: Learned, stop: StopRequest, profiled: Callable[[], None]) -> None:
         state, settings = self.state, self.settings
-        optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
+        optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip, self.lr_scales)
         if state.optimiser:
             try:
                 optimiser.load_state_dict(state.optimiser)
@@ -92,7 +94,7 @@ class Training:
             group = sequence.group(state.step)
             if state.step and sequence.begins(state.step):
                 # Else the momentum of groups behind would go on moving what belongs to them alone.
-                optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip)
+                optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip, self.lr_scales)
             progress = state.step / settings.steps
             batch, weights, standing = selector(state.phi, state.step, progress, group)
             own = meta_gradient(state.phi, batch, progress, weights)

@@ -21,7 +21,10 @@ class Hypernet(nn.Module):
 
 
 class HypernetConfig(Protocol):
-    """The keys of a ``conf/hypernet/*.yaml`` file."""
+    """The keys of a ``conf/hypernet/*.yaml`` file.
+
+    A config may have a field ``lr_scale`` too: a factor on the outer step size for the hypernetwork's own parameters.
+    """
 
     needs_embedding: bool
 

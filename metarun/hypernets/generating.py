@@ -17,11 +17,16 @@ CHOICES = ("all", "head", "body", "normalisation")
 
 @dataclass(kw_only=True)
 class GeneratingHypernet:
-    """Keys of every ``conf/hypernet/*.yaml`` file but ``none``."""
+    """Keys of every ``conf/hypernet/*.yaml`` file but ``none``.
+
+    lr_scale: factor on the outer step size for the hypernetwork's own parameters. Where a linear layer of width m makes
+        θ, a step of Adam moves each number of θ up to m times as far as a step on θ₀ itself.
+    """
 
     layers: str = choice(*CHOICES)
     delta: bool
     hidden: list[int] = number(least=1, most=1_000_000)
+    lr_scale: float = number(above=0)
     needs_embedding = True
 
     def build(self, embedding_size: int, theta: Parameters) -> Hypernet:

@@ -11,6 +11,7 @@ from metarun.models.base import Parameters
 @dataclass
 class NoHypernet:
     needs_embedding = False
+    lr_scale = 1.0
 
     def build(self, embedding_size: int, theta: Parameters) -> Hypernet:
         return Shared(theta)

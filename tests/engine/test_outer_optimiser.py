@@ -194,3 +194,35 @@ def test_a_gradient_that_is_not_finite_moves_no_slow_weights() -> None:
     gradient["theta"]["b"][0] = torch.nan
     optimiser.step(gradient, 0.1)
     assert optimiser.state_dict()["slow"]["done"] == 0
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_a_group_with_a_scale_moves_as_with_a_step_size_of_its_own(name: str, ratio: float) -> None:
+    """Each group as if alone, with its own step size; and resumed in the middle."""
+    settings = outer(name, ratio=ratio)
+    start = {"theta": {"a": torch.randn(3)}, "hypernet": {"b": torch.randn(2, 2)}, "algorithm": {}}
+    gradients = [
+        {"theta": {"a": torch.randn(3)}, "hypernet": {"b": torch.randn(2, 2)}, "algorithm": {}} for _ in "four"
+    ]
+
+    def copied() -> MetaParameters:
+        return {group: {key: value.clone() for key, value in tensors.items()} for group, tensors in start.items()}
+
+    together, theta, hypernet = copied(), copied(), copied()
+    scales = {"hypernet": 0.1}
+    optimiser = OuterOptimiser(settings, together, None, scales)
+    alone = {
+        "theta": (OuterOptimiser(settings, {"theta": theta["theta"]}, None), 1.0),
+        "hypernet": (OuterOptimiser(settings, {"hypernet": hypernet["hypernet"]}, None), 0.1),
+    }
+    for number, gradient in enumerate(gradients):
+        if number == 2:
+            state = optimiser.state_dict()
+            optimiser = OuterOptimiser(settings, together, None, scales)
+            optimiser.load_state_dict(state)
+        optimiser.step(gradient, 0.02)
+        for group, (own, scale) in alone.items():
+            own.step({group: gradient[group]}, 0.02 * scale)
+    torch.testing.assert_close(together["theta"], theta["theta"], rtol=0, atol=0)
+    torch.testing.assert_close(together["hypernet"], hypernet["hypernet"], rtol=0, atol=0)
