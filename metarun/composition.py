@@ -93,6 +93,8 @@ def _check(settings: Settings, problem: Problem) -> None:
             f"engine.transductive=true: only model.normalisation=batch looks at other queries, and it is "
             f"{settings.model.normalisation}; set engine.transductive=false or model.normalisation=batch"
         )
+    if settings.model.normalisation == "global":
+        _check_global(settings)
     if settings.hypernet.needs_embedding and not settings.embedding.size:
         raise UserError(f"hypernet={choices['hypernet']}: needs a task embedding; add embedding=support")
     if settings.embedding.size and not settings.hypernet.needs_embedding:
@@ -117,6 +119,20 @@ def _check(settings: Settings, problem: Problem) -> None:
                 f"engine.profile_steps={settings.engine.profile_steps}: algorithm={choices['algorithm']} has no "
                 "meta-updates that could be profiled; choose another algorithm, or 0"
             )
+
+
+def _check_global(settings: Settings) -> None:
+    """Refuse statistics over all of meta-training where there would be none, or none that inner steps had seen."""
+    chosen = f"model.normalisation=global: algorithm={settings.plain['choices']['algorithm']}"
+    if not isinstance(settings.algorithm, Learned):
+        raise UserError(
+            f"{chosen} meta-trains nothing, so there are no statistics to use; use model.normalisation=batch"
+        )
+    if settings.algorithm.steps(testing=False):
+        raise UserError(
+            f"{chosen} takes inner steps while it is meta-trained, by statistics that no test task would have; use "
+            "model.normalisation=batch, running or group"
+        )
 
 
 def _check_penalties(settings: Settings) -> None:

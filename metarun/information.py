@@ -22,8 +22,9 @@ from metarun.engine.profiling import FOLDER as PROFILE
 from metarun.errors import UserError
 from metarun.free_memory import available
 from metarun.kinds import Classification
-from metarun.learner import Learner, MetaParameters
+from metarun.learner import Learner, MetaParameters, moving
 from metarun.models.base import Parameters, count, layer_of
+from metarun.models.memory import MEMORY
 from metarun.tasks import SPLITS, AnyExamples
 from metarun.tracking.results import protocol
 from metarun.tracking.words import short
@@ -147,7 +148,7 @@ _GROUPS = {
 
 
 def _meta_parameters(run: _Run) -> str:
-    phi, learned = run.phi, run.learner.learned(run.phi)
+    phi, learned = moving(run.phi), run.learner.learned(run.phi)
     total, free = (sum(map(count, groups.values())) for groups in (phi, learned))
     held = f", {total - free:,} of them held where they start" if free < total else ""
     lines = [f"Meta-parameters φ: {total:,} numbers{held}"]
@@ -155,6 +156,12 @@ def _meta_parameters(run: _Run) -> str:
     for group in ("embedding", "hypernet", "algorithm"):
         if phi[group]:
             lines += [f"  {group}", columns(_layers(phi[group]), right=[2], margin=4)]
+    remembered = run.phi[MEMORY]
+    if remembered:
+        lines += [
+            f"Remembered of the tasks met, moved by no gradient: {count(remembered):,} numbers",
+            columns(_layers(remembered), right=[2]),
+        ]
     return "\n".join(lines)
 
 

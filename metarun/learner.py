@@ -14,12 +14,17 @@ from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Seen
 from metarun.hypernets.base import Hypernet
-from metarun.models.base import Parameters, TaskModel
+from metarun.models.base import STATISTICS, Parameters, TaskModel
+from metarun.models.memory import MEMORY, Memory
+from metarun.models.normalisation import remembered
 from metarun.regularisers.penalties import Penalties
 from metarun.tasks import Task
 
 MetaParameters = dict[str, Parameters]
-"""φ, in groups: ``theta`` (θ₀), ``embedding``, ``hypernet``, ``algorithm``; a group may be empty."""
+"""φ, in groups: ``theta`` (θ₀), ``embedding``, ``hypernet``, ``algorithm``; a group may be empty.
+
+No gradient moves a fifth, `MEMORY`: what is remembered of the tasks met (`metarun.models.memory`).
+"""
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,26 @@ class Learner:
             "embedding": _parameters(self.embedding),
             "hypernet": _parameters(self.hypernet),
             "algorithm": {**self.algorithm.parameters(theta, self.problem), **_parameters(self.model.own)},
+            MEMORY: {
+                **{STATISTICS + name: tensor for name, tensor in remembered(self.model.network).items()},
+                **self.algorithm.memory(theta),
+            },
         }
 
     def learned(self, phi: MetaParameters) -> MetaParameters:
-        """φ without what settings hold at its start."""
+        """φ without what settings hold at its start, and without what no gradient moves."""
         free = {name: tensor for name, tensor in phi["embedding"].items() if name not in self.embedding.held}
         own = {name: tensor for name, tensor in phi["algorithm"].items() if not self.algorithm.holds(name)}
-        return {**phi, "embedding": free, "algorithm": own}
+        return {**phi, "embedding": free, "algorithm": own, MEMORY: {}}
+
+    def for_task(self, phi: MetaParameters, learning: bool = False) -> TaskModel:
+        """The task model with what φ remembers, for one task: one of meta-training where it is ``learning``.
+
+        Training labels may be more than the kind of the tasks of meta-test knows.
+        """
+        kind = self.problem.training_kind if learning else self.model.kind
+        held = {name: tensor.detach() for name, tensor in phi[MEMORY].items()}
+        return replace(self.model, kind=kind, memory=Memory(held, learning))
 
     def seen(self, task: Task) -> Seen:
         """What the embedding may look at."""
@@ -61,7 +79,7 @@ class Learner:
         """The task embedding e_t ``[size]``."""
 
         def fit(embedding: Tensor) -> Tensor:
-            return self.unadapted_loss(phi, self.generated(phi, embedding), task)
+            return self.unadapted_loss(phi, self.generated(phi, embedding), task, learning=not testing)
 
         return functional_call(self.embedding, phi["embedding"], (self.seen(task), fit, testing))
 
@@ -69,12 +87,12 @@ class Learner:
         """θ_t⁰ = f(φ, e_t)."""
         return functional_call(self.hypernet, phi["hypernet"], (phi["theta"], embedding))
 
-    def unadapted_loss(self, phi: MetaParameters, theta: Parameters, task: Task) -> Tensor:
-        """The loss on the support set itself at a start θ⁰, before any inner step."""
+    def unadapted_loss(self, phi: MetaParameters, theta: Parameters, task: Task, learning: bool = False) -> Tensor:
+        """The loss on the support set itself at a start θ⁰, before any inner step; ``learning`` as in `for_task`."""
         own, support = phi["algorithm"], task.support
-        state = self.algorithm.begin(own, theta)
-        prediction = self.algorithm.predict(self.model, own, state, support, support.x, support.real)
-        return self.model.kind.loss(prediction, support.y, support.real)
+        model, state = self.for_task(phi, learning), self.algorithm.begin(own, theta)
+        prediction = self.algorithm.predict(model, own, state, support, support.x, support.real)
+        return model.kind.loss(prediction, support.y, support.real)
 
     def start(self, phi: MetaParameters, task: Task, testing: bool) -> Parameters:
         """Where the task starts."""
@@ -85,9 +103,15 @@ class Learner:
 
         Terms of Ω are added to the first and told in the second, before weighting, as ``omega/<name>``.
         """
+        objective, (metrics, _) = self.lesson(phi, task, draws)
+        return objective, metrics
+
+    def lesson(
+        self, phi: MetaParameters, task: Task, draws: Draws
+    ) -> tuple[Tensor, tuple[dict[str, Tensor], Parameters]]:
+        """What `objective` returns, and beside the metrics what φ would remember after this task alone."""
         assert isinstance(self.algorithm, Learned)
-        # Training labels may be more than this model's kind knows.
-        model = replace(self.model, kind=self.problem.training_kind)
+        model = self.for_task(phi, learning=True)
         training = replace(self, model=model)
         embedding = training.embed(phi, task, testing=False)
         start = training.generated(phi, embedding)
@@ -98,11 +122,11 @@ class Learner:
         for name, (weight, term) in self.penalties.terms(learned, embedding, start, outcome.adapted).items():
             objective = objective + weight * term
             metrics[f"omega/{name}"] = term.detach()
-        return objective, metrics
+        return objective, (metrics, model.memory.after())
 
     def curve(self, phi: MetaParameters, task: Task, draws: Draws, whole: bool = True) -> "Curve":
         """Metrics on the queries before and after each inner step, or after the last alone."""
-        model, own, algorithm, query = self.model, phi["algorithm"], self.algorithm, task.query
+        model, own, algorithm, query = self.for_task(phi), phi["algorithm"], self.algorithm, task.query
 
         predictions: list[Tensor] = []
 
@@ -125,6 +149,17 @@ class Curve(NamedTuple):
     metrics: dict[str, Tensor]
     totals: dict[str, Tensor]
     answers: dict[str, Tensor]
+
+
+def remember(phi: MetaParameters, update: MetaParameters) -> None:
+    """Let φ remember, in place, what the tasks of a meta-batch reported: the group `MEMORY` of a meta-gradient."""
+    for name, tensor in phi[MEMORY].items():
+        tensor.copy_(update[MEMORY][name])
+
+
+def moving(phi: MetaParameters) -> MetaParameters:
+    """φ without what no gradient moves."""
+    return {group: tensors for group, tensors in phi.items() if group != MEMORY}
 
 
 def _parameters(module: nn.Module) -> Parameters:

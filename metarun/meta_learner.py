@@ -83,7 +83,7 @@ class MetaLearner:
 
     @property
     def phi(self) -> MetaParameters:
-        """A copy of φ, in groups: ``theta`` (θ₀), ``embedding``, ``hypernet``, ``algorithm``."""
+        """A copy of φ, in groups: ``theta`` (θ₀), ``embedding``, ``hypernet``, ``algorithm``, ``memory``."""
         copy: MetaParameters = tree_map(torch.clone, self._phi)
         return copy
 
@@ -115,11 +115,11 @@ class MetaLearner:
         with self._lock, torch.no_grad():
             draws = {name: each[0] for name, each in learner.algorithm.draws(tasks, testing=True, progress=1.0).items()}
             start = learner.start(self._phi, task, testing=True)
-            model, phi = learner.model, self._phi["algorithm"]
+            model, phi = learner.for_task(self._phi), self._phi["algorithm"]
             state = learner.algorithm.adapt(model, phi, start, task.support, draws, testing=True)
         if not all(tensor.isfinite().all() for tensor in state.theta.values()):
             raise UserError("adapting to these examples diverged: θ' is not finite; scale them as in training")
-        return AdaptedModel(learner, phi, state, task.support, self._lock)
+        return AdaptedModel(replace(learner, model=model), phi, state, task.support, self._lock)
 
     def evaluate(
         self,

@@ -23,6 +23,7 @@ from metarun.hypernets.none import NoHypernet
 from metarun.kinds import Classification, Regression
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import TaskModel
+from metarun.models.memory import MEMORY
 from metarun.models.normalisation import Context
 from metarun.tasks import Examples, PaddedExamples, Task, TaskBatch, batch
 
@@ -77,6 +78,13 @@ def moved(phi: MetaParameters, by: float = 0.05) -> MetaParameters:
             for name, tensor in tensors.items()
         }
         for group, tensors in phi.items()
+        if group != MEMORY
+    } | {
+        # Some of what is remembered is a mean of squares.
+        MEMORY: {
+            name: tensor + by * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).abs()
+            for name, tensor in phi[MEMORY].items()
+        }
     }
 
 
@@ -102,7 +110,9 @@ def padded(examples: Examples, rows: int) -> PaddedExamples:
 def looped(
     learner: Learner, phi: MetaParameters, tasks: TaskBatch, progress: float = 0.0
 ) -> tuple[MetaParameters, dict[str, Tensor]]:
-    """What `MetaGradient` computes, by a plain loop over tasks: the mean gradient and the mean metrics."""
+    """What `MetaGradient` computes, by a plain loop over tasks: the mean gradient (for `MEMORY` the mean of the tasks'
+    reports) and the mean metrics.
+    """
     leaves = {group: {n: t.clone().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
     flat = {(group, n): tensor for group, tensors in leaves.items() for n, tensor in tensors.items()}
     gradient = {group: {n: torch.zeros_like(t) for n, t in tensors.items()} for group, tensors in phi.items()}
@@ -110,7 +120,9 @@ def looped(
     for number in range(count):
         task = task_of(tasks, number)
         draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), False, progress).items()}
-        objective, measured = learner.objective(leaves, task, draws)
+        objective, (measured, reports) = learner.lesson(leaves, task, draws)
+        for n, report in reports.items():
+            gradient[MEMORY][n] += report / count
         parts = torch.autograd.grad(objective, list(flat.values()), allow_unused=True)
         for (group, n), part in zip(flat, parts, strict=True):
             gradient[group][n] += 0 if part is None else part / count

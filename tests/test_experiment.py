@@ -40,6 +40,9 @@ GLYPHS = (
 )  # fmt: skip
 
 
+GLOBAL = (*GLYPHS, "model.normalisation=global")
+
+
 PROBLEMS = {"waves": (waves(), WAVES), "glyphs": (Blobs(), GLYPHS)}
 """Tiny runs, and tasks of the same kind."""
 
@@ -304,6 +307,17 @@ def test_a_run_with_a_hypernetwork_goes_on_bit_for_bit(command: Command, monkeyp
     torch.testing.assert_close(phi(Path("parts")), phi(whole), rtol=0, atol=0)
 
 
+def test_statistics_over_all_tasks_go_on_bit_for_bit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ran(command, "whole", "algorithm=protonet", *GLOBAL)
+    assert not torch.equal(phi(whole)["memory"]["statistics.norm0"], torch.tensor([[1.0] * 4, [0.0] * 4]))
+    stopping(monkeypatch, 4, interrupt)
+    assert command("algorithm=protonet", *GLOBAL, "hydra.run.dir=parts")[0] == 130
+    assert command("resume=parts")[0] == 0
+    assert numbers(Path("parts")) == numbers(whole)
+    assert numbers(whole)["protocol"]["normalisation"] == "global"
+    torch.testing.assert_close(phi(Path("parts")), phi(whole), rtol=0, atol=0)
+
+
 def test_the_same_few_tasks_again_and_again_go_on_bit_for_bit(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,7 +392,9 @@ def test_a_finished_run_resumed_says_the_same_again(command: Command) -> None:
     assert numbers(folder) == before
 
 
-@pytest.mark.parametrize("overrides", [WAVES, GLYPHS], ids=["waves", "glyphs"])
+@pytest.mark.parametrize(
+    "overrides", [WAVES, GLYPHS, ("algorithm=protonet", *GLOBAL)], ids=["waves", "glyphs", "global"]
+)
 def test_testing_a_run_gives_its_result_again(command: Command, overrides: tuple[str, ...]) -> None:
     trained = ran(command, "trained", *overrides)
     tested = ran(command, "tested", "mode=test", "checkpoint=trained")
@@ -423,6 +439,10 @@ REFUSED = {
     "transductive without batch statistics": (
         ["engine.transductive=true", "model.normalisation=group"],
         "engine.transductive=true: only model.normalisation=batch looks at other queries, and it is group; set",
+    ),
+    "statistics over tasks of an inner loop": (
+        ["model.normalisation=global"],
+        "model.normalisation=global: algorithm=maml takes inner steps while it is meta-trained, by statistics that no",
     ),
     "no embedding": (["hypernet=full"], "hypernet=full: needs a task embedding; add embedding=support"),
     "few tasks in a sequence": (
@@ -532,6 +552,14 @@ def test_the_last_checkpoint_is_tested_as_what_it_is(command: Command) -> None:
     assert result["meta_val"]["mse"]["episodes"] == 5
     best = json.loads((folder / "result.json").read_text())
     assert result["meta_val"]["mse"]["mean"] != best["meta_val"]["mse"]["mean"], "measured with other queries"
+
+
+def test_a_run_without_statistics_cannot_be_tested_by_them(command: Command) -> None:
+    ran(command, "run", "algorithm=protonet", *GLYPHS)
+    code, _, err = command("mode=test", "checkpoint=run", "model.normalisation=global", "hydra.run.dir=test")
+    assert code == 2
+    assert "memory differs in 'statistics.norm0'; keep the model.normalisation of the run" in err
+    assert err.count("\n") == 1
 
 
 def test_a_test_may_not_draw_other_splits(command: Command) -> None:

@@ -41,6 +41,7 @@ RUNS = {
     "known": (*WAVES, RATE, "embedding=learned", "hypernet=film", "dataset.tasks=5"),
     "letters": (*LETTERS, "algorithm.inner_lr=0.1", "algorithm.test_steps=2"),
     "protonet": (*LETTERS, "algorithm=protonet", "engine.transductive=true"),
+    "statistics": (*LETTERS, "algorithm=r2d2", "model.normalisation=global"),
     "table": (
         "dataset=table", "dataset.path=table.csv", "dataset.split=tasks", "model=mlp", "model.hidden=[6]", RATE,
         "dataset.fractions=[0.4,0.3,0.3]", *ENGINE,
@@ -269,7 +270,7 @@ def test_what_a_learner_says_of_itself(runs: Path) -> None:
     learner = metarun.load(str(runs / "letters"))
     assert (learner.kind.outputs, learner.input_shape) == (5, (1, 28, 28))
     assert learner.settings.plain["choices"]["algorithm"] == "maml"
-    assert set(learner.phi) == {"theta", "embedding", "hypernet", "algorithm"}
+    assert set(learner.phi) == {"theta", "embedding", "hypernet", "algorithm", "memory"}
 
 
 def test_best_last_and_files(runs: Path) -> None:

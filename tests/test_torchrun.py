@@ -36,6 +36,11 @@ GLYPHS = (
     "engine.val_episodes=3", "engine.test_episodes=5",
 )  # fmt: skip
 
+GLOBAL = (
+    "dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=3", "model.normalisation=global",
+    "algorithm=protonet", *ENGINE, "engine.val_episodes=3", "engine.test_episodes=5", "engine.steps=3",
+)  # fmt: skip
+
 
 def content(folder: Path, file: str = "last.pt") -> dict[str, Any]:
     """A checkpoint's state without what time or the number of processes decides."""
@@ -141,6 +146,7 @@ SLOW = pytest.mark.slow
         pytest.param(WAVES, 3, id="waves-3"),
         pytest.param(SEQUENCE, 2, id="sequence", marks=SLOW),
         pytest.param(GLYPHS, 2, id="glyphs"),
+        pytest.param(GLOBAL, 3, id="statistics over all tasks"),
     ],
 )
 def test_a_run_in_several_is_the_run_of_one(

@@ -68,6 +68,14 @@ class Algorithm:
         """Its own meta-parameters at the start, for a task model with parameters like ``theta``."""
         return {}
 
+    def memory(self, theta: Parameters) -> Parameters:
+        """What it remembers of tasks besides its meta-parameters, as it is before the first task, by names of its own.
+
+        In an inner loop it is found as ``model.memory``, where `metarun.models.memory.Memory.report` takes what it is
+        to become.
+        """
+        return {}
+
     def network(self, features: int, problem: Problem) -> nn.Module:
         """A network of its own beside the task model, whose parameters are its own meta-parameters as well.
 

@@ -2,7 +2,7 @@
 
 Every inner step has a gain and a shift of its own in each normalisation layer, learned by the outer loop. They are kept
 as what is added to θ's, so that a start made by a hypernetwork has them too. The paper's running statistics per step
-have nothing to stand for here, since no normalisation of metarun remembers other tasks.
+are left out: the inner loops of metarun normalize by statistics of their own task.
 """
 
 import torch

@@ -26,8 +26,10 @@ class HeldStatistics(BatchStatistics):
         super().__init__(len(like.weight), like.name)
         self.load_state_dict(like.state_dict())
 
-    def normalised(self, scaled: Scaled, variance: Tensor, mean: Tensor, context: Context) -> Tensor:
+    def normalised(
+        self, scaled: Scaled, variance: Tensor, mean: Tensor, count: Tensor | int, context: Context
+    ) -> Tensor:
         if self.name not in context.running:
             context.running[self.name] = torch.stack((variance, mean))
         variance, mean = context.running[self.name]
-        return super().normalised(scaled, variance, mean, context)
+        return super().normalised(scaled, variance, mean, count, context)

@@ -34,7 +34,7 @@ class Attended:
 
 def attended(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str) -> list[Attended]:
     """The first tasks of a stream. The learner's algorithm is one that attends."""
-    model, own, algorithm = learner.model, phi["algorithm"], learner.algorithm
+    model, own, algorithm = learner.for_task(phi), phi["algorithm"], learner.algorithm
     assert isinstance(algorithm, Attending)
     tasks = episodes_of(dataset, stream, TASKS)
     batch = dataset.sample(stream, 0, tasks)

@@ -13,8 +13,9 @@ from metarun.datasets.base import Problem
 from metarun.engine import saved_problem
 from metarun.errors import UserError
 from metarun.learner import MetaParameters
+from metarun.models.base import STATISTICS
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass
@@ -142,7 +143,10 @@ def _refuse_others(path: Path, phi: MetaParameters, like: MetaParameters) -> Non
     for group in like:
         if phi[group].keys() != like[group].keys():
             name = min(phi[group].keys() ^ like[group].keys())
-            raise UserError(f"{path}: saved with other parts than these settings make: {group} differs in '{name}'")
+            hint = "; keep the model.normalisation of the run" if name.startswith(STATISTICS) else ""
+            raise UserError(
+                f"{path}: saved with other parts than these settings make: {group} differs in '{name}'{hint}"
+            )
         for name, tensor in like[group].items():
             if phi[group][name].shape != tensor.shape:
                 raise UserError(

@@ -16,10 +16,11 @@ def before_and_after(
 
     ``real`` marks the inputs that are any, ``[T, q]``; ``None``: all are. On the device.
     """
-    model, algorithm = learner.model, learner.algorithm
+    algorithm = learner.algorithm
 
     def predicted(phi: MetaParameters, task: Task, draws: Draws, x: Tensor, real: Tensor | None) -> tuple[Tensor, ...]:
         own, start = phi["algorithm"], learner.start(phi, task, testing=True)
+        model = learner.for_task(phi)
         states = (
             algorithm.begin(own, start),
             algorithm.adapt(model, own, start, task.support, draws, testing=True),

@@ -1,4 +1,4 @@
-"""The gradient of φ over a meta-batch: the one place that batches tasks."""
+"""The gradient of φ over a meta-batch, and what φ is to remember of it: the one place that batches tasks."""
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from metarun.algorithms.base import Draws
 from metarun.engine.footprint import as_memory_allows
 from metarun.engine.fusion import compiled_whole
 from metarun.learner import Learner, MetaParameters
+from metarun.models.base import Parameters
+from metarun.models.memory import MEMORY
 from metarun.tasks import TaskBatch, chunks
 
 Metrics = dict[str, Tensor]
@@ -16,6 +18,9 @@ Metrics = dict[str, Tensor]
 
 class MetaGradient:
     """``(φ, batch) → (∇φ of the mean objective, mean metrics)``, with tasks batched by `torch.func.vmap`.
+
+    The group `MEMORY`, which has no gradient, holds in its place the mean of what the tasks report: what that group of
+    φ becomes (`metarun.learner.remember`).
 
     chunk: tasks computed at once, ``None``: all; memory grows with it, the result does not depend on it but for
     rounding. Where memory runs out, it is halved.
@@ -26,17 +31,18 @@ class MetaGradient:
 
     def __init__(self, learner: Learner, chunk: int | None, compiled: bool) -> None:
         self.chunk = chunk
-        objective = vmap(learner.objective, in_dims=(None, 0, 0))
+        lesson = vmap(learner.lesson, in_dims=(None, 0, 0))
         self.algorithm = learner.algorithm
 
         def part(
             phi: MetaParameters, tasks: TaskBatch, draws: Draws, weights: Tensor, of: Tensor
-        ) -> tuple[Tensor, Metrics]:
+        ) -> tuple[Tensor, tuple[Metrics, Parameters]]:
             """What these tasks add to the means over ``of`` tasks: divided here, no further pass over φ is needed."""
-            objectives, metrics = objective(phi, tasks, draws)
-            return (weights * objectives).sum() / of, {
-                name: (weights * values).sum() / of for name, values in metrics.items()
-            }
+            objectives, (metrics, reports) = lesson(phi, tasks, draws)
+            return (weights * objectives).sum() / of, (
+                {name: (weights * values).sum() / of for name, values in metrics.items()},
+                {name: torch.tensordot(weights, values, 1) / of for name, values in reports.items()},
+            )
 
         gradient = grad_and_value(part, has_aux=True)
         self.gradient = compiled_whole(gradient) if compiled else gradient
@@ -63,8 +69,8 @@ class MetaGradient:
         for first, tasks in zip(range(0, size, at_once), chunks(batch, at_once), strict=True):
             counted = each if at_once >= size else each[first : first + at_once]  # a view takes time, see `chunks`
             draws = self.algorithm.draws(tasks, testing=False, progress=progress)
-            gradient, (_, metrics) = self.gradient(phi, tasks, draws, counted, of)
-            part = (gradient, metrics)
+            gradient, (_, (metrics, reports)) = self.gradient(phi, tasks, draws, counted, of)
+            part = ({**gradient, MEMORY: reports}, metrics)
             total = part if total is None else tree_map(torch.add, total, part)
         assert total is not None
         return total

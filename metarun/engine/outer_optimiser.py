@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.outer_loop import OuterLoop
-from metarun.learner import MetaParameters
+from metarun.learner import MetaParameters, moving
 
 
 class OuterOptimiser:
-    """Moves φ by its gradient, after optional clipping, with the step size that the schedule gives.
+    """Moves φ, except for `MEMORY`, by its gradient, after optional clipping, with the step size of the schedule.
 
     ``scales``: factors on the step size, by group of φ; groups without one have 1. Slow weights, where ``outer.slow``
     asks for them, begin at φ as it is given. Between two of their steps φ holds the fast weights.
@@ -23,10 +23,10 @@ class OuterOptimiser:
     ) -> None:
         self._clip = clip
         by_scale: dict[float, list[Tensor]] = {}
-        for group, tensors in phi.items():
+        for group, tensors in moving(phi).items():
             by_scale.setdefault((scales or {}).get(group, 1.0), []).extend(tensors.values())
         parameters = [{"params": tensors, "scale": scale} for scale, tensors in by_scale.items() if tensors]
-        self._tensors = [tensor for group in phi.values() for tensor in group.values()]
+        self._tensors = [tensor for group in moving(phi).values() for tensor in group.values()]
         self._slow = _Slow(outer, self._tensors) if outer.slow.ratio != 1 else None
         self._optimiser: torch.optim.Optimizer
         if outer.optimiser == "adam":
@@ -36,7 +36,7 @@ class OuterOptimiser:
 
     def step(self, gradient: MetaParameters, lr: float) -> Tensor:
         """One meta-update, unless the gradient is not finite; returns the gradient's norm before clipping."""
-        gradients = [tensor for group in gradient.values() for tensor in group.values()]
+        gradients = [tensor for group in moving(gradient).values() for tensor in group.values()]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
             return norm
@@ -59,7 +59,8 @@ class OuterOptimiser:
         self.load_state_dict(state)
         for tensor, old in zip(self._tensors, before, strict=True):
             tensor.copy_(old)
-        return {group: {name: next(after) for name in tensors} for group, tensors in gradient.items()}
+        moved = {group: {name: next(after) for name in tensors} for group, tensors in moving(gradient).items()}
+        return {**gradient, **moved}
 
     def state_dict(self) -> dict[str, Any]:
         """PyTorch's, and ``slow`` where there are slow weights."""

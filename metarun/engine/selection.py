@@ -106,7 +106,7 @@ class Selector:
             return embedding
 
         def loss(theta: Parameters) -> Tensor:
-            return learner.unadapted_loss(phi, theta, task)
+            return learner.unadapted_loss(phi, theta, task, learning=True)
 
         slopes = grad(loss)(learner.generated(phi, embedding))
         return sketch(torch.cat([slope.flatten() for slope in slopes.values()]))
@@ -117,8 +117,9 @@ class Selector:
 
         def loss(phi: MetaParameters, task: Task, draws: Draws) -> Tensor:
             own, start = phi["algorithm"], learner.start(phi, task, testing=False)
-            state = algorithm.adapt(learner.model, own, start, task.support, draws)
-            return algorithm.judged(learner.model, own, state, task).objective
+            model = learner.for_task(phi, learning=True)
+            state = algorithm.adapt(model, own, start, task.support, draws)
+            return algorithm.judged(model, own, state, task).objective
 
         def losses_of(tasks: TaskBatch) -> Tensor:
             draws = algorithm.draws(tasks, testing=False, progress=progress)

@@ -1,6 +1,6 @@
 """How single tasks pull on φ and on their start: norms layer by layer, and how far tasks agree."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from metarun.algorithms.gradient_based import GradientBased
 from metarun.datasets.base import Dataset
 from metarun.engine.footprint import as_memory_allows
 from metarun.engine.selection import sketch
-from metarun.learner import Learner, MetaParameters
+from metarun.learner import Learner, MetaParameters, moving
 from metarun.models.base import Parameters, layer_of
 from metarun.tasks import Task, TaskBatch, chunks
 
@@ -45,7 +45,7 @@ def task_gradients(
     They lack the output regulariser, which is no task's.
     """
     batch = dataset.sample("train", 0, tasks)
-    size = sum(tensor.numel() for group in phi.values() for tensor in group.values())
+    size = sum(tensor.numel() for group in moving(phi).values() for tensor in group.values())
     at_once = max(1, min(at_once, HELD // size))
     exact = tasks * size <= HELD
 
@@ -56,7 +56,8 @@ def task_gradients(
         total: MetaParameters = {}
         for part in chunks(batch, at_once):
             draws = learner.algorithm.draws(part, testing=False, progress=progress)
-            gradients, _ = vmap(grad(learner.objective, has_aux=True), in_dims=(None, 0, 0))(phi, part, draws)
+            slopes, _ = vmap(grad(learner.objective, has_aux=True), in_dims=(None, 0, 0))(phi, part, draws)
+            gradients = moving(slopes)
             flat = torch.cat([tensor.reshape(len(part.number), -1) for tensor in tree_leaves(gradients)], 1)
             sketched.append(torch.stack([sketch(row) for row in flat]).cpu())
             whole.append(flat.cpu() if exact else sketched[-1])
@@ -91,19 +92,19 @@ def _inner(learner: Learner, phi: MetaParameters, tasks: TaskBatch, draws: Draws
     algorithm = learner.algorithm
     if not isinstance(algorithm, GradientBased) or not algorithm.steps(testing=False):
         return {}
-    model = replace(learner.model, kind=learner.problem.training_kind)
 
     def norms(phi: MetaParameters, task: Task, draws: Draws) -> dict[str, Tensor]:
         own, start = phi["algorithm"], learner.start(phi, task, testing=False)
+        model = learner.for_task(phi, learning=True)
         states = {
             "before": algorithm.begin(own, start),
             "after": algorithm.adapt(model, own, start, task.support, draws),
         }
         found: dict[str, Tensor] = {}
         for when, state in states.items():
-            moving = {n: t for n, t in state.theta.items() if algorithm.adapts(n)}
+            adapting = {n: t for n, t in state.theta.items() if algorithm.adapts(n)}
             fixed = {n: t for n, t in state.theta.items() if not algorithm.adapts(n)}
-            slopes, _ = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, task.support)
+            slopes, _ = grad(model.support_loss, has_aux=True)(adapting, fixed, state.running, task.support)
             found |= {f"{when} {layer}": norm for layer, norm in _by_layer(slopes).items()}
         return found
 

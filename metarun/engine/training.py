@@ -28,7 +28,7 @@ from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
 from metarun.engine.stopping import StopRequest
 from metarun.errors import Interrupted, UserError
-from metarun.learner import Learner, MetaParameters
+from metarun.learner import Learner, MetaParameters, remember
 from metarun.regularisers.output import OutputRegulariser
 from metarun.tracking.log import TrainingLog
 from metarun.tracking.watch import Watch
@@ -106,7 +106,9 @@ class Training:
                 gradient, metrics["omega/output"] = self._held(behind, optimiser, gradient, lr)
             sound = all(figure.isfinite() for figure in metrics.values())
             norm = optimiser.step(gradient, lr) if sound else None
-            if norm is None or not norm.isfinite():
+            if norm is not None and norm.isfinite():
+                remember(state.phi, gradient)
+            else:
                 self._save(optimiser)
                 raise UserError(
                     f"the loss or the meta-gradient at step {state.step + 1} is not finite; φ before it is saved. "

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metarun.kinds import TaskKind
-from metarun.models.normalisation import Context
+from metarun.models.memory import Memory
+from metarun.models.normalisation import MOMENTUM, Context
 from metarun.tasks import AnyExamples
 
 Parameters = dict[str, Tensor]
@@ -17,6 +18,9 @@ Parameters = dict[str, Tensor]
 LAYERS, NORMS, HEAD = "layers.", "norms.", "head."
 """How names of parameters begin, in every network: of the hidden layers, ``layers.0`` and so on; of the normalisation
 of each, ``norms.0`` and so on; and of the last layer."""
+
+STATISTICS = "statistics."
+"""How the names of what ``global`` normalization remembers begin; the name of the layer follows."""
 
 CONTEXT = "context"
 """Name of the context of a network that has one: numbers that belong to the task as a whole, 0 at the start."""
@@ -47,6 +51,7 @@ class TaskModel:
     own: what the meta-learner adds, a network called with its own meta-parameters; often empty.
     compute: what the network computes in, where that is less precise than its parameters; outputs and gradients have
         the precision of the parameters all the same.
+    memory: what is remembered of earlier tasks, as `metarun.learner.Learner.for_task` gives it.
     """
 
     network: nn.Module
@@ -55,6 +60,12 @@ class TaskModel:
     transductive: bool
     own: nn.Module = field(default_factory=nn.Module)
     compute: torch.dtype | None = None
+    memory: Memory = field(default_factory=Memory)
+
+    @property
+    def _by_memory(self) -> bool:
+        """Whether rows are normalised by what is remembered of earlier tasks, hence each by itself."""
+        return self.normalisation == "global" and not self.memory.learning
 
     def support_loss(
         self, moving: Parameters, fixed: Parameters, running: Parameters, support: AnyExamples
@@ -71,22 +82,44 @@ class TaskModel:
         self, theta: Parameters, running: Parameters, support: AnyExamples, x: Tensor, real: Tensor | None = None
     ) -> Tensor:
         """Predictions ``[q, outputs]`` for queries ``x`` ``[q, ...]``, of which ``real`` marks those that are any."""
-        if self.transductive or self.normalisation in ("group", "none"):
+        if self.transductive or self.normalisation in ("group", "none") or self._by_memory:
             return self._called(theta, x, Context(real=real, running=dict(running)))
         return self.outputs(theta, running, support, x, real)[1]
 
     def outputs(
         self, theta: Parameters, running: Parameters, support: AnyExamples, x: Tensor, real: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The network's outputs for support and queries, in one pass: ``[s, outputs]``, ``[q, outputs]``."""
+        """The network's outputs for support and queries, in one pass: ``[s, outputs]``, ``[q, outputs]``.
+
+        With ``global`` normalization a meta-training task is one batch, support and queries together.
+        """
         s = len(support.x)
-        seen = joined(support, x, real) if self.transductive else support.real
-        context = Context(None if self.transductive else s, seen, dict(running))
+        together = self.transductive or self.normalisation == "global"
+        seen = joined(support, x, real) if together else support.real
+        context = Context(None if together else s, seen, dict(running))
         out = self._called(theta, torch.cat((support.x, x)), context)
         return out[:s], out[s:]
 
     def _called(self, theta: Parameters, x: Tensor, context: Context) -> Tensor:
-        """The network's outputs ``[n, outputs]``; what normalisation remembers is left in ``context.running``."""
+        """The network's outputs ``[n, outputs]``; what normalisation remembers of the task is left in
+        ``context.running``, what it remembers of all tasks is reported to `memory`.
+        """
+        if self.normalisation != "global":
+            return self._computed(theta, x, context)
+        if self._by_memory:
+            for name, tensor in self.memory.held.items():
+                if name.startswith(STATISTICS):
+                    context.running[name.removeprefix(STATISTICS)] = tensor
+        out = self._computed(theta, x, context)
+        if self.memory.learning:
+            for layer, found in context.running.items():
+                past = self.memory.now(STATISTICS + layer)
+                self.memory.report(STATISTICS + layer, past + MOMENTUM * (found - past))
+        context.running = {}
+        return out
+
+    def _computed(self, theta: Parameters, x: Tensor, context: Context) -> Tensor:
+        """The network's outputs, in the precision to compute in."""
         if self.compute is None:
             out: Tensor = functional_call(self.network, theta, (x, context))
             return out

@@ -2,6 +2,10 @@
 
 An ordinary BatchNorm hides two choices that decide what a few-shot figure means: whether the queries are normalised by
 one another (transductive), and what its running statistics remember of other tasks. Here both are arguments.
+
+batch: by the statistics of the support set. running: the queries by a moving average over the task's own batches.
+global: as `torch.nn.BatchNorm2d`, by batches in meta-training and by running statistics over all of meta-training
+afterwards. group: each example by itself. none: not at all.
 """
 
 from collections.abc import Callable
@@ -15,7 +19,7 @@ EPSILON = 1e-5
 MOMENTUM = 0.1
 GROUPS = 8
 
-KINDS = ("batch", "running", "group", "none")
+KINDS = ("batch", "running", "global", "group", "none")
 
 
 @dataclass
@@ -25,7 +29,9 @@ class Context:
     support: how many of the leading rows are support examples, whose statistics normalise all rows; ``None``: all rows
         are normalised by the statistics of all.
     real: which of the rows that make the statistics are examples, 1 or 0, ``[rows]``; ``None``: all.
-    running: per layer, the task's own running mean and variance ``[2, channels]``; the layers replace the entries.
+    running: per layer, variance and mean ``[2, channels]``: of ``running`` the task's own moving averages, which the
+        layers replace; of ``global`` the statistics to normalise by, or where there are none those of the batch, which
+        the layers leave there.
     """
 
     support: int | None = None
@@ -55,7 +61,8 @@ class BatchStatistics(nn.Module):
         def scaled(rows: slice, scale: Tensor, shift: Tensor) -> Tensor:
             return x[rows] * scale.view(spread) + shift.view(spread)
 
-        return self.normalised(scaled, *statistics(x[: context.support], context.real), context)
+        batch = x[: context.support]
+        return self.normalised(scaled, *statistics(batch, context.real), examples(batch, context.real), context)
 
     def of_linear(self, weight: Tensor, x: Tensor, context: Context) -> Tensor:
         """What `forward` makes of ``weight @ x``, without a look at that product.
@@ -67,17 +74,22 @@ class BatchStatistics(nn.Module):
         # Neighbouring pixels vary together, and filters take their differences: half precision would lose these.
         single = torch.promote_types(x.dtype, torch.float32)
         precise = weight.to(single)
-        covariance, mean = moments(x[: context.support].to(single), context.real)
+        batch = x[: context.support]
+        covariance, mean = moments(batch.to(single), context.real)
         variance = ((precise @ covariance) * precise).sum(1).clamp_min(0)  # not below 0 by rounding
 
         def scaled(rows: slice, scale: Tensor, shift: Tensor) -> Tensor:
             return (weight * scale[:, None]) @ x[rows] + shift[:, None]
 
-        return self.normalised(scaled, variance.to(x.dtype), (precise @ mean).to(x.dtype), context)
+        count = examples(batch, context.real)
+        return self.normalised(scaled, variance.to(x.dtype), (precise @ mean).to(x.dtype), count, context)
 
-    def normalised(self, scaled: Scaled, variance: Tensor, mean: Tensor, context: Context) -> Tensor:
+    def normalised(
+        self, scaled: Scaled, variance: Tensor, mean: Tensor, count: Tensor | int, context: Context
+    ) -> Tensor:
         """``(x - mean) / std * weight + bias`` as one multiplication and one addition: ``scaled(rows, scale, shift)``
-        of all rows; variance and mean, ``[channels]``, being those of the rows that make the statistics.
+        of all rows; variance (biased) and mean, ``[channels]``, being those of the rows that make the statistics, over
+        ``count`` numbers of each channel.
         """
         return scaled(slice(None), *self.coefficients(variance, mean))
 
@@ -94,7 +106,9 @@ class RunningStatistics(BatchStatistics):
     no query sees another query.
     """
 
-    def normalised(self, scaled: Scaled, variance: Tensor, mean: Tensor, context: Context) -> Tensor:
+    def normalised(
+        self, scaled: Scaled, variance: Tensor, mean: Tensor, count: Tensor | int, context: Context
+    ) -> Tensor:
         current = torch.stack((variance, mean))
         past = context.running.get(self.name)
         average = current if past is None else past + MOMENTUM * (current - past)
@@ -103,6 +117,32 @@ class RunningStatistics(BatchStatistics):
         if context.support is None:
             return rows
         return torch.cat((rows, scaled(slice(context.support, None), *self.coefficients(average[0], average[1]))))
+
+
+class GlobalStatistics(BatchStatistics):
+    """Normalise by the statistics that the context holds, as an ordinary BatchNorm in evaluation; where it holds none,
+    by those of the batch, and leave them there, the variance unbiased: as one in training.
+    """
+
+    def forward(self, x: Tensor, context: Context, weight: Tensor | None = None) -> Tensor:
+        if weight is not None or self.name not in context.running:
+            return super().forward(x, context, weight)
+        spread = [-1] + [1] * (x.dim() - 2)
+        scale, shift = self.coefficients(*context.running[self.name])
+        return x * scale.view(spread) + shift.view(spread)
+
+    def of_linear(self, weight: Tensor, x: Tensor, context: Context) -> Tensor:
+        if self.name not in context.running:
+            return super().of_linear(weight, x, context)
+        scale, shift = self.coefficients(*context.running[self.name])
+        return (weight * scale[:, None]) @ x + shift[:, None]
+
+    def normalised(
+        self, scaled: Scaled, variance: Tensor, mean: Tensor, count: Tensor | int, context: Context
+    ) -> Tensor:
+        others = max(count - 1, 1) if isinstance(count, int) else (count - 1).clamp(min=1)
+        context.running[self.name] = torch.stack((variance * (count / others), mean))
+        return super().normalised(scaled, variance, mean, count, context)
 
 
 class GroupStatistics(nn.Module):
@@ -132,6 +172,12 @@ def statistics(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
     return (weight * (x - mean.view(spread)).square()).sum(axes), mean
 
 
+def examples(x: Tensor, real: Tensor | None = None) -> Tensor | int:
+    """How many numbers of each channel the rows of ``x`` ``[n, channels, ...]`` hold that ``real`` marks."""
+    positions = x[0, 0].numel()
+    return len(x) * positions if real is None else real.sum() * positions
+
+
 def moments(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Covariance (biased) ``[k, k]`` and mean ``[k]`` of the columns of the rows of ``x`` ``[n, k, positions]`` that
     ``real`` marks.
@@ -143,6 +189,17 @@ def moments(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
     return torch.einsum("nkp,nlp->kl", weight * centred, centred), mean
 
 
+def remembered(network: nn.Module) -> dict[str, Tensor]:
+    """Where the running statistics of a network's `GlobalStatistics` start, as PyTorch's do: variance 1 and mean 0,
+    ``[2, channels]`` by the name of the layer.
+    """
+    layers = [module for module in network.modules() if isinstance(module, GlobalStatistics)]
+    return {
+        layer.name: torch.stack((torch.ones_like(layer.bias), torch.zeros_like(layer.bias))).detach()
+        for layer in layers
+    }
+
+
 def normalisation(kind: str, channels: int, name: str) -> nn.Module:
     """The layer of that kind; ``name`` is unique in its network."""
     match kind:
@@ -150,6 +207,8 @@ def normalisation(kind: str, channels: int, name: str) -> nn.Module:
             return BatchStatistics(channels, name)
         case "running":
             return RunningStatistics(channels, name)
+        case "global":
+            return GlobalStatistics(channels, name)
         case "group":
             return GroupStatistics(channels)
         case "none":

@@ -59,6 +59,8 @@ OPTIONS = {
     ),
     "recomputed": ("maml", "regression", "algorithm.recompute=true"),
     "running statistics": ("maml", "classification", "model.normalisation=running"),
+    "statistics over all tasks": ("protonet", "classification", "model.normalisation=global"),
+    "statistics over all tasks of images": ("r2d2", "images", "model.normalisation=global"),
     "a learned optimiser": ("mbml", "regression", "algorithm.optimiser_units=4"),
     "full context": ("matching", "classification", "algorithm.full_context=true"),
     "ridge": ("metaopt", "classification", "algorithm.head=ridge"),

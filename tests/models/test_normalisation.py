@@ -21,7 +21,7 @@ def layer(kind: str, channels: int = 3) -> nn.Module:
     return made
 
 
-@pytest.mark.parametrize("kind", ["batch", "running"])
+@pytest.mark.parametrize("kind", ["batch", "running", "global"])
 @pytest.mark.parametrize(("shape", "theirs"), [((6, 3, 4, 5), nn.BatchNorm2d), ((6, 3), nn.BatchNorm1d)])
 def test_batch_statistics_are_those_of_torch_in_training(kind: str, shape: tuple[int, ...], theirs: type) -> None:
     ours, reference, x = layer(kind), theirs(3).double(), inputs(*shape)
@@ -40,6 +40,27 @@ def test_query_rows_are_normalised_by_the_support_rows() -> None:
     n = x[:4, 0].numel()
     reference.running_var *= (n - 1) / n
     torch.testing.assert_close(ours(x, Context(4))[4:], reference.eval()(x[4:]), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "theirs"), [((6, 3, 4, 5), nn.BatchNorm2d), ((6, 3), nn.BatchNorm1d)])
+def test_global_is_batchnorm_in_training_and_in_evaluation(shape: tuple[int, ...], theirs: type) -> None:
+    ours, reference, x = layer("global"), theirs(3, momentum=1.0).double(), inputs(*shape)
+    reference.load_state_dict(ours.state_dict(), strict=False)
+    context = Context()
+    torch.testing.assert_close(ours(x, context), reference(x), rtol=0, atol=1e-12)
+    kept = torch.stack((reference.running_var, reference.running_mean))
+    torch.testing.assert_close(context.running["norm0"], kept, rtol=0, atol=1e-12)
+    another = inputs(*shape).flip(0)[:1] - 2
+    torch.testing.assert_close(ours(another, context), reference.eval()(another), rtol=0, atol=1e-12)
+    torch.testing.assert_close(context.running["norm0"], kept, rtol=0, atol=1e-12)
+
+
+def test_global_counts_real_rows_only() -> None:
+    ours, x, real = layer("global"), inputs(5, 3, 2, 2), torch.tensor([1.0, 0, 1, 1, 0], dtype=torch.float64)
+    all_of_them, masked = Context(), Context(real=real)
+    ours(x[real > 0], all_of_them)
+    ours(x, masked)
+    torch.testing.assert_close(masked.running, all_of_them.running, rtol=0, atol=1e-12)
 
 
 def test_group_is_that_of_torch_and_none_is_nothing() -> None:
@@ -99,7 +120,7 @@ def test_a_batch_of_tasks_is_a_loop_over_them(kind: str, support: int | None) ->
         torch.testing.assert_close({n: r[task] for n, r in running.items()}, remembered, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["batch", "running"])
+@pytest.mark.parametrize("kind", ["batch", "running", "global"])
 @pytest.mark.parametrize("support", [None, 3])
 @pytest.mark.parametrize("real", [None, [1.0, 0.0, 1.0]])
 def test_a_linear_map_is_normalised_without_a_look_at_its_outputs(
@@ -108,7 +129,7 @@ def test_a_linear_map_is_normalised_without_a_look_at_its_outputs(
     ours, weight, x = layer(kind), inputs(3, 4), inputs(3 if support is None else 5, 4, 6)
     mask = None if real is None else torch.tensor(real, dtype=torch.float64)
     seen, wanted = Context(support, mask), Context(support, mask)
-    for _ in range(2):  # of running statistics the second batch is another matter than the first
+    for _ in range(2):  # of statistics that are kept the second batch is another matter than the first
         torch.testing.assert_close(ours.of_linear(weight, x, seen), ours(weight @ x, wanted), rtol=0, atol=1e-12)
         torch.testing.assert_close(seen.running, wanted.running, rtol=0, atol=1e-12)
 
@@ -121,5 +142,5 @@ def test_outputs_that_do_not_vary_have_no_negative_variance() -> None:
 
 
 def test_an_unknown_kind_is_named() -> None:
-    with pytest.raises(ValueError, match="no normalisation 'layer'; there are batch, running, group, none"):
+    with pytest.raises(ValueError, match="no normalisation 'layer'; there are batch, running, global, group, none"):
         normalisation("layer", 3, "norm0")
