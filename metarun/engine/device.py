@@ -58,6 +58,15 @@ class DeviceSettings:
             )
         return device
 
+    def advice(self, device: torch.device) -> str | None:
+        """A line for the user about settings that work but are a bad choice here; ``None``: they are fine."""
+        if self.precision == "bf16" and device.type == "cpu" and not _has_bfloat16():
+            return (
+                "device.precision=bf16: this processor has no instructions for bfloat16 and computes it up to a "
+                "hundred times slower than float32; use device.precision=float32"
+            )
+        return None
+
     def _found(self) -> torch.device:
         if self.name == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -102,6 +111,12 @@ class DeviceSettings:
     def thread_count(self) -> int:
         """Threads for arithmetic on the CPU; part of a run's identity, because sums depend on it."""
         return self.threads or _THREADS
+
+
+def _has_bfloat16() -> bool:
+    """Whether oneDNN computes bfloat16 products fast on this processor: from AVX-512 on."""
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return supported
 
 
 def cuda_graphs() -> AbstractContextManager[None]:

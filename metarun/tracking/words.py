@@ -35,6 +35,8 @@ def introduce(
     among = f"{processes} processes, each on " if processes > 1 else ""
     how = f"{among}{_device(device)}, {settings.device.precision}, {settings.engine.mode}"
     log.info(f"{how} · run folder {short(folder)}")
+    if advice := settings.device.advice(device):
+        log.warning(advice)
 
 
 def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> None:
@@ -83,7 +85,8 @@ def short(folder: Path) -> Path:
 def _device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{device}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _model(choices: Mapping[str, str], learner: Learner) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from builders import settings
 
+from metarun.engine import device as module
 from metarun.engine.device import DeviceSettings
 from metarun.engine.fusion import records
 from metarun.errors import UserError
@@ -102,3 +103,23 @@ def test_an_operation_that_is_not_deterministic_is_refused_in_one_line() -> None
         settings("device.deterministic=true").device.arithmetic(),
     ):
         raise RuntimeError(told)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("supported", [False, True])
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
+def test_bf16_on_a_processor_without_it_is_advised_against(
+    precision: str, supported: bool, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_has_bfloat16", lambda: supported)
+    advice = made(name, precision, None).advice(torch.device(name))
+    if precision == "bf16" and name == "cpu" and not supported:
+        assert advice is not None
+        assert advice.startswith("device.precision=bf16: this processor has no instructions for bfloat16")
+        assert advice.endswith("use device.precision=float32")
+    else:
+        assert advice is None
+
+
+def test_pytorch_says_whether_this_processor_has_bfloat16() -> None:
+    assert module._has_bfloat16() in (False, True)
