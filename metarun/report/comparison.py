@@ -1,18 +1,19 @@
 """Two runs, episode by episode: a paired test where both were tested on the same tasks."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metarun.class_intervals import ClassSample
 from metarun.config.names import listed, nearest, shown
 from metarun.errors import UserError
+from metarun.intervals import Estimate
 from metarun.report import keys
+from metarun.report.episodes import EPISODES, Episodes, episodes
 from metarun.report.runs import DONE, HUGE, Run, Unreadable, read
 from metarun.report.statistics import Paired, paired
 from metarun.report.text import clean, figure
 
-EPISODES = "episodes.csv"
 LEAST_P = 1e-12
 """Smaller ones are not told: differences of numbers near 1 have no more digits."""
 
@@ -26,6 +27,8 @@ class Comparison:
     metric: str
     higher_is_better: bool
     found: Paired
+    other_classes: Estimate | None = None
+    """The mean difference with its interval for classes that might have been drawn, where episodes draw classes."""
 
     @property
     def wins(self) -> tuple[int, int]:
@@ -36,15 +39,29 @@ class Comparison:
     def lines(self) -> list[str]:
         """For people."""
         first, second = self.wins
-        p = f"p < {LEAST_P:.0e}" if self.found.p < LEAST_P else f"p = {self.found.p:.3g}"
         better = "more" if self.higher_is_better else "less"
+        tasks = self.found.difference.clusters
+        of = f" of {tasks:,} tasks" if tasks < self.found.episodes else ""
+        how = "paired t-test, clustered by task" if of else "paired t-test"
+        others = []
+        if self.other_classes is not None and self.other_classes.half is not None:
+            counted = f"{self.other_classes.clusters:,} classes"
+            others = [f"  for other classes than these {counted}: A - B = {figure(self.other_classes)} (95 % interval)"]
         return [
-            f"paired, {self.metric} ({better} is better) on the same {self.found.episodes:,} meta-test episodes",
+            f"paired, {self.metric} ({better} is better) on the same {self.found.episodes:,} meta-test episodes{of}",
             f"  A {self.first}",
             f"  B {self.second}",
-            f"  A - B = {figure(self.found.difference)} (95 % interval), {p} (paired t-test)",
+            f"  A - B = {figure(self.found.difference)} (95 % interval), {probability(self.found.p)} ({how})",
+            *others,
             f"  better in single episodes: A {first:,}, B {second:,}, equal {self.found.equal:,}",
         ]
+
+
+def probability(p: float | None) -> str:
+    """``p = 0.0661``; ``p < 1e-12`` for all that are smaller."""
+    if p is None:
+        return "no p (a single task)"
+    return f"p < {LEAST_P:.0e}" if p < LEAST_P else f"p = {p:.3g}"
 
 
 def compare(first: str, second: str, asked: Sequence[str]) -> list[Comparison]:
@@ -55,23 +72,27 @@ def compare(first: str, second: str, asked: Sequence[str]) -> list[Comparison]:
     """
     runs = [_run(path) for path in (first, second)]
     _refuse_other_episodes(*runs)
-    columns = [_episodes(run) for run in runs]
-    counts = [len(column["episode"]) for column in columns]
+    both = [_episodes(run) for run in runs]
+    counts = [one.count for one in both]
     if counts[0] != counts[1] or counts[0] < 2:
         raise UserError(
             f"--paired: not the same episodes: {counts[0]:,} of {clean(first)} and {counts[1]:,} of {clean(second)}; "
             "both need the same two or more (mode=test checkpoint=RUN engine.test_episodes=… tests again)"
         )
-    names = [name for name in columns[0] if name in columns[1] and name in runs[0].metrics]
+    names = [name for name in both[0].metrics if name in both[1].metrics and name in runs[0].metrics]
+    classes = both[0].classes
+    sample = ClassSample(classes) if classes else None
     found = []
     for metric in asked or [runs[0].metric]:
         if metric not in names:
             raise UserError(
                 f"--metric {metric}: {EPISODES} has no such{nearest(metric, names)} (metrics: {listed(names)})"
             )
-        values = [_finite(run, metric, column[metric]) for run, column in zip(runs, columns, strict=True)]
+        a, b = (_values(run, one, metric) for run, one in zip(runs, both, strict=True))
         better = runs[0].higher_is_better(metric)
-        found.append(Comparison(clean(first), clean(second), metric, better, paired(*values)))
+        others = sample.mean([one - other for one, other in zip(a, b, strict=True)]) if sample else None
+        test = paired(a, b, both[0].tasks)
+        found.append(Comparison(clean(first), clean(second), metric, better, test, others))
     return found
 
 
@@ -99,18 +120,18 @@ def _refuse_other_episodes(first: Run, second: Run) -> None:
             raise UserError(f"--paired: not the same episodes: {name} is {told}; test both with the same")
 
 
-def _episodes(run: Run) -> dict[str, list[float]]:
-    """The columns of ``episodes.csv`` by name, in order of episode."""
-    file = run.folder / EPISODES
+def _episodes(run: Run) -> Episodes:
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            header, *rows = csv.reader(lines)
-        columns = {name: [float(row[place]) for row in rows] for place, name in enumerate(header)}
-        if columns["episode"] != list(range(len(rows))):
-            raise ValueError("episodes are missing or out of order")
-    except (OSError, ValueError, LookupError, csv.Error) as error:
-        raise UserError(f"--paired: {clean(file)} cannot be read: {clean(error)}") from error
-    return columns
+        return episodes(run)
+    except Unreadable as error:
+        raise UserError(f"--paired: {error}") from error
+
+
+def _values(run: Run, found: Episodes, metric: str) -> list[float]:
+    try:
+        return _finite(run, metric, found.values(metric))
+    except Unreadable as error:
+        raise UserError(f"--paired {clean(run.folder)}: {error}") from error
 
 
 def _finite(run: Run, metric: str, values: list[float]) -> list[float]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from metarun.config.names import shown
 from metarun.report.grouping import Configuration, Group
 from metarun.report.runs import STAGES
-from metarun.report.table import Table
+from metarun.report.table import Table, counted
 from metarun.report.text import clean
 
 BEST = "*"
@@ -19,13 +19,15 @@ def csv_text(groups: Sequence[Group]) -> str:
     """A row for each configuration with full names of keys and numbers in full; a group's metrics are told as they are.
 
     Columns: ``problem``, the keys that vary in any group, ``metric``, ``seeds``, figures of each stage with half-widths
-    over episodes and over seeds, ``best`` (1 or 0), seconds, tasks_per_second, and the runs' folders.
+    over episodes and over seeds, ``best`` (1 or 0), why seeds have no figure (``no_figure``), seconds,
+    tasks_per_second, and the runs' folders.
     """
     names = list(dict.fromkeys(key for group in groups for key in group.keys))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     figures = [f"{stage}{end}" for stage in STAGES for end in ("", "_ci95_episodes", "_ci95_seeds")]
-    writer.writerow(["problem", *names, "metric", "seeds", *figures, "best", "seconds", "tasks_per_second", "runs"])
+    ends = ["best", "no_figure", "seconds", "tasks_per_second", "runs"]
+    writer.writerow(["problem", *names, "metric", "seeds", *figures, *ends])
     for group in groups:
         for one in group.configurations:
             # A key that does not vary in this group has its value all the same.
@@ -43,7 +45,8 @@ def _numbers(group: Group, one: Configuration, metric: str) -> list[object]:
         found += [None if episodes is None else episodes.mean, None if episodes is None else episodes.half]
         found.append(None if seeds is None else seeds.half)
     folders = ";".join(clean(run.folder) for run in one.runs)
-    return [*found, int(one is group.best), one.training("seconds"), one.training("tasks_per_second"), folders]
+    lacking = counted(one.lacking("meta_test", metric))
+    return [*found, int(one is group.best), lacking, one.training("seconds"), one.training("tasks_per_second"), folders]
 
 
 def markdown(tables: Sequence[Table]) -> str:

@@ -1,41 +1,68 @@
 """What may be compared: runs of one problem side by side, seeds of one configuration together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from metarun.choosing import Seeds, best
 from metarun.config.names import listed, nearest, short
 from metarun.config.settings import PARTS
 from metarun.errors import UserError
+from metarun.intervals import Estimate
 from metarun.report import keys
-from metarun.report.runs import DONE, Run
-from metarun.report.statistics import Estimate, over_episodes, over_seeds
+from metarun.report.episodes import episodes, shared
+from metarun.report.runs import DONE, HUGE, Run, Unreadable
+from metarun.report.statistics import Measured, over_episodes, over_seeds, without_episodes
 
 SORTS = ("val", "test", "seeds", "time", "speed")
 """What a table can be sorted by, besides its keys."""
+NOT_FINITE = "not finite"
+"""Why a run that is done has no figure."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """Finished runs that differ in nothing but their seeds, in order of seed; and such that are not finished."""
+    """Finished runs that differ in nothing but their seeds, in order of seed; and such that are not finished.
+
+    missing: how many seeds fewer it was run with than another configuration of its group.
+    """
 
     runs: list[Run]
     unfinished: list[Run]
+    missing: int = 0
 
     @property
     def first(self) -> Run:
         return self.runs[0]
 
+    @property
+    def seeds(self) -> int:
+        """How many seeds it was run with, finished or not."""
+        return len({keys.fingerprint(run.seed) for run in (*self.runs, *self.unfinished)})
+
+    def by_seed(self, stage: str, metric: str) -> Seeds:
+        """The figures of its seeds, and how many have none."""
+        found = tuple(figure.mean for run in self.runs if (figure := run.figure(stage, metric)) is not None)
+        lacking = self.lacking(stage, metric)
+        failed = sum(why in ("failed", NOT_FINITE) for why in lacking)
+        return Seeds(found, failed, len(lacking) - failed)
+
     def over_episodes(self, stage: str, metric: str) -> Estimate | None:
-        """The mean over seeds with its interval over episodes; None where a seed has no finite figure."""
-        figures = self._figures(stage, metric)
-        return over_episodes(figures) if figures else None
+        """The mean over the seeds that have a figure, with its interval over episodes; None where none has."""
+        runs = self._with_figure(stage, metric)
+        return _over_episodes(runs, stage, metric) if runs else None
 
     def over_seeds(self, stage: str, metric: str) -> Estimate | None:
-        """The mean over seeds with its interval over seeds."""
-        figures = self._figures(stage, metric)
-        return over_seeds([one.mean for one in figures]) if figures else None
+        """The mean over the seeds that have a figure, with its interval over seeds."""
+        found = self.by_seed(stage, metric).found
+        return over_seeds(found) if found else None
+
+    def lacking(self, stage: str, metric: str) -> list[str]:
+        """Of each seed without a figure, why: its state, ``not finite`` or ``missing``."""
+        states = {keys.fingerprint(run.seed): run.status for run in self.unfinished}
+        infinite = len(self.runs) - len(self._with_figure(stage, metric))
+        return [*states.values(), *[NOT_FINITE] * infinite, *["missing"] * self.missing]
 
     def adaptation(self, metric: str) -> list[Estimate]:
         """The adaptation curve: a point before the first inner step and after each, up to the first not finite."""
@@ -44,7 +71,7 @@ class Configuration:
             finite = [point for point in seeds if point is not None]
             if len(finite) < len(seeds):
                 break
-            points.append(over_episodes(finite))
+            points.append(without_episodes(finite, shared(self.runs)))
         return points
 
     def training(self, name: str) -> float | None:
@@ -52,9 +79,39 @@ class Configuration:
         found = [value for run in self.runs if (value := run.training(name)) is not None]
         return sum(found) / len(found) if found else None
 
-    def _figures(self, stage: str, metric: str) -> list[Estimate]:
-        found = [figure for run in self.runs if (figure := run.figure(stage, metric)) is not None]
-        return found if len(found) == len(self.runs) else []
+    def _with_figure(self, stage: str, metric: str) -> list[Run]:
+        return [run for run in self.runs if run.figure(stage, metric) is not None]
+
+
+def _over_episodes(runs: Sequence[Run], stage: str, metric: str) -> Estimate:
+    """The mean over runs that have a figure, by their single episodes where these are known."""
+    figures = [figure for run in runs if (figure := run.figure(stage, metric)) is not None]
+    if len(runs) == 1:
+        return figures[0]
+    if stage == "meta_test":
+        measured = measurements(runs, metric)
+        if measured is not None:
+            return over_episodes(measured)
+    return without_episodes(figures, shared(runs))
+
+
+def measurements(runs: Sequence[Run], metric: str) -> list[Measured] | None:
+    """The single meta-test episodes of runs of one problem; None where those of a run are unknown or not finite.
+
+    Episodes of two runs have the same task where they are the same episode, or visits to the same task of the dataset.
+    """
+    same = shared(runs)
+    found = []
+    for number, run in enumerate(runs):
+        try:
+            mine = episodes(run)
+            values = mine.values(metric) if metric in mine.metrics else []
+        except Unreadable:
+            return None
+        if not values or not all(abs(value) < HUGE for value in values):
+            return None
+        found.append(Measured(values, mine.tasks if same or mine.named_tasks else [(number, n) for n in mine.tasks]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -85,16 +142,14 @@ class Group:
 
     @cached_property
     def best(self) -> Configuration | None:
-        """The configuration of best meta-val figure; None where there is but one, or where none has any."""
-        ranked = [one for one in self.configurations if one.over_seeds("meta_val", self.selecting)]
-        if len(self.configurations) < 2 or not ranked:
-            return None
-        lower = self.lower_is_better(self.selecting)
-        return min(ranked, key=lambda one: _rank(one, "meta_val", self.selecting, lower))
+        """The configuration of best meta-val figure (`metarun.choosing`); None if there is but one, or none has any."""
+        found = {place: one.by_seed("meta_val", self.selecting) for place, one in enumerate(self.configurations)}
+        place = best(found, not self.lower_is_better(self.selecting))
+        return None if place is None else self.configurations[place]
 
     @cached_property
     def several_seeds(self) -> bool:
-        return any(len(one.runs) > 1 for one in self.configurations)
+        return any(one.seeds + one.missing > 1 for one in self.configurations)
 
     def label(self, configuration: Configuration) -> str:
         """What tells a configuration from the others, in one line."""
@@ -157,7 +212,8 @@ def _configurations(runs: Sequence[Run]) -> tuple[list[Configuration], list[tupl
             done = sorted((again[-1] for again in seeds.values()), key=lambda run: ordered(run.seed))
             unfinished = [run for run in alike if run.status != DONE and keys.fingerprint(run.seed) not in seeds]
             found.append(Configuration(done, unfinished))
-    return found, left_out
+    most = max((one.seeds for one in found), default=0)
+    return [replace(one, missing=most - one.seeds) for one in found], left_out
 
 
 def _selecting(metrics: Sequence[str], configurations: Sequence[Configuration]) -> str:
@@ -170,12 +226,10 @@ def _lower_is_better(metric: str, configurations: Sequence[Configuration]) -> bo
     return not next(runs).higher_is_better(metric)
 
 
-def _rank(configuration: Configuration, stage: str, metric: str, lower: bool) -> tuple[bool, float]:
-    """Smaller is better; what has no figure comes last."""
-    figure = configuration.over_seeds(stage, metric)
-    if figure is None:
-        return True, 0.0
-    return False, figure.mean if lower else -figure.mean
+def _rank(configuration: Configuration, stage: str, metric: str, lower: bool) -> tuple[bool, int, int, float]:
+    """Smaller is better; what has no figure comes last, before it what has none for some seeds."""
+    seeds = configuration.by_seed(stage, metric)
+    return not seeds.found, *seeds.rank(not lower)
 
 
 def _sorted(configurations: Sequence[Configuration], order: str, metrics: Sequence[str]) -> list[Configuration]:

@@ -7,9 +7,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from metarun.intervals import Estimate
 from metarun.report.figure_parts import ERRORS_SPAN, band, entitle, metric_scale
 from metarun.report.grouping import Configuration, Group
-from metarun.report.statistics import Estimate
 from metarun.report.value_axis import Axis
 
 _BEHIND = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from metarun.config.settings import PARTS
-from metarun.report.statistics import Estimate
+from metarun.intervals import Estimate
 from metarun.report.text import clean
 
 CONFIG, STATUS, RESULT, LOG, CHECKPOINTS = "config.yaml", "status.json", "result.json", "metarun.log", "checkpoints"
@@ -87,6 +87,11 @@ class Run:
         means, halves = told.get("mean", []), told.get("ci95", [])
         points = zip(map(_number, means), map(_number, halves), strict=False)
         return [None if mean is None else Estimate(mean, half) for mean, half in points]
+
+    def count(self, stage: str, metric: str, what: str) -> int | None:
+        """How many ``episodes``, distinct ``tasks`` or ``classes`` a figure is of."""
+        found = self.result.get(stage, {}).get(metric, {}).get(what)
+        return found if isinstance(found, int) else None
 
     def training(self, name: str) -> float | None:
         """A number of the meta-training, such as ``seconds`` and ``tasks_per_second``."""

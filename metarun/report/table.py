@@ -34,10 +34,8 @@ def table(group: Group) -> Table:
             header.append(f"{stage} {metric}")
             if group.several_seeds:
                 header.append("over seeds")
-    header += ["tasks/s", "time"]
-    unfinished = any(one.unfinished for one in group.configurations)
-    header += ["not done"] if unfinished else []
-    rows = [_row(group, one, unfinished) for one in group.configurations]
+    header += ["tasks/s", "time", "no figure"]
+    rows = [_row(group, one) for one in group.configurations]
     kept = [
         column
         for column in range(len(header))
@@ -54,35 +52,53 @@ def table(group: Group) -> Table:
     )
 
 
-def _row(group: Group, one: Configuration, unfinished: bool) -> list[str]:
+def _row(group: Group, one: Configuration) -> list[str]:
     cells = [keys.told(one.first, key) for key in group.keys]
+    lacking = one.lacking("meta_test", group.metrics[0])
     if group.several_seeds:
-        cells.append(str(len(one.runs)))
+        seeds = one.seeds + one.missing
+        cells.append(f"{seeds - len(lacking)} of {seeds}" if lacking else str(seeds))
     for metric in group.metrics:
         for stage, _ in STAGES:
             cells.append(figure(one.over_episodes(stage, metric)))
             if group.several_seeds:
                 cells.append(margin(one.over_seeds(stage, metric)))
-    cells += [number(one.training("tasks_per_second")), duration(one.training("seconds"))]
-    if unfinished:
-        cells.append(states([run.status for run in one.unfinished]))
-    return cells
+    return [
+        *cells,
+        number(one.training("tasks_per_second")),
+        duration(one.training("seconds")),
+        counted(lacking) or NOTHING,
+    ]
 
 
-def states(found: Sequence[str]) -> str:
-    """``1 failed, 2 running``."""
-    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found)) or NOTHING
+def counted(found: Sequence[str]) -> str:
+    """``1 failed, 2 running``; empty where there are none."""
+    return ", ".join(f"{found.count(state)} {state}" for state in dict.fromkeys(found))
 
 
 def _note(group: Group) -> str:
     runs = [run for one in group.configurations for run in one.runs]
-    counts = [f"{told} {name} episodes" for stage, name in STAGES if (told := _episodes(runs, stage, group.metrics[0]))]
-    seeds = "; over seeds: the same of the mean over seeds" if group.several_seeds else ""
-    return f"±: half-width of the 95 % interval over {' or '.join(counts) or 'episodes'}{seeds}"
+    counts = [told for stage, name in STAGES if (told := _episodes(runs, stage, name, group.metrics[0]))]
+    if not group.several_seeds:
+        return f"±: half-width of the 95 % interval over {' or '.join(counts) or 'episodes'}"
+    return (
+        f"±: half-width of the 95 % interval for these models on other episodes ({' and '.join(counts) or 'of each'}); "
+        "over seeds: for models of other seeds"
+    )
 
 
-def _episodes(runs: Sequence[Run], stage: str, metric: str) -> str:
-    """How many episodes a stage has in these runs."""
-    found = [run.result[stage].get(metric, {}).get("episodes") for run in runs]
-    counts = sorted(count for count in found if isinstance(count, int))
+def _episodes(runs: Sequence[Run], stage: str, name: str, metric: str) -> str:
+    """``1,000 meta-test episodes of 11 tasks``: how many a stage has in these runs; empty where none says so."""
+    counts = {what: _between(runs, stage, metric, what) for what in ("episodes", "tasks", "classes")}
+    if not counts["episodes"]:
+        return ""
+    told = f"{counts['episodes']} {name} episodes"
+    if counts["classes"]:
+        return f"{told} of {counts['classes']} classes"
+    return told if counts["tasks"] in ("", counts["episodes"]) else f"{told} of {counts['tasks']} tasks"
+
+
+def _between(runs: Sequence[Run], stage: str, metric: str, what: str) -> str:
+    """``50 to 100``: the least and the most of a count of a stage's figures."""
+    counts = sorted(count for run in runs if (count := run.count(stage, metric, what)) is not None)
     return " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else ""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from metarun.choosing import Seeds, best
 from metarun.config.names import listed
 from metarun.config.quoting import path_argument, to_paste
 from metarun.errors import Interrupted, UserError
@@ -51,21 +52,26 @@ def conclude(
 
 
 def _tell_best(outcomes: Sequence[tuple[Proposal, Outcome]]) -> None:
-    """The configuration of best objective, a mean over its seeds; of those that have it for every seed."""
+    """The configuration of best objective, a mean over its seeds, by the report's rule (`metarun.choosing`)."""
     configurations: dict[str, list[Outcome]] = {}
     for job, outcome in outcomes:
         configurations.setdefault(job.configuration, []).append(outcome)
-    ranked = {
-        name: fmean(outcome.value or 0.0 for outcome in found)
-        for name, found in configurations.items()
-        if all(map(finite, found))
-    }
     kinds = {(outcome.metric, outcome.higher_is_better) for _, outcome in outcomes if finite(outcome)}
-    if len(ranked) < 2 or len(kinds) > 1:
+    if len(kinds) != 1:
         return
-    (metric, higher), count = kinds.pop(), max(map(len, configurations.values()))
+    metric, higher = kinds.pop()
     if higher is None:
         return
-    best = (max if higher else min)(ranked, key=lambda name: ranked[name])
-    seeds = f" over {count} seeds" if count > 1 else ""
-    print(f"best        meta-val {metric} {ranked[best]:.4f}{seeds}: {best}")
+    found = {name: _by_seed(mine) for name, mine in configurations.items()}
+    chosen = best(found, higher)
+    if chosen is not None:
+        count, all_seeds = len(found[chosen].found), len(configurations[chosen])
+        of = "" if count == all_seeds else f"{count} of "
+        seeds = f" over {of}{all_seeds} seeds" if all_seeds > 1 else ""
+        print(f"best        meta-val {metric} {fmean(found[chosen].found):.4f}{seeds}: {chosen}")
+
+
+def _by_seed(outcomes: Sequence[Outcome]) -> Seeds:
+    values = tuple(outcome.value for outcome in outcomes if finite(outcome) and outcome.value is not None)
+    failed = sum(outcome.state == "failed" or (outcome.state == "done" and not finite(outcome)) for outcome in outcomes)
+    return Seeds(values, failed, len(outcomes) - len(values) - failed)

@@ -155,7 +155,7 @@ def write_run(
     return folder
 
 
-def write_episodes(folder: Path, **columns: Sequence[float]) -> None:
+def write_episodes(folder: Path, **columns: Sequence[float | str]) -> None:
     """``episodes.csv`` with a row for each value of the columns."""
     with (folder / "episodes.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

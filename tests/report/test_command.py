@@ -43,17 +43,20 @@ def test_a_sweep_at_a_glance(report: Report) -> None:
     assert (code, err) == (0, "")
     assert out == (
         "glyphs · 5-way 1-shot · 15 queries · inductive · conv4 · accuracy\n"
-        "   algorithm  seeds  meta-test accuracy  over seeds  meta-val accuracy  over seeds  tasks/s  time  not done\n"
-        "*  anil           1     0.9000 ± 0.0100           –    0.9100 ± 0.0100           –    412.3  1:15  1 failed\n"
-        "   maml           3     0.9000 ± 0.0058    ± 0.0000    0.9100 ± 0.0058    ± 0.0000    412.3  1:15         –\n"
-        "  * best by validation; ±: half-width of the 95 % interval over 1,000 meta-test episodes or 100 meta-val "
-        "episodes; over seeds: the same of the mean over seeds\n"
+        "   algorithm   seeds  meta-test accuracy  over seeds  meta-val accuracy  over seeds  tasks/s  time"
+        "            no figure\n"
+        "*  maml            3     0.9000 ± 0.0058    ± 0.0000    0.9100 ± 0.0058    ± 0.0000    412.3  1:15"
+        "                    –\n"
+        "   anil       1 of 3     0.9000 ± 0.0100           –    0.9100 ± 0.0100           –    412.3  1:15"
+        "  1 failed, 1 missing\n"
+        "  * best by validation; ±: half-width of the 95 % interval for these models on other episodes (1,000 "
+        "meta-test episodes and 100 meta-val episodes); over seeds: for models of other seeds\n"
         "\n"
         "not done: 1\n"
         "  failed  sweep/anil,1  anil seed=1\n"
         "      a loss is not finite\n"
         "\n"
-        "best by meta-val accuracy: anil, in sweep/anil,0\n"
+        "best by meta-val accuracy: maml, in sweep/maml,0 and 2 more of other seeds\n"
     )
 
 

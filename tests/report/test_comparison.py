@@ -44,6 +44,35 @@ def test_tiny_probabilities_are_not_told_as_zero(tmp_path: Path) -> None:
     assert "p < 1e-12" in compare(first, second, [])[0].lines()[3]
 
 
+def test_visits_to_one_task_count_as_one(tmp_path: Path) -> None:
+    """Twelve episodes of three tasks: the test is that of the three tasks' mean differences."""
+    first, second = pair(tmp_path)
+    by_task, within = [0.3, 0.1, 0.2], [-0.05, 0.0, 0.03, 0.02]
+    names = [f"s{n % 3}" for n in range(12)]
+    for folder, sign in ((first, 1), (second, 0)):
+        values = [0.5 + sign * (by_task[n % 3] + within[n // 3]) for n in range(12)]
+        write_episodes(Path(folder), task=[n % 3 for n in range(12)], task_name=names, accuracy=values)
+    (found,) = compare(first, second, [])
+    expected = paired(by_task, [0, 0, 0])
+    assert found.found.p == pytest.approx(expected.p)
+    assert found.found.difference.half == pytest.approx(expected.difference.half)
+    told = "\n".join(found.lines())
+    assert "12 meta-test episodes of 3 tasks" in told
+    assert "(paired t-test, clustered by task)" in told
+
+
+def test_few_classes_have_an_interval_for_others_too(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    classes = [f"{n % 4} {(n + 1 + n // 4 % 3) % 4}" for n in range(24)]
+    for folder, sign in ((first, 1), (second, 0)):
+        own = [sign * (0.1 * int(row[0]) + 0.01 * (n % 5)) for n, row in enumerate(classes)]
+        write_episodes(Path(folder), task=list(range(24)), task_name=[""] * 24, classes=classes, accuracy=own)
+    (found,) = compare(first, second, [])
+    assert found.other_classes is not None
+    assert found.other_classes.half > found.found.difference.half
+    assert any(line.startswith("  for other classes than these 4 classes: A - B = ") for line in found.lines())
+
+
 @pytest.mark.parametrize("setting", ["dataset.train_shots", "dataset.tasks", "engine.steps", "engine.transductive"])
 def test_what_leaves_the_episodes_as_they_are_may_differ(tmp_path: Path, setting: str) -> None:
     assert compare(*pair(tmp_path, **{setting: 3}), [])
@@ -81,7 +110,7 @@ def test_other_numbers_of_episodes_are_refused(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "cannot be read"),
         ("episode,accuracy\n0,0.9\n2,0.8\n", "missing or out of order"),
         ("episode,accuracy\n0,0.9\n1\n", "cannot be read"),
-        ("episode,accuracy\n0,0.9\n1,x\n", "cannot be read"),
+        ("episode,accuracy\n0,0.9\n1,x\n2,1\n3,1\n", "cannot be read"),
         ("episode,accuracy\n0,0.9\n1,nan\n2,1\n3,1\n", "accuracy of episode 1 is nan"),
         ("episode,accuracy\n0,0.9\n1,1e300\n2,1\n3,1\n", r"accuracy of episode 1 is 1e\+300"),
     ],

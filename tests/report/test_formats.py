@@ -76,7 +76,7 @@ def test_a_table_tells_episodes_and_seeds_apart() -> None:
     ]  # fmt: skip
     assert found.rows[0][:4] == ["maml", "2", "0.5500 ± 0.0071", "± 0.6353"]
     assert found.best == 0
-    assert "1,000 meta-test episodes or 100 meta-val episodes" in found.note
+    assert "(1,000 meta-test episodes and 100 meta-val episodes)" in found.note
 
 
 def test_one_seed_needs_no_columns_of_seeds() -> None:

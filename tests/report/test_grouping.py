@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import config, result
 
+from metarun.choosing import Seeds
 from metarun.errors import UserError
+from metarun.intervals import Estimate
 from metarun.report.grouping import Group, grouped, label
 from metarun.report.runs import Run, flat
-from metarun.report.statistics import Estimate, over_seeds
+from metarun.report.statistics import over_seeds
 
 
 def run(overrides: dict[str, Any] | None = None, test: float | None = 0.9, val: float | None = 0.9, **more: Any) -> Run:
@@ -68,7 +70,35 @@ def test_what_is_not_finite_is_neither_best_nor_averaged_away() -> None:
     group = only([*runs, run({"algorithm": "maml"}, val=0.2)])
     assert group.best is not None
     assert group.best.first.settings["algorithm"] == "maml"
-    assert group.configurations[1].over_seeds("meta_test", "accuracy") is None
+    anil = group.configurations[1]
+    assert anil.by_seed("meta_test", "accuracy") == Seeds((0.9,), failed=1)
+    assert anil.lacking("meta_test", "accuracy") == ["not finite"]
+
+
+def test_survivors_do_not_win() -> None:
+    """Seeds that failed, diverged or are missing count against a configuration, however good the others are."""
+
+    def best(*anil: Run) -> str:
+        complete = [run({"algorithm": "maml", "seed": seed}, val=0.2) for seed in range(3)]
+        group = only([*complete, *anil])
+        assert group.best is not None
+        assert group.configurations[0] is group.best, "it stands first in the table"
+        return str(group.best.first.settings["algorithm"])
+
+    good = [run({"algorithm": "anil", "seed": seed}, val=0.99) for seed in range(3)]
+    assert best(*good) == "anil"
+    assert best(*good[:2], run({"algorithm": "anil", "seed": 2}, status="failed")) == "maml"
+    assert best(*good[:2], run({"algorithm": "anil", "seed": 2}, val=None)) == "maml"
+    assert best(*good[:2], run({"algorithm": "anil", "seed": 2}, status="running")) == "maml"
+    assert best(*good[:2]) == "maml"
+
+
+def test_where_all_lack_seeds_one_of_them_is_best() -> None:
+    runs = [run({"algorithm": name, "seed": 0}, val=val) for name, val in (("maml", 0.5), ("anil", 0.9))]
+    failed = [run({"algorithm": name, "seed": 1}, status="failed") for name in ("maml", "anil")]
+    group = only([*runs, *failed])
+    assert group.best is not None
+    assert group.best.first.settings["algorithm"] == "anil"
 
 
 def test_problems_and_metrics_are_not_mixed() -> None:

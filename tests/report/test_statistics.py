@@ -3,11 +3,24 @@
 from math import sqrt
 from statistics import stdev
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
 
-from metarun.report.statistics import Estimate, over_episodes, over_seeds, paired
+from metarun.intervals import Estimate, clustered_mean
+from metarun.report.statistics import (
+    Measured,
+    crossed,
+    holm,
+    mean,
+    over_episodes,
+    over_seeds,
+    paired,
+    without_episodes,
+)
 from metarun.student import quantile
 
 
@@ -19,13 +32,120 @@ def test_the_interval_over_three_seeds() -> None:
 
 
 def test_one_seed_has_no_interval() -> None:
-    assert over_seeds([0.9]) == Estimate(0.9, None)
+    assert over_seeds([0.9]) == Estimate(0.9, None, 1)
 
 
-def test_intervals_over_episodes_of_seeds_add_in_squares() -> None:
-    assert over_episodes([Estimate(1.0, 0.3), Estimate(2.0, 0.4)]) == Estimate(1.5, 0.25)
-    assert over_episodes([Estimate(1.0, 0.3)]) == Estimate(1.0, 0.3)
-    assert over_episodes([Estimate(1.0, 0.3), Estimate(2.0, None)]) == Estimate(1.5, None)
+def test_without_episodes_intervals_add_in_squares_if_these_are_separate() -> None:
+    assert without_episodes([Estimate(1.0, 0.3), Estimate(2.0, 0.4)], shared=False) == Estimate(1.5, 0.25)
+    assert without_episodes([Estimate(1.0, 0.3), Estimate(2.0, 0.5)], shared=True) == Estimate(1.5, 0.4)
+    assert without_episodes([Estimate(1.0, 0.3)], shared=False) == Estimate(1.0, 0.3)
+    assert without_episodes([Estimate(1.0, 0.3), Estimate(2.0, None)], shared=True) == Estimate(1.5, None)
+
+
+def measured(values: NDArray[np.float64], tasks: list[int] | None = None, shared: bool = True) -> list[Measured]:
+    """Values ``[seeds, episodes]``; ``tasks``: of each episode, else its own; shared by the seeds, or separate."""
+    labels = list(range(values.shape[1])) if tasks is None else tasks
+    return [
+        Measured(row.tolist(), labels if shared else [(seed, label) for label in labels])
+        for seed, row in enumerate(values)
+    ]
+
+
+def test_shared_episodes_are_averaged_over_seeds_first() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 40)) + np.random.default_rng(1).normal(size=40)
+    found, expected = over_episodes(measured(values)), clustered_mean(values.mean(0).tolist())
+    assert (found.mean, found.half) == pytest.approx((expected.mean, expected.half))
+    visits = [number % 8 for number in range(40)]
+    found, expected = over_episodes(measured(values, visits)), clustered_mean(values.mean(0).tolist(), visits)
+    assert (found.half, found.clusters) == (pytest.approx(expected.half), 8)
+
+
+def test_separate_episodes_have_variances_that_add() -> None:
+    values = np.random.default_rng(2).normal(size=(3, 40)) + np.array([[0.0], [5.0], [9.0]])
+    error = sqrt((values.var(1, ddof=1) / 40).sum()) / 3
+    found = over_episodes(measured(values, shared=False))
+    assert found.half == pytest.approx(stats.t.ppf(0.975, 117) * error)
+
+
+def test_one_seed_has_its_own_interval() -> None:
+    values = np.random.default_rng(3).normal(size=(1, 30))
+    assert over_episodes(measured(values)).half == pytest.approx(clustered_mean(values[0].tolist()).half)
+
+
+CASES = [
+    # deviation of seeds, of episodes (tasks), of both together; tasks; shared
+    pytest.param(0.1, 1.0, 0.3, None, True, id="shared episodes"),
+    pytest.param(0.1, 1.0, 0.3, None, False, id="separate episodes"),
+    pytest.param(0.1, 1.0, 0.3, 11, True, id="shared tasks that come again"),
+    pytest.param(0.1, 1.0, 0.3, 11, False, id="separate tasks that come again"),
+    pytest.param(0.3, 0.3, 1.0, None, True, id="no source alone"),
+    pytest.param(0.0, 1.0, 0.3, None, True, id="seeds alike"),
+]
+
+
+@pytest.mark.parametrize(("of_seeds", "of_tasks", "of_both", "tasks", "shared"), CASES)
+def test_intervals_cover_what_they_are_said_to(
+    of_seeds: float, of_tasks: float, of_both: float, tasks: int | None, shared: bool
+) -> None:
+    """Three seeds and 66 episodes: over episodes, over seeds, and over both at once, 400 times."""
+    random, episodes, repeats = np.random.default_rng(0), 66, 400
+    labels = [number % (tasks or episodes) for number in range(episodes)]
+    covered = {"episodes": 0, "seeds": 0, "both": 0, "root of squares": 0}
+    for _ in range(repeats):
+        models = of_seeds * random.normal(size=(3, 1))
+        own = of_tasks * random.normal(size=(1 if shared else 3, tasks or episodes))
+        joint = of_both * random.normal(size=(3, tasks or episodes))
+        noise = 0.2 * random.normal(size=(3, episodes)) if tasks else 0.0
+        seeds = measured(models + (own + joint)[:, labels] + noise, labels, shared)
+        estimates = {
+            "episodes": (over_episodes(seeds), models.mean()),
+            "seeds": (over_seeds([mean(one.values) for one in seeds]), own[:, labels].mean() if shared else 0.0),
+            "both": (crossed(seeds).difference, 0.0),
+            "root of squares": (without_episodes([clustered_mean(one.values) for one in seeds], False), models.mean()),
+        }
+        for name, (estimate, truth) in estimates.items():
+            assert estimate.half is not None
+            covered[name] += abs(estimate.mean - truth) <= estimate.half
+    # Binomial: deviation 0.011 of the share around 0.95; `crossed` has no exact degrees of freedom.
+    assert 0.915 <= covered["episodes"] / repeats <= 0.985
+    assert 0.915 <= covered["seeds"] / repeats <= 0.985
+    assert covered["both"] / repeats >= 0.90
+    if shared and of_tasks > 0.5:
+        assert covered["root of squares"] / repeats < 0.85, "what was reported before"
+
+
+def test_with_one_seed_both_are_the_episodes_and_with_separate_ones_the_seeds() -> None:
+    values = np.random.default_rng(4).normal(0.3, 1, size=(3, 50))
+    alone, expected = crossed(measured(values[:1])), stats.ttest_1samp(values[0], 0)
+    assert (alone.p, alone.seeds, alone.tasks) == (pytest.approx(expected.pvalue), 1, 50)
+    apart, expected = crossed(measured(values, shared=False)), stats.ttest_1samp(values.mean(1), 0)
+    assert (apart.p, apart.seeds, apart.tasks) == (pytest.approx(expected.pvalue), 3, 150)
+
+
+def test_a_crossed_design_has_the_variance_of_its_mean_squares() -> None:
+    """(MS_seeds + MS_episodes - MS_residual) / n, by the sums of squares of a two-way analysis of variance."""
+    random = np.random.default_rng(5)
+    values = random.normal(size=(4, 1)) + random.normal(size=(1, 30)) + 0.5 * random.normal(size=(4, 30))
+    center = values.mean()
+    rows, columns = values.mean(1, keepdims=True), values.mean(0, keepdims=True)
+    of_rows = 30 * ((rows - center) ** 2).sum() / 3
+    of_columns = 4 * ((columns - center) ** 2).sum() / 29
+    # Cells of one value: their squares are about the mean, not about rows and columns.
+    of_cells = ((values - center) ** 2).sum() / 119
+    variance = (of_rows + of_columns - of_cells) / 120
+    freedom = int(variance**2 / ((of_rows / 120) ** 2 / 3 + (of_columns / 120) ** 2 / 29))
+    assert crossed(measured(values)).difference.half == pytest.approx(stats.t.ppf(0.975, freedom) * sqrt(variance))
+
+
+def test_a_single_task_says_nothing_of_others() -> None:
+    found = crossed([Measured([0.1, 0.2], ["a", "a"]), Measured([0.1, 0.4], ["a", "a"])])
+    assert (found.p, found.difference.half, found.tasks) == (None, None, 1)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 def test_a_paired_test_by_hand() -> None:

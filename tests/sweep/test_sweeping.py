@@ -14,6 +14,7 @@ from metarun.config.saved import CONFIG
 from metarun.config.settings import Settings
 from metarun.engine.processes import Processes
 from metarun.errors import Interrupted, UserError
+from metarun.report.command import main as report
 from metarun.tracking.status import write_status
 
 Command = Callable[..., tuple[int, str, str]]
@@ -28,6 +29,7 @@ class Runs:
         self.resumed: list[str] = []
         self.acts: dict[int, Exception] = {}
         self.values: dict[int, float | None] = {}
+        self.by_name: dict[tuple[Any, ...], float | Exception] = {}
         self.swept: tuple[str, ...] = ()
 
     def __call__(
@@ -39,17 +41,19 @@ class Runs:
             self.resumed.append(folder.name)
         (folder / CONFIG).write_text(yaml.safe_dump({**settings.plain, "resume": None}))
         write_status(folder, "running")
-        error = self.acts.get(settings.seed)
+        own = self.by_name.get(self.begun[-1])
+        error = own if isinstance(own, Exception) else self.acts.get(settings.seed)
         if error is not None:
             if isinstance(error, Interrupted):
                 (folder / "checkpoints").mkdir(exist_ok=True)
                 (folder / "checkpoints/last.pt").touch()
                 write_status(folder, "interrupted", reason=str(error))
             raise error
-        value = self.values.get(settings.seed, 0.5)
+        value = own if isinstance(own, float) else self.values.get(settings.seed, 0.5)
         content = {
             "metric": "accuracy",
             "meta_val": {"accuracy": {"mean": value, "ci95": 0.1}, "loss": {"mean": 1.0}},
+            "meta_test": {"accuracy": {"mean": value, "ci95": 0.1}, "loss": {"mean": 1.0}},
             "higher_is_better": {"accuracy": True, "loss": False},
         }
         (folder / "result.json").write_text(json.dumps(content))
@@ -192,7 +196,23 @@ def test_one_configuration_of_several_seeds_is_best_by_its_mean(command: Command
     code, out, _ = command(*SWEEP)
     assert code == 0
     assert "meta-val accuracy not finite" in out
-    assert "best" not in out, "where a seed has no figure, its configuration has none"
+    # Seed 0 of both has no figure: none is whole, so the best is one of them, and how many seeds it has is said.
+    assert "best        meta-val accuracy 0.9000 over 1 of 2 seeds: algorithm=maml" in out
+
+
+def test_a_sweep_and_the_report_of_it_agree_on_the_best(
+    command: Command, runs: Runs, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """MAML is better with the seed that it survives, ANIL the only one that is whole."""
+    runs.by_name = {("maml", 0): 0.9, ("maml", 1): UserError("diverged"), ("anil", 0): 0.6, ("anil", 1): 0.7}
+    code, out, _ = command(*SWEEP)
+    assert code == 2
+    assert "best        meta-val accuracy 0.6500 over 2 seeds: algorithm=anil" in out
+    capfd.readouterr()
+    assert report(["sweep"]) == 0
+    told = capfd.readouterr().out
+    assert "best by meta-val accuracy: anil, in sweep/algorithm=anil,seed=0 and 1 more of other seeds" in told
+    assert "1 of 2" in told
 
 
 MISTAKES = {
