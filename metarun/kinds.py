@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metarun.calibration import calibration_error, calibration_sums
 from metarun.moments import Moments, merged, moments
 
 
@@ -62,7 +63,7 @@ class Classification:
     higher_is_better: bool = True
     directions: ClassVar[Mapping[str, bool]] = {
         **dict.fromkeys(("accuracy", "precision", "recall", "f1"), True),
-        "loss": False,
+        **dict.fromkeys(("loss", "ece"), False),
     }
 
     @property
@@ -98,10 +99,13 @@ class Classification:
         }
 
     def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
-        return {}
+        """Sums for the calibration error."""
+        weight = torch.ones_like(prediction[:, 0]) if real is None else real
+        return {"calibration": calibration_sums(prediction, y, weight)}
 
     def pooled(self, totals: Mapping[str, Tensor]) -> dict[str, float]:
-        return {}
+        """Expected calibration error (ECE) of all tasks' predictions, see `metarun.calibration`."""
+        return {"ece": calibration_error(totals["calibration"].sum(0))}
 
     def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
         """The labels, and those guessed, ``[n]``; -1 in rows that fill up."""

@@ -24,7 +24,7 @@ ROOM = 2.0
 but 0.06 with Adam in the inner loop, which makes full steps of gradients that are zero but for rounding: those of the
 biases before a normalisation.
 """
-COUNTED = ("accuracy", "precision", "recall", "f1")
+COUNTED = ("accuracy", "precision", "recall", "f1", "ece")
 """Metrics that count predictions: one that is undecided but for rounding moves them by a whole example."""
 
 
