@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import grad, vjp
+from torch.func import grad
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws, Outcome, with_gradient
+from metarun.algorithms.curvature import gauss_newton, hessian
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
-from metarun.algorithms.solver import conjugate_gradients
-from metarun.config.fields import number
+from metarun.algorithms.solver import conjugate_gradients, neumann_series
+from metarun.config.fields import choice, number
 from metarun.errors import UserError
 from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import Task
@@ -18,12 +19,15 @@ from metarun.tasks import Task
 
 @dataclass(kw_only=True)
 class IMAML(ConstantRate, LearnedStart):
-    """Inner steps on L_S(θ) + λ/2 ‖θ − θ⁰‖², and the meta-gradient (I + H/λ)⁻¹ ∇L_Q(θ') (equations 3 and 6).
+    """Inner steps on L_S(θ) + λ/2 ‖θ − θ⁰‖², and the meta-gradient (I + C/λ)⁻¹ ∇L_Q(θ') (equations 3 and 6).
 
-    λ is ``proximal``. H is the Hessian of L_S at θ'. The system is solved by a few steps of conjugate gradients
-    (algorithm 2), with λ + ``damping`` for λ, as the authors' code has it. Memory does not grow with the inner steps.
+    λ is ``proximal``; C is the ``curvature`` of L_S at θ', the Gauss–Newton matrix or the Hessian. The ``solver`` takes
+    ``solver_steps`` products with C, with λ + ``damping`` for λ: conjugate gradients (``cg``), or the Neumann series
+    whose step is that of the inner loop, ``inner_lr``. Memory does not grow with the inner steps.
     """
 
+    curvature: str = choice("gauss_newton", "hessian")
+    solver: str = choice("cg", "neumann")
     solver_steps: int = number(least=1)
     damping: float = number(least=0)
 
@@ -42,13 +46,16 @@ class IMAML(ConstantRate, LearnedStart):
         def query_loss(theta: Parameters) -> Tensor:
             return self.judged(model, own, state._replace(theta=theta), task).objective
 
-        def support_gradient(theta: Parameters) -> Parameters:
-            return grad(lambda moving: model.support_loss(moving, {}, {}, task.support)[0])(theta)
+        curved = (gauss_newton if self.curvature == "gauss_newton" else hessian)(model, end, task.support)
+        held = self.proximal + self.damping
 
         def system(vector: Parameters) -> Parameters:
-            # The Hessian is symmetric, so that pulling back is multiplying by it.
-            product = vjp(support_gradient, end)[1](vector)[0]
-            return {name: part + product[name] / (self.proximal + self.damping) for name, part in vector.items()}
+            product = curved(vector)
+            return {name: part + product[name] / held for name, part in vector.items()}
 
-        implicit = conjugate_gradients(system, grad(query_loss)(end), self.solver_steps)
+        slope = grad(query_loss)(end)
+        if self.solver == "cg":
+            implicit = conjugate_gradients(system, slope, self.solver_steps)
+        else:
+            implicit = neumann_series(system, slope, self.solver_steps, self.inner_lr * held)
         return outcome._replace(objective=with_gradient(outcome.objective, at=theta, gradient=implicit))

@@ -15,11 +15,12 @@ from metarun.tasks import AnyExamples, Task
 
 @dataclass(kw_only=True)
 class MEML(Reptile):
-    """θ_enh = θ_t + β∇log p(θ_t|θ₀), and θ₀ ← θ₀ + γ∇E log p(θ_enh|θ₀), with p = N(θ₀, σ²I) (``prior``).
+    """θ_enh = θ_t + β∇log p(θ_t|θ₀), and θ₀ ← θ₀ + γ∇E log p(θ_t|θ₀), with p = N(θ₀, σ²I) (``prior``).
 
-    Both are steps along θ_t − θ₀: of min(β/σ², 1) back, never past the prior's peak, and of γ/σ² on, γ being
-    ``outer.lr``. ``enhancement`` is β. The inner loop of training is divided into so many ``blocks``, as evenly as its
-    steps go, and θ is enhanced after each of them; at test, after every so many steps as in training.
+    Both are steps along θ_t − θ₀: the pull goes min(β/σ², 1) of the way back, the outer step min(γ/σ², 1) of the way
+    on, so that neither passes the maximum of log p. γ is ``outer.lr``, ``enhancement`` is β. The inner loop of training
+    is divided into so many ``blocks``, as evenly as its steps go, and θ is pulled back after each of them; at test,
+    after every so many steps as in training. The outer step uses θ_t as it is before its last pull.
     """
 
     enhancement: float = number(least=0)
@@ -35,9 +36,9 @@ class MEML(Reptile):
         return self._enhanced(own, super().step(model, own, state, support, number, draws), number)
 
     def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
-        """As Reptile's, for φ = (θ₀, log σ²); the latter by the parameters before they were last enhanced.
+        """As Reptile's, for φ = (θ₀, log σ²), both by log p of the parameters before they are last pulled back.
 
-        After it they lie at θ₀ where β is large, and would tell that σ² is 0.
+        After that pull they would lie at θ₀ where β is large: there would be nothing to learn.
         """
         start, held = ({name: tensor.detach() for name, tensor in part.items()} for part in (theta, own))
         state = free = self.begin(held, start)
@@ -45,15 +46,16 @@ class MEML(Reptile):
             free = super().step(model, held, state, task.support, step, draws)
             state = self._enhanced(held, free, step)
         outcome = self.judged(model, held, state, task)
-        away = {name: self._pull(held, name) * (start[name] - state.theta[name]) for name in start}
-        slopes = self.prior.slopes(held, {name: free.theta[name] - start[name] for name in start})
+        moves = {name: free.theta[name] - start[name] for name in start}
+        away = {name: -self._precision(held, name) * move for name, move in moves.items()}
+        slopes = self.prior.slopes(held, moves)
         learned = theta | {name: own[name] for name in slopes}
         return outcome._replace(objective=with_gradient(outcome.objective, learned, away | slopes))
 
-    def _pull(self, own: Parameters, name: str) -> float | Tensor:
-        """1/σ²; where σ² is learned no more than 1/γ, so that θ₀ doesn't go past the mean of the tasks' ends."""
-        variance = self.prior.of(own, name)
-        return 1 / (variance.clamp_min(self.outer.lr) if isinstance(variance, Tensor) else variance)
+    def _precision(self, own: Parameters, name: str) -> float | Tensor:
+        """1/σ², but no more than 1/γ, so that θ₀ doesn't go past the mean of the tasks' θ_t."""
+        variance, least = self.prior.of(own, name), self.outer.lr
+        return 1 / (variance.clamp_min(least) if isinstance(variance, Tensor) else max(variance, least))
 
     def _enhanced(self, own: Parameters, state: Adapted, number: int) -> Adapted:
         """After inner step ``number``."""

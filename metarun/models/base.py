@@ -78,6 +78,10 @@ class TaskModel:
         prediction = self._called({**fixed, **moving}, support.x, context)
         return self.kind.loss(prediction, support.y, support.real), context.running
 
+    def support_outputs(self, theta: Parameters, support: AnyExamples) -> Tensor:
+        """The outputs ``[s, outputs]`` for support examples of which `support_loss` takes the loss."""
+        return self._called(theta, support.x, Context(real=support.real))
+
     def predict(
         self, theta: Parameters, running: Parameters, support: AnyExamples, x: Tensor, real: Tensor | None = None
     ) -> Tensor:

@@ -54,7 +54,10 @@ def linear_meml(**keys: object) -> tuple[Learner, MetaParameters]:
 @pytest.mark.parametrize(("blocks", "pulled"), [(1, {6}), (2, {3, 6}), (4, {2, 3, 5, 6}), (6, {1, 2, 3, 4, 5, 6})])
 @pytest.mark.parametrize(("beta", "variance"), [(0.1, 0.4), (3.0, 2.0)])
 def test_in_closed_form_on_linear_regression(blocks: int, pulled: set[int], beta: float, variance: float) -> None:
-    """A step is w ← (I − αH)w + αb, a pull w ← w − min(β/σ², 1)(w − w₀): both affine, so is the whole inner loop."""
+    """A step is w ← (I − αH)w + αb, a pull w ← w − min(β/σ², 1)(w − w₀): both affine, so is the whole inner loop.
+
+    The outer step follows w as it is before its last pull.
+    """
     prior = replace(UNIT, variance=variance)
     learner, phi = linear_meml(enhancement=beta, blocks=blocks, prior=prior)
     tasks = regressions()
@@ -63,11 +66,11 @@ def test_in_closed_form_on_linear_regression(blocks: int, pulled: set[int], beta
     for number in range(len(tasks.number)):
         x, y = task_of(tasks, number).support
         h, b = 2 * x.T @ x / len(x), 2 * x.T @ y[:, 0] / len(x)
-        w = start
+        w = free = start
         for step in range(1, 7):
-            w = w - 0.05 * (h @ w - b)
+            w = free = w - 0.05 * (h @ w - b)
             w = w - share * (w - start) if step in pulled else w
-        ends.append(w)
+        ends.append(free)
     outer = replace(learner.algorithm.outer, lr=0.3, schedule="constant")  # type: ignore[attr-defined]
     learner = replace(learner, algorithm=replace(learner.algorithm, outer=outer))  # type: ignore[type-var]
     wanted = start + 0.3 / variance * (torch.stack(ends).mean(0) - start)
@@ -75,16 +78,35 @@ def test_in_closed_form_on_linear_regression(blocks: int, pulled: set[int], beta
 
 
 def test_a_narrow_prior_holds_tasks_at_the_start_and_no_further() -> None:
-    """σ → 0 with γ/σ² as it is."""
+    """σ → 0 with γ/σ² = ½ as it is: θ_enh stays at θ₀, which goes half the way to where the last block led."""
     tasks = regressions()
     for variance in (1e-3, 1e-9):
         prior = replace(UNIT, variance=variance)
-        learner, phi = linear_meml(enhancement=0.1, prior=prior)
+        learner, phi = linear_meml(enhancement=0.1, blocks=6, prior=prior)
         adapted = learner.algorithm.adapt(learner.model, {}, phi["theta"], task_of(tasks, 0).support, {})
         torch.testing.assert_close(adapted.theta, phi["theta"], rtol=0, atol=1e-15)
         outer = replace(learner.algorithm.outer, lr=0.5 * variance)  # type: ignore[attr-defined]
         learner = replace(learner, algorithm=replace(learner.algorithm, outer=outer))  # type: ignore[type-var]
-        torch.testing.assert_close(after(learner, phi, tasks, 3), phi, rtol=0, atol=1e-12)
+        w = phi["theta"]["head.weight"].clone().requires_grad_()
+        (tasks.support.x @ w.T - tasks.support.y).square().mean().backward()
+        assert w.grad is not None
+        wanted = (w - 0.5 * 0.05 * w.grad).detach()
+        torch.testing.assert_close(after(learner, phi, tasks)["theta"]["head.weight"], wanted, rtol=0, atol=1e-12)
+
+
+def test_the_outer_step_does_not_pass_the_mean_of_the_tasks() -> None:
+    """However narrow the prior, of fixed variance as of learned."""
+    tasks = regressions()
+    free, _ = linear_meml(enhancement=0.0)
+    for learned in (False, True):
+        prior = replace(UNIT, variance=1e-4, learned=learned)
+        learner, phi = linear_meml(enhancement=0.0, prior=prior)
+        ends = [
+            free.algorithm.adapt(free.model, {}, phi["theta"], task_of(tasks, number).support, {}).theta["head.weight"]
+            for number in range(len(tasks.number))
+        ]
+        moved_to = after(learner, phi, tasks)["theta"]["head.weight"]
+        torch.testing.assert_close(moved_to, torch.stack(ends).mean(0), rtol=0, atol=1e-9)
 
 
 def test_pulls_at_test_come_as_often_as_in_training() -> None:
@@ -106,20 +128,20 @@ def test_each_kind_of_layer_may_have_its_variance() -> None:
     """Where one kind is held fast, the others are not."""
     dataset = Blobs()
     prior = replace(UNIT, norms=2.0, head=1e-9)
-    learner, phi = build(
-        dataset, "algorithm=meml", *CONV, inner_lr=0.02, enhancement=0.5, blocks=1, prior=prior, minibatch=None
-    )
+    keys = {"inner_lr": 0.02, "minibatch": None}
+    learner, phi = build(dataset, "algorithm=meml", *CONV, enhancement=0.5, blocks=1, prior=prior, **keys)
+    reptile, _ = build(dataset, "algorithm=reptile", *CONV, **keys)
     batch = dataset.sample("train", 0, 2)
-    gradient, _ = MetaGradient(learner, None, compiled=False)(phi, batch)
-    reptile, _ = build(dataset, "algorithm=reptile", *CONV, inner_lr=0.02, minibatch=None)
-    wanted, _ = MetaGradient(reptile, None, compiled=False)(phi, batch)
-    for name, tensor in gradient["theta"].items():
-        if name.startswith("head."):
-            assert tensor.abs().max() == 0
-        else:
-            # Half the way back, at 1/σ² = 1; a quarter, at 1/2.
-            share = 0.75 / 2 if name.startswith("norms.") else 0.5
-            torch.testing.assert_close(tensor, share * wanted["theta"][name], rtol=1e-9, atol=1e-12)
+    support = task_of(batch, 0).support
+    held, free = (each.algorithm.adapt(each.model, {}, phi["theta"], support, {}).theta for each in (learner, reptile))
+    gradient, wanted = (MetaGradient(each, None, compiled=False)(phi, batch)[0]["theta"] for each in (learner, reptile))
+    for name, start in phi["theta"].items():
+        # β/σ² is ½; of norms ¼; the head is pulled all the way.
+        left = 0.0 if name.startswith("head.") else 0.75 if name.startswith("norms.") else 0.5
+        torch.testing.assert_close(held[name] - start, left * (free[name] - start), rtol=1e-9, atol=1e-12)
+        # min(γ/σ², 1), with γ = 1.
+        share = 0.5 if name.startswith("norms.") else 1.0
+        torch.testing.assert_close(gradient[name], share * wanted[name], rtol=1e-9, atol=1e-12)
 
 
 def test_the_gradient_of_a_learned_variance_by_hand() -> None:
