@@ -34,6 +34,7 @@ from metarun.tracking.files import write_text
 from metarun.tracking.log import Silence, TrainingLog
 from metarun.tracking.origin import origin
 from metarun.tracking.results import forgetting, protocol, result, write_embeddings, write_episodes, write_result
+from metarun.tracking.sizes import sizes
 from metarun.tracking.status import write_status
 from metarun.tracking.watch import Watch
 from metarun.tracking.words import conclude, introduce
@@ -206,12 +207,14 @@ class Experiment:
         }
         forgotten = forgetting(self.dataset, trained.forgetting)
         content = result(kind, test, train, validation, forgotten, protocol(self.settings, self.dataset), training)
+        content["parameters"] = sizes(self.learner, tested.phi)
         names = task_names(self.dataset, "test"), class_names(self.dataset, "test")
         write_episodes(self.folder, test, *names)
         seen = self._embedded(tested, test.final(kind.metric), kind.metric)
         board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
         if self.settings.tracking.hparams:
             board.scalars("final", session.metrics(content), tested.step)
+            board.scalars("parameters", content["parameters"], tested.step)
         watch.tested(tested.phi, tested.step, test, seen, self.settings.engine.mode)
         write_result(self.folder, content)
         conclude(self.settings, self.folder, content)

@@ -15,10 +15,12 @@ from metarun.errors import UserError
 from metarun.output import forgiving
 from metarun.report import keys
 from metarun.report.comparison import Comparison, compare
+from metarun.report.contrasts import Condition, against, conditions, references
+from metarun.report.effects import effects
 from metarun.report.formats import csv_text, latex, markdown
 from metarun.report.grouping import SORTS, Group, grouped
 from metarun.report.runs import Run, Unreadable, folders, read
-from metarun.report.table import table
+from metarun.report.table import Table, table
 from metarun.report.terminal import show
 from metarun.report.text import clean
 from metarun.report.unfinished import unfinished
@@ -93,6 +95,13 @@ def _parser() -> ArgumentParser:
         default=[],
         help="test two runs episode by episode",
     )
+    parser.add_argument(
+        "--against",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="test each configuration against this one, over all its seeds; repeatable, for all to hold",
+    )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser
 
@@ -105,10 +114,12 @@ def _report(options: Namespace) -> None:
     groups, left_out = grouped(runs, options.metric, options.sort) if runs else ([], [])
     for older, newer in left_out:
         _tell(f"{older.folder}: left out, since {newer.folder} has the same settings and seed and is newer")
-    wrote = _write(options, groups, runs, comparisons)
+    wanted = conditions(groups, options.against)
+    tables = [_tables(group, wanted) for group in groups]
+    wrote = _write(options, groups, tables, runs, comparisons)
     lines = [line for test in comparisons for line in test.lines()]
     best = [line for group in groups for line in _best(group)]
-    show([table(group) for group in groups], unfinished(runs), [*best, *lines, *wrote], sys.stdout)
+    show([one for mine in tables for one in mine], unfinished(runs), [*best, *lines, *wrote], sys.stdout)
 
 
 def _runs(paths: Sequence[str]) -> list[Run]:
@@ -143,11 +154,20 @@ def _best(group: Group) -> list[str]:
     return [f"best by meta-val {group.selecting}: {group.label(group.best)}, in {first}{seeds}"]
 
 
+def _tables(group: Group, wanted: Sequence[Condition]) -> list[Table]:
+    """A group's configurations, each against the reference if one is asked for, and the effects of its factors."""
+    return [table(group), *against(group, wanted), *effects(group, references(group, wanted))]
+
+
 def _write(
-    options: Namespace, groups: Sequence[Group], runs: Sequence[Run], comparisons: Sequence[Comparison]
+    options: Namespace,
+    groups: Sequence[Group],
+    by_group: Sequence[Sequence[Table]],
+    runs: Sequence[Run],
+    comparisons: Sequence[Comparison],
 ) -> list[str]:
     """Write the files asked for; returns a line for each."""
-    tables = [table(group) for group in groups]
+    tables = [one for mine in by_group for one in mine]
     texts: dict[str, Callable[[], str]] = {
         "csv": lambda: csv_text(groups),
         "markdown": lambda: markdown(tables),
@@ -167,7 +187,7 @@ def _write(
     if options.html is not None:
         from metarun.report.page import page
 
-        _save("--html", Path(options.html), page(groups, unfinished(runs), comparisons))
+        _save("--html", Path(options.html), page(groups, by_group, unfinished(runs), comparisons))
         written.append(f"wrote {clean(options.html)}")
     return written
 

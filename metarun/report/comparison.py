@@ -12,10 +12,7 @@ from metarun.report import keys
 from metarun.report.episodes import EPISODES, Episodes, episodes
 from metarun.report.runs import DONE, HUGE, Run, Unreadable, read
 from metarun.report.statistics import Paired, paired
-from metarun.report.text import clean, figure
-
-LEAST_P = 1e-12
-"""Smaller ones are not told: differences of numbers near 1 have no more digits."""
+from metarun.report.text import clean, figure, probability
 
 
 @dataclass(frozen=True)
@@ -51,17 +48,17 @@ class Comparison:
             f"paired, {self.metric} ({better} is better) on the same {self.found.episodes:,} meta-test episodes{of}",
             f"  A {self.first}",
             f"  B {self.second}",
-            f"  A - B = {figure(self.found.difference)} (95 % interval), {probability(self.found.p)} ({how})",
+            f"  A - B = {figure(self.found.difference)} (95 % interval), {_told(self.found.p)} ({how})",
             *others,
             f"  better in single episodes: A {first:,}, B {second:,}, equal {self.found.equal:,}",
         ]
 
 
-def probability(p: float | None) -> str:
-    """``p = 0.0661``; ``p < 1e-12`` for all that are smaller."""
+def _told(p: float | None) -> str:
     if p is None:
-        return "no p (a single task)"
-    return f"p < {LEAST_P:.0e}" if p < LEAST_P else f"p = {p:.3g}"
+        return "no p: a single task"
+    text = probability(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def compare(first: str, second: str, asked: Sequence[str]) -> list[Comparison]:

@@ -11,6 +11,8 @@ from metarun.report.runs import STAGES
 from metarun.report.table import Table, counted
 from metarun.report.text import clean
 
+SIZES = ("theta", "theta made", "phi", "phi theta", "phi embedding", "phi hypernet", "phi algorithm")
+"""The counts of parameters in a run's result."""
 BEST = "*"
 """What marks the best row by validation where there is no bold type."""
 
@@ -19,14 +21,15 @@ def csv_text(groups: Sequence[Group]) -> str:
     """A row for each configuration with full names of keys and numbers in full; a group's metrics are told as they are.
 
     Columns: ``problem``, the keys that vary in any group, ``metric``, ``seeds``, figures of each stage with half-widths
-    over episodes and over seeds, ``best`` (1 or 0), why seeds have no figure (``no_figure``), seconds,
-    tasks_per_second, and the runs' folders.
+    over episodes and over seeds, ``best`` (1 or 0), why seeds have no figure (``no_figure``), numbers of parameters
+    (``metarun.tracking.sizes``), seconds, tasks_per_second, and the runs' folders.
     """
     names = list(dict.fromkeys(key for group in groups for key in group.keys))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     figures = [f"{stage}{end}" for stage in STAGES for end in ("", "_ci95_episodes", "_ci95_seeds")]
-    ends = ["best", "no_figure", "seconds", "tasks_per_second", "runs"]
+    sizes = [f"parameters_{name.replace(' ', '_')}" for name in SIZES]
+    ends = ["best", "no_figure", *sizes, "seconds", "tasks_per_second", "runs"]
     writer.writerow(["problem", *names, "metric", "seeds", *figures, *ends])
     for group in groups:
         for one in group.configurations:
@@ -45,8 +48,9 @@ def _numbers(group: Group, one: Configuration, metric: str) -> list[object]:
         found += [None if episodes is None else episodes.mean, None if episodes is None else episodes.half]
         found.append(None if seeds is None else seeds.half)
     folders = ";".join(clean(run.folder) for run in one.runs)
-    lacking = counted(one.lacking("meta_test", metric))
-    return [*found, int(one is group.best), lacking, one.training("seconds"), one.training("tasks_per_second"), folders]
+    lacking, sizes = counted(one.lacking("meta_test", metric)), map(one.first.parameters, SIZES)
+    speed = one.training("seconds"), one.training("tasks_per_second")
+    return [*found, int(one is group.best), lacking, *sizes, *speed, folders]
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -106,6 +110,8 @@ _TEX = {
     "·": r"$\cdot$",
     "–": "--",
     "�": "?",
+    "θ": r"$\theta$",
+    "φ": r"$\varphi$",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }
 

@@ -173,6 +173,11 @@ def _is(value: Any, wanted: set[str]) -> bool:
     return any(_as_number(text) == value for text in wanted)
 
 
+def is_value(value: Any, typed: str) -> bool:
+    """Whether a value is the one typed; numbers are compared as numbers."""
+    return _is(value, {typed})
+
+
 def _as_number(text: str) -> float | None:
     try:
         return float(text)

@@ -8,7 +8,7 @@ from html import escape
 from metarun.report.comparison import Comparison
 from metarun.report.figures import draw, plain_texts, save
 from metarun.report.grouping import Group
-from metarun.report.table import Table, table
+from metarun.report.table import Table
 from metarun.report.unfinished import Unfinished
 
 STYLE = """
@@ -31,8 +31,13 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """What a browser may load for the page: nothing but what is in it."""
 
 
-def page(groups: Sequence[Group], stopped: Sequence[Unfinished], comparisons: Sequence[Comparison]) -> str:
-    """The whole page; every text of a user's is escaped."""
+def page(
+    groups: Sequence[Group],
+    tables: Sequence[Sequence[Table]],
+    stopped: Sequence[Unfinished],
+    comparisons: Sequence[Comparison],
+) -> str:
+    """The whole page; every text of a user's is escaped. ``tables``: those of each group, its configurations first."""
     pictures: dict[int, list[str]] = {}
     with plain_texts():
         for number, group, name, figure in draw(groups):
@@ -41,7 +46,9 @@ def page(groups: Sequence[Group], stopped: Sequence[Unfinished], comparisons: Se
             data = base64.b64encode(buffer.getvalue()).decode("ascii")
             alt = escape(f"{name}: {group.title}")
             pictures.setdefault(number, []).append(f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">')
-    parts = [_group(table(group), pictures.get(number, [])) for number, group in enumerate(groups, 1)]
+    parts = []
+    for number, (own, *more) in enumerate(tables, 1):
+        parts += [_group(own, pictures.get(number, [])), *(_group(one, []) for one in more)]
     parts += [_comparison(one) for one in comparisons]
     if stopped:
         parts.append(_stopped(stopped))

@@ -93,6 +93,12 @@ class Run:
         found = self.result.get(stage, {}).get(metric, {}).get(what)
         return found if isinstance(found, int) else None
 
+    def parameters(self, name: str) -> int | None:
+        """How many parameters there are of the task model (``theta``), meta-learned (``phi``), or of a group of φ."""
+        found = self.result.get("parameters")
+        size = found.get(name) if isinstance(found, dict) else None
+        return size if isinstance(size, int) else None
+
     def training(self, name: str) -> float | None:
         """A number of the meta-training, such as ``seconds`` and ``tasks_per_second``."""
         return _number(self.result.get("train", {}).get(name))

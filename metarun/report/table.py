@@ -34,7 +34,7 @@ def table(group: Group) -> Table:
             header.append(f"{stage} {metric}")
             if group.several_seeds:
                 header.append("over seeds")
-    header += ["tasks/s", "time", "no figure"]
+    header += ["θ", "φ", "tasks/s", "time", "no figure"]
     rows = [_row(group, one) for one in group.configurations]
     kept = [
         column
@@ -63,8 +63,10 @@ def _row(group: Group, one: Configuration) -> list[str]:
             cells.append(figure(one.over_episodes(stage, metric)))
             if group.several_seeds:
                 cells.append(margin(one.over_seeds(stage, metric)))
+    sizes = map(one.first.parameters, ("theta", "phi"))
     return [
         *cells,
+        *(NOTHING if size is None else f"{size:,}" for size in sizes),
         number(one.training("tasks_per_second")),
         duration(one.training("seconds")),
         counted(lacking) or NOTHING,

@@ -7,6 +7,8 @@ from metarun.intervals import Estimate
 
 NOTHING = "–"
 MOST_DECIMALS = 7
+LEAST_P = 1e-12
+"""Smaller p-values are not shown: differences of numbers near 1 have no more digits."""
 LARGE = 1e6
 """Numbers from which on they are told with an exponent, and numbers of more decimals than the above."""
 
@@ -44,6 +46,13 @@ def margin(estimate: Estimate | None) -> str:
     if estimate is None or estimate.half is None:
         return NOTHING
     return "± " + figure(estimate).split(" ± ")[1]
+
+
+def probability(p: float | None) -> str:
+    """``0.0661``; ``< 1e-12`` for all that are smaller."""
+    if p is None:
+        return NOTHING
+    return f"< {LEAST_P:.0e}" if p < LEAST_P else f"{p:.3g}"
 
 
 def duration(seconds: float | None) -> str:

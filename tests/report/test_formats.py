@@ -85,6 +85,21 @@ def test_one_seed_needs_no_columns_of_seeds() -> None:
     ]  # fmt: skip
 
 
+def test_numbers_of_parameters_are_columns_where_results_have_them() -> None:
+    parameters = {"theta": 112_965, "theta made": 5, "phi": 1_234_567, "phi theta": 112_960, "phi hypernet": 1_121_607}
+    runs = [
+        Run(Path("runs/a"), flat(config({"algorithm": name})), "done", "", "", {**result(), "parameters": parameters})
+        for name in ("maml", "anil")
+    ]
+    (found,), _ = grouped(runs, [], None)
+    assert table(found).header[-4:] == ["θ", "φ", "tasks/s", "time"]
+    assert table(found).rows[0][-4:-2] == ["112,965", "1,234,567"]
+    assert r"$\theta$ & $\varphi$" in latex([table(found)])
+    (row, _) = csv.DictReader(io.StringIO(csv_text([found])))
+    assert (row["parameters_theta_made"], row["parameters_phi_hypernet"]) == ("5", "1121607")
+    assert row["parameters_phi_algorithm"] == ""
+
+
 def test_plain_text_is_aligned_and_marks_the_best() -> None:
     lines = plain_table(table(group("meta_sgd", "anil"))).splitlines()
     assert lines[2].startswith("*  meta_sgd   ")

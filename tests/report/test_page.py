@@ -7,10 +7,12 @@ from typing import Any
 from run_folders import config, result
 
 from metarun.report.comparison import Comparison
+from metarun.report.effects import effects
 from metarun.report.grouping import grouped
 from metarun.report.page import page
 from metarun.report.runs import Run, flat
 from metarun.report.statistics import paired
+from metarun.report.table import table
 from metarun.report.unfinished import unfinished
 
 EVIL = '"><script>alert(1)</script><img src=http://evil.example/x onerror=alert(1)>'
@@ -50,9 +52,9 @@ def whole() -> Reader:
         run({"algorithm": EVIL}, "failed", EVIL),
     ]
     groups, _ = grouped(runs, [], None)
-    return Reader(
-        page(groups, unfinished(runs), [Comparison(EVIL, "b", "accuracy", True, paired([1, 2, 4], [1, 1, 1]))])
-    )
+    tests = [Comparison(EVIL, "b", "accuracy", True, paired([1, 2, 4], [1, 1, 1]))]
+    tables = [[table(group), *effects(group)] for group in groups]
+    return Reader(page(groups, tables, unfinished(runs), tests))
 
 
 def test_the_page_loads_and_runs_nothing() -> None:

@@ -78,10 +78,12 @@ def test_tags_hold_the_figures_of_the_result(command: Command, overrides: tuple[
             bound = scalars(events, f"interval/meta-val {metric} {which}")
             assert bound[tested] == pytest.approx(validated["mean"] + sign * validated["ci95"], rel=1e-5)
         assert scalars(events, f"meta-train/{metric}").keys() == {2, 4, 6}
+    for name, size in result["parameters"].items():
+        assert scalars(events, f"parameters/{name}") == {tested: size}
     stages = {tag.partition("/")[0] for tag in events.Tags()["scalars"]}
     assert stages == {
-        "meta-train", "meta-val", "meta-test", "final", "interval", "outer-loop", "speed", "outer-gradient",
-        "inner-gradient-before", "inner-gradient-after",
+        "meta-train", "meta-val", "meta-test", "final", "parameters", "interval", "outer-loop", "speed",
+        "outer-gradient", "inner-gradient-before", "inner-gradient-after",
     }  # fmt: skip
 
 
