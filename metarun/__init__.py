@@ -25,9 +25,9 @@ def load(
 ) -> "MetaLearner":
     """The meta-learner that a run left in its folder. Its dataset need not be there.
 
-    run: the folder, or a ``.pt`` file of its folder ``checkpoints``. checkpoint: ``best`` (validated), ``last``, or a
-    ``.pt`` file. device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``. config_dir: the folder given as ``--config-dir``,
-    where the run has parts of the user's own; their modules are looked for as on the command line.
+    run: the folder, or a file of its folder ``checkpoints``. checkpoint: ``best`` (validated), ``last``, or the path of
+    a file. device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``. config_dir: the folder given as ``--config-dir``, where
+    the run has parts of the user's own; their modules are looked for as on the command line.
 
     Raises `metarun.errors.UserError`, one line, where there is no such checkpoint, where it is broken, or where it does
     not fit the parts that its settings name. Nothing in the folder is executed.

@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
+from metarun.checkpoint_files import best_file
 from metarun.composition import compose
 from metarun.config.quoting import path_setting
 from metarun.config.saved import command_line
@@ -25,7 +26,7 @@ from metarun.engine.insight import Insight, insight
 from metarun.engine.planning import Planner
 from metarun.engine.processes import ALONE, Processes
 from metarun.engine.stopping import StopRequest, listening
-from metarun.engine.training import Training, best_file
+from metarun.engine.training import Training
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.learner import Learner, MetaParameters
 from metarun.tracking import session

@@ -7,10 +7,10 @@ import torch
 
 from metarun.algorithms.base import Learned
 from metarun.algorithms.outer_loop import OuterLoop
+from metarun.checkpoint_files import BEST, LAST
 from metarun.columns import columns
 from metarun.composition import compose
 from metarun.config.names import shown
-from metarun.config.saved import CHECKPOINTS
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine.beginning import first_state
@@ -246,8 +246,8 @@ def _left(run: _Run) -> str:
     ]
     if settings.mode == "train":
         files += [
-            [f"{CHECKPOINTS}/last.pt", "the latest state, to go on from"],
-            [f"{CHECKPOINTS}/best.pt", "φ of the best validation, which is meta-tested"],
+            [LAST, "the latest state, to go on from"],
+            [BEST, "φ of the best validation, which is meta-tested"],
         ]
         if settings.engine.profile_steps:
             files.append([f"{PROFILE}/", "where the time goes"])

@@ -12,9 +12,9 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from metarun.adapted_model import AdaptedModel
+from metarun.checkpoint_files import BEST, LAST, SUFFIX, only_old
 from metarun.composition import assemble
 from metarun.config.reload import settings_of
-from metarun.config.saved import CHECKPOINTS
 from metarun.config.settings import Settings
 from metarun.engine import checkpoint as checkpoints
 from metarun.engine.evaluation import EPISODES_AT_ONCE, half_width, task_numbers
@@ -47,15 +47,18 @@ def _file(run: Path, checkpoint: str | Path) -> Path:
         return run
     if not run.is_dir():
         raise UserError(f"{run}: no such folder")
-    if checkpoint not in ("best", "last"):
+    names = {"best": BEST, "last": LAST}
+    if checkpoint not in names:
         if not Path(checkpoint).is_file():
-            raise UserError(f"checkpoint={checkpoint}: no such file; give best, last or a .pt file")
+            raise UserError(f"checkpoint={checkpoint}: no such file; give best, last or a {SUFFIX} file")
         return Path(checkpoint)
-    saved = [name for name in ("best", "last") if (run / CHECKPOINTS / f"{name}.pt").is_file()]
-    if checkpoint not in saved:
-        hint = f"; give checkpoint='{saved[0]}'" if saved else ": not a run's folder, or nothing was saved yet"
-        raise UserError(f"{run}: has no {CHECKPOINTS}/{checkpoint}.pt{hint}")
-    return run / CHECKPOINTS / f"{checkpoint}.pt"
+    found = [name for name, file in names.items() if (run / file).is_file()]
+    if checkpoint not in found:
+        if only_old(run):
+            raise UserError(f"{run}: its checkpoints are from an older version of metarun; train again")
+        hint = f"; give checkpoint='{found[0]}'" if found else ": not a run's folder, or nothing was saved yet"
+        raise UserError(f"{run}: has no {names[str(checkpoint)]}{hint}")
+    return run / names[str(checkpoint)]
 
 
 class MetaLearner:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metarun.checkpoint_files import saved
+
 LETTERS = [
     "dataset=glyphs", "model.channels=32", "engine.steps=600", "engine.val_every=200", "engine.val_episodes=50",
     "engine.checkpoint_every=200", "engine.test_episodes=600",
@@ -137,7 +139,7 @@ def trained(run: Run) -> dict[str, Any] | None:
     """The run's result; ``None`` where there is none: the algorithm refuses such tasks, or diverges on them."""
     result = run.folder / "result.json"
     if not result.exists():
-        resumable = (run.folder / "checkpoints" / "last.pt").exists()
+        resumable = bool(saved(run.folder))
         command = [sys.executable, "-m", "metarun", f"resume={run.folder}"] if resumable else run.command(run.folder)
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode == 2:

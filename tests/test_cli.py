@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from builders import ALGORITHMS
 from filelock import FileLock
 
-from metarun import __version__
+from metarun import __version__, tensor_file
+from metarun.checkpoint_files import LAST
 from metarun.config.settings import GROUPS, Settings
 from metarun.errors import Interrupted, UserError
 from metarun.tracking.status import write_status
@@ -48,7 +48,7 @@ def finished(command: Command, experiment: Experiment, *overrides: str) -> Path:
     def run(settings: Settings, folder: Path) -> float:
         begun(folder)
         (folder / "config.yaml").write_text(yaml.safe_dump(settings.plain), encoding="utf-8")
-        torch.save({"config": settings.plain}, folder / "checkpoints" / "last.pt")
+        tensor_file.write(folder / LAST, {"config": settings.plain})
         folders.append(folder)
         return 0.5
 
@@ -290,7 +290,7 @@ def test_a_checkpoint_brings_its_settings(command: Command, experiment: Experime
     seen: list[Settings] = []
     experiment(lambda settings, _: seen.append(settings))
     assert command("mode=test", f"checkpoint={folder}", "dataset.ways=4")[0] == 0
-    assert command("mode=test", f"checkpoint={folder / 'checkpoints' / 'last.pt'}", "algorithm=maml")[0] == 0
+    assert command("mode=test", f"checkpoint={folder / LAST}", "algorithm=maml")[0] == 0
     first, second = seen
     assert (first.seed, first.mode, first.checkpoint) == (7, "test", str(folder))
     assert (first.dataset.shots, first.dataset.ways) == (3, 4)  # type: ignore[attr-defined]
@@ -303,8 +303,8 @@ def test_a_checkpoint_brings_its_settings(command: Command, experiment: Experime
 
 def test_a_checkpoint_without_its_folder_brings_its_settings_too(command: Command, experiment: Experiment) -> None:
     folder = finished(command, experiment, "dataset.shots=3")
-    lone = Path("lone.pt").absolute()
-    (folder / "checkpoints" / "last.pt").rename(lone)
+    lone = Path("lone.safetensors").absolute()
+    (folder / LAST).rename(lone)
     seen: list[Settings] = []
     experiment(lambda settings, _: seen.append(settings))
     assert command("mode=test", f"checkpoint={lone}")[0] == 0
@@ -356,7 +356,7 @@ def test_a_mistake_while_resuming_keeps_the_run(command: Command, experiment: Ex
     assert command(f"resume={folder}")[0] == 2
     assert {path.name for path in folder.iterdir()} == before
     assert (folder / "status.json").read_text() == status, "a finished run stays one"
-    (folder / "checkpoints" / "last.pt").unlink()
+    (folder / LAST).unlink()
     assert "had saved no state yet" in command(f"resume={folder}")[2]
 
 

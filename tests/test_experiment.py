@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 import torch
 from builders import ALGORITHMS, Blobs, able, algorithm, waves
+from checkpoints import state_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarun.algorithms.base import Learned
+from metarun.checkpoint_files import BEST, LAST
 from metarun.learner import MetaParameters
 from metarun.tracking.log import TrainingLog
 
@@ -75,8 +77,8 @@ def numbers(folder: Path) -> dict[str, Any]:
     return {**result, "train": {k: v for k, v in result["train"].items() if k in ("steps", "tested_step")}}
 
 
-def phi(folder: Path, name: str = "last.pt") -> Any:
-    return torch.load(folder / "checkpoints" / name, weights_only=True)["state"]["phi"]
+def phi(folder: Path, name: str = LAST) -> Any:
+    return state_of(folder, name)["phi"]
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def test_a_run_leaves_its_files(command: Command, overrides: tuple[str, ...]) ->
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     events = {name for name in names if name.startswith("events.out.tfevents")}
     files = {"config.yaml", "result.json", "status.json", "episodes.csv", "metarun.log", ".lock"}
-    assert names - events == files | {"checkpoints/last.pt", "checkpoints/best.pt"}
+    assert names - events == files | {LAST, BEST}
     assert sorted(name.endswith(".ending") for name in events) == [False, True]
     assert status(folder)["status"] == "done"
 
@@ -239,9 +241,9 @@ def test_the_best_validated_state_is_tested(
     assert 1 <= best < 6
     assert validated[best] != validated[6]
     assert numbers(folder)["train"]["tested_step"] == best
-    assert torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["state"]["step"] == best
-    for name, same in (("best", True), ("last", False)):
-        tested = ran(command, name, "mode=test", f"checkpoint=run/checkpoints/{name}.pt")
+    assert state_of(folder, BEST)["step"] == best
+    for name, same in ((BEST, True), (LAST, False)):
+        tested = ran(command, Path(name).stem, "mode=test", f"checkpoint=run/{name}")
         assert (numbers(tested)["meta_test"] == numbers(folder)["meta_test"]) == same
 
 
@@ -281,17 +283,17 @@ def test_a_stopped_and_a_crashed_run_go_on_bit_for_bit(
     parts = Path("parts")
     assert err.splitlines()[-1].endswith(f"stopped at step 2 of 6; go on with: metarun resume={parts.absolute()}")
     assert status(parts)["status"] == "interrupted"
-    assert torch.load(parts / "checkpoints" / "last.pt", weights_only=True)["state"]["step"] == 2
+    assert state_of(parts)["step"] == 2
 
     stopping(monkeypatch, 5, crash)  # meta-updates 4 and 5 are lost
     code, _, err = command("resume=parts")
     assert (code, status(parts)["status"]) == (1, "failed"), err
-    assert torch.load(parts / "checkpoints" / "last.pt", weights_only=True)["state"]["step"] == 3
+    assert state_of(parts)["step"] == 3
 
     code, _, err = command("resume=parts")
     assert code == 0, err
     assert numbers(parts) == numbers(whole)
-    for file in ("last.pt", "best.pt"):
+    for file in (LAST, BEST):
         torch.testing.assert_close(phi(parts, file), phi(whole, file), rtol=0, atol=0)
     assert (parts / "episodes.csv").read_text() == (whole / "episodes.csv").read_text()
     assert status(parts)["status"] == "done"
@@ -416,7 +418,7 @@ def test_a_baseline_is_validated_and_tested_as_it_is(name: str, problem: str, co
     folder = ran(command, "run", *options(name, problem))
     assert numbers(folder)["train"] == {"steps": 0, "tested_step": 0}
     assert status(folder)["status"] == "done"
-    assert (folder / "checkpoints" / "best.pt").exists()
+    assert (folder / BEST).exists()
 
 
 def test_a_baseline_does_not_start_from_what_another_learned(command: Command) -> None:
@@ -508,7 +510,7 @@ def test_killed_at_any_time_a_run_goes_on_to_the_same_result(command: Command) -
     moments = random.Random(0)
     begin = [sys.executable, "-m", "metarun", *overrides, "hydra.run.dir=killed"]
     go_on = [sys.executable, "-m", "metarun", "resume=killed"]
-    last, killed = Path("killed/checkpoints/last.pt"), 0
+    last, killed = Path("killed", LAST), 0
     for _ in range(4):
         process = subprocess.Popen(
             go_on if last.exists() else begin, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -545,10 +547,10 @@ def test_a_run_stopped_before_its_first_update_can_be_resumed(
 def test_the_last_checkpoint_is_tested_as_what_it_is(command: Command) -> None:
     """Not under the step and the validation of the best one."""
     folder = ran(command, "run", *WAVES)
-    last = ran(command, "last", "mode=test", f"checkpoint={folder}/checkpoints/last.pt", "dataset.queries=3")
+    last = ran(command, "last", "mode=test", f"checkpoint={folder}/{LAST}", "dataset.queries=3")
     result = json.loads((last / "result.json").read_text())
     assert result["train"]["tested_step"] == 6
-    assert result["protocol"]["selection"] == f"checkpoint={folder}/checkpoints/last.pt"
+    assert result["protocol"]["selection"] == f"checkpoint={folder}/{LAST}"
     assert result["meta_val"]["mse"]["episodes"] == 5
     best = json.loads((folder / "result.json").read_text())
     assert result["meta_val"]["mse"]["mean"] != best["meta_val"]["mse"]["mean"], "measured with other queries"
@@ -670,3 +672,74 @@ def test_the_same_dataset_chosen_anew_keeps_the_split(command: Command) -> None:
     protocols = [json.loads((f / "result.json").read_text())["protocol"] for f in (Path("run"), folder)]
     assert protocols[0]["split"] == protocols[1]["split"]
     assert protocols[0]["fractions"] == protocols[1]["fractions"]
+
+
+def damage(file: Path) -> None:
+    """Flip a bit in the middle, as a disk might."""
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+SLOW_SINES = (*WAVES, "algorithm.outer.slow.ratio=0.5", "algorithm.outer.slow.every=2", "engine.checkpoint_every=5")
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_from_the_best_checkpoint_a_run_goes_on_bit_for_bit_where_the_last_is_damaged(
+    command: Command, monkeypatch: pytest.MonkeyPatch, optimiser: str
+) -> None:
+    """The best was validated before the last was saved: steps are done again, as they were."""
+    overrides = (*SLOW_SINES, f"algorithm.outer.optimiser={optimiser}", "engine.val_every=3")
+    whole = ran(command, "whole", *overrides)
+    stopping(monkeypatch, 5, interrupt)
+    assert command(*overrides, "hydra.run.dir=parts")[0] == 130
+    parts = Path("parts")
+    assert (state_of(parts)["step"], state_of(parts, BEST)["step"]) == (5, 3)
+    damage(parts / LAST)
+    code, out, err = command("resume=parts")
+    assert code == 0, err
+    why = "a damaged checkpoint: its checksum does not match its contents"
+    (line,) = (line for line in out.splitlines() if "damaged" in line)
+    assert line.endswith(f"{LAST}: {why}; using {parts.absolute() / BEST}, of step 3, instead")
+    assert numbers(parts) == numbers(whole)
+    for file in (LAST, BEST):
+        torch.testing.assert_close(phi(parts, file), phi(whole, file), rtol=0, atol=0)
+        mine, theirs = (state_of(folder, file)["optimiser"] for folder in (parts, whole))
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_a_damaged_best_checkpoint_is_replaced_by_the_best_to_come(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping(monkeypatch, 5, interrupt)
+    assert command(*WAVES, "hydra.run.dir=run", "engine.val_every=3")[0] == 130
+    damage(Path("run", BEST))
+    code, out, err = command("resume=run")
+    assert code == 0, err
+    assert "its checksum does not match its contents; the best state so far (step 3) is lost" in out
+    assert numbers(Path("run"))["train"]["tested_step"] == 6
+    # Of a finished run there is the last state alone.
+    damage(Path("run", BEST))
+    code, out, err = command("resume=run")
+    assert code == 0, err
+    assert "the best state so far (step 6) is lost" in out
+    assert state_of("run", BEST)["best"]["step"] == 6
+
+
+def test_where_the_best_is_damaged_the_last_is_tested_and_one_line_says_so(command: Command) -> None:
+    folder = ran(command, "run", *WAVES, "engine.val_every=4", "engine.checkpoint_every=6")
+    damage(folder / BEST)
+    code, out, err = command("mode=test", "checkpoint=run", "hydra.run.dir=again")
+    assert code == 0, err
+    assert f"{LAST}, of step 6, instead" in out
+    again = json.loads(Path("again", "result.json").read_text())
+    assert again["train"]["tested_step"] == 6
+    assert out.count("damaged") == 1
+    damage(folder / LAST)
+    for words in (("mode=test", "checkpoint=run", "hydra.run.dir=third"), ("resume=run",)):
+        code, _, err = command(*words)
+        assert code == 2
+        assert err.count("\n") == 1
+        assert err.count("a damaged checkpoint: its checksum does not match its contents") == 2
+    code, _, err = command("mode=test", f"checkpoint=run/{BEST}", "hydra.run.dir=fourth")
+    assert (code, err.count("\n"), "instead" in err) == (2, 1, False), err

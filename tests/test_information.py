@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoints import state_of
 
 from metarun import cli
+from metarun.checkpoint_files import LAST
 from metarun.engine import compilation
 from metarun.engine.processes import ALONE
 
@@ -65,7 +67,7 @@ def numbers(line: str) -> int:
 def test_what_is_told_is_what_the_run_is(command: Command, overrides: tuple[str, ...]) -> None:
     out = told(command, *overrides)
     folder = ran(command, *overrides)
-    state = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["state"]
+    state = state_of(folder)
     phi = {group: sum(map(torch.numel, tensors.values())) for group, tensors in state["phi"].items()}
     total, *rest = section(out, "Meta-parameters")
     assert total == f"Meta-parameters φ: {sum(phi.values()):,} numbers"
@@ -146,7 +148,7 @@ def test_a_run_to_go_on_with_and_one_to_test(command: Command) -> None:
     out = told(command, "checkpoint=run", "engine.test_episodes=11")
     assert re.match(r"none: meta-tests φ after [24] meta-updates", value(out, "outer loop"))
     assert value(out, "test_episodes") == "11"
-    assert "last.pt" not in out
+    assert LAST not in out
     assert out.endswith("To run it: metarun mode=test checkpoint=run engine.test_episodes=11\n")
 
 

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from builders import CPU, task_of
+from checkpoints import content_of
 from documents import DOCS
 from hydra.core.global_hydra import GlobalHydra
 from torch.utils._pytree import tree_leaves, tree_map
 
 import metarun
-from metarun import cli
+from metarun import cli, tensor_file
+from metarun.checkpoint_files import BEST, LAST
 from metarun.engine.checkpoint import FORMAT
 from metarun.errors import UserError
 from metarun.meta_learner import MetaLearner
@@ -277,9 +279,9 @@ def test_best_last_and_files(runs: Path) -> None:
     folder = runs / "waves"
     best, last = metarun.load(folder), metarun.load(folder, checkpoint="last")
     for learner, name in ((best, "best"), (last, "last")):
-        saved = torch.load(folder / "checkpoints" / f"{name}.pt", weights_only=True)["state"]["phi"]
+        file = folder / {"best": BEST, "last": LAST}[name]
+        saved = content_of(file)["state"]["phi"]
         torch.testing.assert_close(learner.phi, saved, rtol=0, atol=0)
-        file = folder / "checkpoints" / f"{name}.pt"
         for other in (metarun.load(file), metarun.load(folder, checkpoint=file)):
             torch.testing.assert_close(other.phi, saved, rtol=0, atol=0)
 
@@ -288,12 +290,12 @@ def test_the_data_need_not_be_there(runs: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for name, shape in (("table", (1,)), ("letters", (1, 28, 28))):
-        shutil.copy(runs / name / "checkpoints" / "best.pt", tmp_path / "alone.pt")
-        learner = metarun.load("alone.pt")
+        shutil.copy(runs / name / BEST, tmp_path / "alone.safetensors")
+        learner = metarun.load("alone.safetensors")
         assert learner.input_shape == shape
         x = np.zeros((5, *shape))
         learner.adapt(x, np.arange(5)).predict(x)
-        assert [path.name for path in tmp_path.iterdir()] == ["alone.pt"]
+        assert [path.name for path in tmp_path.iterdir()] == ["alone.safetensors"]
 
 
 def test_a_hydra_that_is_running_is_left_alone(runs: Path) -> None:
@@ -342,41 +344,44 @@ def refused(call: Callable[[], Any]) -> str:
 def test_folders_that_hold_no_run(runs: Path, tmp_path: Path) -> None:
     load = metarun.load
     assert refused(lambda: load(tmp_path / "nowhere")).endswith("nowhere: no such folder")
-    assert "has no checkpoints/best.pt: not a run's folder, or nothing" in refused(lambda: load(tmp_path))
+    assert f"has no {BEST}: not a run's folder, or nothing" in refused(lambda: load(tmp_path))
     assert refused(lambda: load(tmp_path, checkpoint="beste")) == (
-        "checkpoint=beste: no such file; give best, last or a .pt file"
+        "checkpoint=beste: no such file; give best, last or a .safetensors file"
     )
     (tmp_path / "checkpoints").mkdir()
-    shutil.copy(runs / "waves" / "checkpoints" / "last.pt", tmp_path / "checkpoints")
-    assert refused(lambda: load(tmp_path)).endswith("has no checkpoints/best.pt; give checkpoint='last'")
+    shutil.copy(runs / "waves" / LAST, tmp_path / "checkpoints")
+    assert refused(lambda: load(tmp_path)).endswith(f"has no {BEST}; give checkpoint='last'")
     assert "choose auto, cpu, cuda or cuda:N" in refused(lambda: load(runs / "waves", device="gpu"))
-    (tmp_path / "rubbish.pt").write_bytes(b"rubbish")
-    assert "not a checkpoint of metarun, or a broken one" in refused(lambda: load(tmp_path / "rubbish.pt"))
+    (tmp_path / "rubbish.safetensors").write_bytes(b"rubbish")
+    assert "not a checkpoint of metarun, or a damaged one" in refused(lambda: load(tmp_path / "rubbish.safetensors"))
 
 
 def changed(runs: Path, tmp_path: Path, change: Callable[[Any], Any]) -> str:
     """What is said of a checkpoint that was tampered with."""
-    content = torch.load(runs / "waves" / "checkpoints" / "best.pt", weights_only=True)
+    content = content_of(runs / "waves" / BEST)
     change(content)
-    torch.save(content, tmp_path / "changed.pt")
-    return refused(lambda: metarun.load(tmp_path / "changed.pt"))
+    tensor_file.write(tmp_path / "changed.safetensors", content)
+    return refused(lambda: metarun.load(tmp_path / "changed.safetensors"))
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         (lambda c: c.update(format=2), f"not a checkpoint of this version of metarun (format {FORMAT})"),
-        (lambda c: c.pop("problem"), "a broken checkpoint ('problem')"),
-        (lambda c: c["problem"].update(kind=3), "a broken checkpoint"),
+        (lambda c: c.pop("problem"), "a broken checkpoint (format, config, problem and state are expected)"),
+        (lambda c: c["problem"].update(kind=3), "a broken checkpoint (problem.kind: a dict is expected)"),
         (lambda c: c["problem"].update(known_tasks=-1), "a broken checkpoint (problem)"),
         (lambda c: c["problem"].update(more=1), "a broken checkpoint"),
         (lambda c: c["problem"].update(input_shape=[0]), "a broken checkpoint (problem)"),
-        (lambda c: c["problem"].update(input_shape=[1.0]), "a broken checkpoint (problem)"),
+        (
+            lambda c: c["problem"].update(input_shape=[1.0]),
+            "(problem.input_shape[0]: int is expected)",
+        ),
         (lambda c: c["problem"].update(input_shape=None), "a broken checkpoint"),
         (lambda c: c["problem"].update(name=None), "a broken checkpoint (problem)"),
         (lambda c: c["problem"]["kind"].update(name="regresion"), "a broken checkpoint ('regresion')"),
-        (lambda c: c["problem"]["kind"].update(dimensions="1"), "a broken checkpoint (problem)"),
-        (lambda c: c["problem"]["kind"].update(metric=None), "a broken checkpoint (problem)"),
+        (lambda c: c["problem"]["kind"].update(dimensions="1"), "(problem.kind.dimensions: int is expected)"),
+        (lambda c: c["problem"]["kind"].update(metric=None), "(problem.kind.metric: str is expected)"),
         (
             lambda c: [c["problem"][kind].update(dimensions=2) for kind in KINDS],
             "'head.weight' of theta has shape (1, 8) there, and",
@@ -394,10 +399,10 @@ def test_a_changed_checkpoint_is_refused(runs: Path, tmp_path: Path, change: Any
 
 
 def test_a_class_named_in_a_checkpoint_is_not_imported(runs: Path, tmp_path: Path) -> None:
-    content = torch.load(runs / "waves" / "checkpoints" / "best.pt", weights_only=True)
+    content = content_of(runs / "waves" / BEST)
     content["config"]["algorithm"]["_target_"] = "antigravity.Fly"
-    torch.save(content, tmp_path / "changed.pt")
-    assert metarun.load(tmp_path / "changed.pt").settings.plain["algorithm"]["_target_"].startswith("metarun.")
+    tensor_file.write(tmp_path / "changed.safetensors", content)
+    assert metarun.load(tmp_path / "changed.safetensors").settings.plain["algorithm"]["_target_"].startswith("metarun.")
     assert "antigravity" not in sys.modules
 
 

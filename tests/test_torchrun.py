@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoints import state_of
 from launched import PATIENCE, Launched, launch, launched, metarun
+
+from metarun.checkpoint_files import BEST, LAST
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -42,15 +45,15 @@ GLOBAL = (
 )  # fmt: skip
 
 
-def content(folder: Path, file: str = "last.pt") -> dict[str, Any]:
+def content(folder: Path, file: str = LAST) -> dict[str, Any]:
     """A checkpoint's state without what time or the number of processes decides."""
-    state = torch.load(folder / "checkpoints" / file, weights_only=True)["state"]
+    state = state_of(folder, file)
     timed = ("seconds", "measured_steps", "measured_seconds", "decisions")
     return {name: value for name, value in state.items() if name not in timed}
 
 
 def decisions(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["state"]["decisions"]
+    found: dict[str, Any] = state_of(folder)["decisions"]
     return found
 
 
@@ -78,7 +81,7 @@ def flat(value: Any, name: str = "") -> dict[str, Any]:
 
 def assert_same(one: Path, other: Path) -> None:
     """The two runs have the same states and the same result."""
-    for file in ("last.pt", "best.pt"):
+    for file in (LAST, BEST):
         mine, theirs = flat(content(one, file)), flat(content(other, file))
         assert mine.keys() == theirs.keys()
         for name, value in mine.items():
@@ -227,7 +230,7 @@ def test_testing_in_several_gives_the_result_of_one(command: Command, tmp_path: 
 def begun(run: Launched, folder: str) -> None:
     """Wait until a run trains."""
     until = time.monotonic() + PATIENCE
-    while not Path(folder, "checkpoints", "last.pt").exists():
+    while not Path(folder, LAST).exists():
         assert time.monotonic() < until, run.told("err")
         time.sleep(0.02)
     time.sleep(0.2)
@@ -434,7 +437,7 @@ def test_torchrun_asked_to_stop(command: Command, tmp_path: Path, number: signal
             [*TORCHRUN, *ENDLESS, "hydra.run.dir=run"], env=ENVIRONMENT, stdout=told, stderr=subprocess.STDOUT
         )
         until = time.monotonic() + PATIENCE
-        while not Path("run/checkpoints/last.pt").exists():
+        while not Path("run", LAST).exists():
             assert time.monotonic() < until
             time.sleep(0.05)
         time.sleep(1)

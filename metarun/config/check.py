@@ -60,7 +60,7 @@ def full_names(nodes: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 def _check_mode(root: Root) -> None:
     if root.mode == "test" and root.checkpoint is None:
-        raise UserError("mode=test needs checkpoint=PATH: a run's folder, or a .pt file of its folder checkpoints/")
+        raise UserError("mode=test needs checkpoint=PATH: a run's folder, or a file of its folder checkpoints/")
     if root.mode == "train" and root.checkpoint is not None:
         raise UserError(
             f"checkpoint={root.checkpoint}: read with mode=test only; to go on training a run, resume=RUN_DIR"

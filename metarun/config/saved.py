@@ -8,16 +8,16 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from metarun.checkpoint_files import BEST, CHECKPOINTS, LAST, only_old, saved
 from metarun.config.names import is_key
 from metarun.config.plain_yaml import read_yaml
 from metarun.config.quoting import path_argument, quoted, to_paste, unescaped
 from metarun.config.settings import PARTS
 from metarun.errors import UserError
+from metarun.tensor_file import Damaged, read_plain
 
 CONFIG = "config.yaml"
 RESULT = "result.json"
-CHECKPOINTS = "checkpoints"
-
 CONFIG_DIR = "config_dir"
 """Where a run's configuration names the folder given as ``--config-dir``, if one was."""
 
@@ -30,6 +30,8 @@ _YOUNGER = ("tracking",)
 TYPED_ONLY = "dataset.download"
 """A switch that a saved file cannot turn on, since it writes outside of the run's folder."""
 
+_OLD = "its checkpoints are from an older version of metarun, which this version does not read; train again"
+
 _ONCE_NULL = {"engine.task_chunk": "auto"}
 """Keys that took null when runs were saved that are still there, and what means the same now."""
 
@@ -39,20 +41,21 @@ def holds_a_run(folder: Path) -> bool:
     return any((folder / name).exists() for name in (CONFIG, RESULT, CHECKPOINTS, "status.json"))
 
 
-def checkpoint_file(path: str) -> Path:
-    """The ``.pt`` file that ``checkpoint=path`` means: of a run's folder the best, or the last where none is best.
+def checkpoint_files(path: str) -> list[Path]:
+    """The files that ``checkpoint=path`` may mean, in order: the best of a run's folder, then its last.
 
-    Raises `UserError` where there is none.
+    Raises `UserError` if there is none.
     """
     place = Path(path)
     if place.is_file():
-        return place
+        return [place]
     if not place.is_dir():
         raise UserError(f"checkpoint={path}: no such file or folder")
-    for name in ("best.pt", "last.pt"):
-        if (place / CHECKPOINTS / name).is_file():
-            return place / CHECKPOINTS / name
-    raise UserError(f"checkpoint={path}: not a run's folder: it has no {CHECKPOINTS}/best.pt or last.pt")
+    if found := saved(place, best_first=True):
+        return found
+    if only_old(place):
+        raise UserError(f"checkpoint={path}: {_OLD}")
+    raise UserError(f"checkpoint={path}: not a run's folder: it has no {BEST} or {LAST}")
 
 
 def command_line(config: Mapping[str, Any], *overrides: str) -> str:
@@ -102,20 +105,22 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], co
         raise UserError(f"resume={path}: no such folder")
     if not (folder / CONFIG).is_file():
         raise UserError(f"resume={path}: not a run's folder: it has no {CONFIG}")
-    if not (folder / CHECKPOINTS / "last.pt").is_file():
+    if only_old(folder):
+        raise UserError(f"resume={path}: {_OLD}")
+    if not saved(folder):
         raise UserError(f"resume={path}: the run had saved no state yet; start it anew")
-    saved = read_yaml(folder / CONFIG)
+    config = read_yaml(folder / CONFIG)
     others = [_name(override) for override in parsed if not _goes_with_resume(override)]
     if others:
         raise UserError(
             f"resume={path}: a resumed run keeps its settings; only engine.steps may be given (not {', '.join(others)})"
         )
-    if "engine.steps" in map(_name, parsed) and _sequential(saved):
+    if "engine.steps" in map(_name, parsed) and _sequential(config):
         raise UserError(
             f"resume={path}: engine.steps does not go with a sequence, whose groups share the steps; start anew"
         )
     return [
-        *as_overrides(saved, str(folder / CONFIG), config_dir),
+        *as_overrides(config, str(folder / CONFIG), config_dir),
         *overrides,
         f"hydra.run.dir={quoted(path)}",
     ]
@@ -145,26 +150,26 @@ def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override], con
             raise UserError(
                 f"{name} does not go with checkpoint={path}, whose run has its own settings; give single keys"
             )
-    file = checkpoint_file(path)
-    beside = (Path(path) if Path(path).is_dir() else file.parent.parent) / CONFIG
+    candidates = checkpoint_files(path)
+    beside = (Path(path) if Path(path).is_dir() else candidates[0].parent.parent) / CONFIG
     if beside.is_file():
         return [*_as_overrides(read_yaml(beside), names, str(beside), config_dir), *overrides]
-    return [*_as_overrides(_inside(file), names, str(file), config_dir), *overrides]
+    file, config = _inside(candidates)
+    return [*_as_overrides(config, names, str(file), config_dir), *overrides]
 
 
 def _name(override: Override) -> str:
     return override.key_or_group
 
 
-def _inside(file: Path) -> Any:
-    """The configuration that a checkpoint carries."""
-    import torch  # here, because most commands end, or fail, without it
-
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a file that is none of its own
-        raise UserError(f"checkpoint={file}: not a checkpoint of metarun, or a broken one") from error
-    return state.get("config") if isinstance(state, dict) else None
+def _inside(candidates: Sequence[Path]) -> tuple[Path, Any]:
+    """The first checkpoint that is not damaged, and the configuration that it carries."""
+    for file in candidates[:-1]:
+        try:
+            return file, read_plain(file).get("config")
+        except Damaged:  # which is reported where the state is read
+            continue
+    return candidates[-1], read_plain(candidates[-1]).get("config")
 
 
 def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str, config_dir: str | None) -> list[str]:

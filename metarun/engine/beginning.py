@@ -1,20 +1,23 @@
 """Where a run begins, and which of its decisions are made already."""
 
+import logging
 from pathlib import Path
 
 import torch
 
 from metarun.algorithms.base import Learned
-from metarun.config.saved import checkpoint_file
+from metarun.checkpoint_files import best_file, saved
+from metarun.config.saved import checkpoint_files
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import State
 from metarun.engine.planning import BY_MEMORY, EVALUATION
 from metarun.engine.processes import Processes
-from metarun.engine.training import last_file
 from metarun.errors import UserError
 from metarun.learner import MetaParameters
+
+log = logging.getLogger(__name__)
 
 
 def first_state(
@@ -32,7 +35,8 @@ def first_state(
     """
     known = list(dataset.groups) if settings.embedding.knows_tasks else []
     if settings.resume is not None:
-        state = checkpoint.load(last_file(folder), phi, device)
+        state = checkpoint.load_first(saved(folder), phi, device)
+        _forget_damaged_best(state, folder, device)
         _refuse_other_tasks(state, known)
         if state.step > settings.engine.steps:
             raise UserError(f"engine.steps={settings.engine.steps}: the run has done {state.step:,} already; give more")
@@ -43,7 +47,7 @@ def first_state(
         return state
     if settings.mode == "test":
         assert settings.checkpoint is not None
-        state = checkpoint.load(checkpoint_file(settings.checkpoint), phi, device)
+        state = checkpoint.load_first(checkpoint_files(settings.checkpoint), phi, device)
         _refuse_other_tasks(state, known)
         if state.step and not isinstance(settings.algorithm, Learned):
             raise UserError(
@@ -62,6 +66,17 @@ def first_state(
         decisions=_decisions(settings, processes),
         tasks=known,
     )
+
+
+def _forget_damaged_best(state: State, folder: Path, device: torch.device) -> None:
+    """Without its file the best state so far cannot be meta-tested: the best of the validations to come is, then."""
+    if state.best is None:
+        return
+    try:
+        checkpoint.read(best_file(folder), device)
+    except UserError as error:
+        log.warning("%s; the best state so far (step %s) is lost", error, f"{state.best.step:,}")
+        state.best = None
 
 
 def _decisions(settings: Settings, processes: Processes) -> dict[str, int]:

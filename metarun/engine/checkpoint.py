@@ -1,7 +1,8 @@
 """A run's state on disk: all that is needed to go on as if nothing had happened."""
 
-import os
-from collections.abc import Iterator
+import logging
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,13 +10,18 @@ from typing import Any
 
 import torch
 
+from metarun import tensor_file
 from metarun.datasets.base import Problem
 from metarun.engine import saved_problem
+from metarun.engine.schema import conform
 from metarun.errors import UserError
 from metarun.learner import MetaParameters
 from metarun.models.base import STATISTICS
+from metarun.tensor_file import Damaged
 
-FORMAT = 4
+log = logging.getLogger(__name__)
+
+FORMAT = 5
 
 
 @dataclass
@@ -65,44 +71,56 @@ class Checkpoint:
 def save(path: Path, state: State, config: dict[str, Any], problem: Problem) -> None:
     """Write a checkpoint whole or not at all; ``config`` is the run's, in builtin types."""
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     content = {
         "format": FORMAT,
         "config": config,
         "problem": saved_problem.to_plain(problem),
         "state": {**vars(state), "best": asdict(state.best) if state.best else None},
     }
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    tensor_file.write(path, content)
 
 
 def load(path: Path, like: MetaParameters, device: torch.device) -> State:
     """The state in a checkpoint, for a learner whose φ has the names and shapes of ``like``.
 
-    Raises `UserError` for a file that is none, is broken, or belongs to another learner.
+    Raises `UserError` for a file that is none or belongs to another learner, and `Damaged` for one that is damaged.
     """
     state = read(path, device).state
     fit(path, state, like)
     return state
 
 
+def load_first(files: Sequence[Path], like: MetaParameters, device: torch.device) -> State:
+    """The state in the first of ``files`` that is not damaged, as `load`; one line says which are.
+
+    Raises `UserError` if all are damaged.
+    """
+    damage = []
+    for file in files:
+        try:
+            state = load(file, like, device)
+        except Damaged as error:
+            damage.append(str(error))
+            continue
+        for line in damage:
+            log.warning("%s; using %s, of step %s, instead", line, file, f"{state.step:,}")
+        return state
+    raise Damaged("; ".join(damage))
+
+
 def read(path: Path, device: torch.device) -> Checkpoint:
-    """A checkpoint, whatever learner it belongs to. Raises `UserError` for a file that is none or is broken."""
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a file that is none of its own
-        raise UserError(f"{path}: not a checkpoint of metarun, or a broken one") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    """A checkpoint, whatever learner it belongs to.
+
+    Raises `UserError` for a file that is none or of another version, and `Damaged` for one that is damaged.
+    """
+    content = tensor_file.read(path, device)
+    version = content.get("format")
+    if type(version) is not int or version != FORMAT:
         raise UserError(f"{path}: not a checkpoint of this version of metarun (format {FORMAT})")
     with _broken(path):
-        best = content["state"].pop("best")
-        state = State(best=Best(**best) if best else None, **content["state"])
+        if set(content) != {"format", "config", "problem", "state"}:
+            raise ValueError("format, config, problem and state are expected")
+        state = conform(content["state"], State, "state")
         _refuse_nonsense(path, state)
         return Checkpoint(content["config"], saved_problem.from_plain(content["problem"]), state)
 
@@ -120,26 +138,49 @@ def fit(path: Path, state: State, like: MetaParameters) -> None:
 
 @contextmanager
 def _broken(path: Path) -> Iterator[None]:
-    """Tell what goes wrong with the values in a checkpoint as one line."""
+    """Report what is wrong with the values in a checkpoint as one line."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path}: a broken checkpoint ({error})") from error
+        raise Damaged(f"{path}: a broken checkpoint ({error})") from error
 
 
 def _refuse_nonsense(path: Path, state: State) -> None:
-    """Values that no run saves. Raises `UserError`, `TypeError` or `ValueError`."""
-    if not all(tensor.isfinite().all() for group in state.phi.values() for tensor in group.values()):
-        raise UserError(f"{path}: holds parameters that are not finite; nothing can be done with them")
-    if type(state.step) is not int or state.step < 0 or type(state.decisions["threads"]) is not int:
-        raise ValueError("step or decisions")
-    if not all(isinstance(value, float) for row in state.forgetting for value in row):
-        raise ValueError("forgetting")
-    if len({len(row) for row in state.forgetting}) > 1 or not all(isinstance(name, str) for name in state.tasks):
-        raise ValueError("forgetting or tasks")
+    """Values of the right types that no run saves. Raises `UserError`, `KeyError` or `ValueError`."""
+    for group in (*state.phi.values(), *state.kept.values()):
+        for tensor in group.values():
+            if not tensor.is_floating_point():
+                raise ValueError("state.phi: floating-point tensors are expected")
+            if not tensor.isfinite().all():
+                raise UserError(f"{path}: holds parameters that are not finite; nothing can be done with them")
+    counts = {"step": state.step, "measured_steps": state.measured_steps}
+    if state.best is not None:
+        counts["best.step"] = state.best.step
+    for name, count in counts.items():
+        if count < 0:
+            raise ValueError(f"state.{name}: {count} is negative")
+    for name, seconds in (("seconds", state.seconds), ("measured_seconds", state.measured_seconds)):
+        if not math.isfinite(seconds) or seconds < 0:
+            raise ValueError(f"state.{name}: {seconds} is not a time")
+    if state.measured_steps and not state.measured_seconds:
+        raise ValueError("state.measured_seconds: 0 for a number of steps")
+    _refuse_decisions(state.decisions)
+    if len({len(row) for row in state.forgetting}) > 1:
+        raise ValueError("state.forgetting: rows of different lengths")
+
+
+def _refuse_decisions(decisions: dict[str, Any]) -> None:
+    """Decisions are switches and counts of at least 1; the number of threads is always among them."""
+    for name, value in {"threads": decisions["threads"], **decisions}.items():
+        wanted = bool if name.startswith("compile") else int
+        if type(value) is not wanted or (wanted is int and value < 1):
+            raise ValueError(f"state.decisions.{name}: {value!r} is not a decision")
 
 
 def _refuse_others(path: Path, phi: MetaParameters, like: MetaParameters) -> None:
+    """Refuse other names and shapes; take the precision and the memory layout of ``like``."""
+    if phi.keys() != like.keys():
+        raise ValueError(f"phi: the groups {', '.join(like)} are expected")
     for group in like:
         if phi[group].keys() != like[group].keys():
             name = min(phi[group].keys() ^ like[group].keys())
@@ -153,4 +194,4 @@ def _refuse_others(path: Path, phi: MetaParameters, like: MetaParameters) -> Non
                     f"{path}: '{name}' of {group} has shape {tuple(phi[group][name].shape)} there, and these settings "
                     f"make {tuple(tensor.shape)}"
                 )
-            phi[group][name] = phi[group][name].to(tensor.dtype)
+            phi[group][name] = torch.empty_like(tensor, device=phi[group][name].device).copy_(phi[group][name])

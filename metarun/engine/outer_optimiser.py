@@ -10,6 +10,12 @@ from torch import Tensor
 from metarun.algorithms.outer_loop import OuterLoop
 from metarun.learner import MetaParameters, moving
 
+_BUFFERS: dict[type, set[str]] = {
+    torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.SGD: {"momentum_buffer"},
+}
+"""What PyTorch's optimisers keep of each parameter."""
+
 
 class OuterOptimiser:
     """Moves φ, except for `MEMORY`, by its gradient, after optional clipping, with the step size of the schedule.
@@ -68,9 +74,27 @@ class OuterOptimiser:
         return {**self._optimiser.state_dict(), **slow}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._optimiser.load_state_dict({name: part for name, part in state.items() if name != "slow"})
+        """Take over what `state_dict` gave, but for step sizes and the like, which are the settings'.
+
+        Raises `ValueError`, `TypeError` or `KeyError` where it is not that of an optimiser of this φ.
+        """
+        own = self._optimiser.state_dict()["param_groups"]
+        self._refuse_others(state["state"])
+        self._optimiser.load_state_dict({"state": state["state"], "param_groups": own})
         if self._slow is not None:
             self._slow.load(state["slow"]["tensors"], state["slow"]["done"])
+
+    def _refuse_others(self, kept: dict[int, dict[str, Any]]) -> None:
+        """PyTorch takes buffers of any name and shape, and fails or broadcasts at the next step."""
+        names = _BUFFERS[type(self._optimiser)]
+        parameters = [tensor for group in self._optimiser.param_groups for tensor in group["params"]]
+        for place, buffers in kept.items():
+            if buffers.keys() != names:
+                raise ValueError(f"{', '.join(sorted(names))} are expected")
+            shape = parameters[place].shape if 0 <= place < len(parameters) else None
+            for name, buffer in buffers.items():
+                if buffer is not None and buffer.shape != (() if name == "step" else shape):
+                    raise ValueError(f"{name} has another shape than its parameter")
 
 
 class _Slow:
@@ -91,6 +115,8 @@ class _Slow:
 
     def load(self, tensors: list[Tensor], done: int) -> None:
         """Raises `ValueError` for tensors that are not those of this φ."""
+        if type(done) is not int or done < 0:
+            raise ValueError("slow weights of no step")
         if [tensor.shape for tensor in tensors] != [tensor.shape for tensor in self.tensors]:
             raise ValueError("slow weights of another φ")
         for slow, saved in zip(self.tensors, tensors, strict=True):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from metarun.datasets.base import Problem
+from metarun.engine.schema import conform
 from metarun.errors import UserError
 from metarun.kinds import Classification, Regression, TaskKind
 
@@ -19,9 +20,11 @@ def to_plain(problem: Problem) -> dict[str, Any]:
 
 def from_plain(plain: dict[str, Any]) -> Problem:
     """The problem that `to_plain` told. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
-    kinds = {name: _kind(plain[name]) for name in ("kind", "training_kind")}
-    problem = Problem(**{**plain, "input_shape": tuple(plain["input_shape"]), **kinds})
-    if not isinstance(problem.name, str) or not all(_counts(size, 1) for size in problem.input_shape):
+    conform(plain, dict[str, Any], "problem")
+    kinds = {name: _kind(conform(plain[name], dict[str, Any], f"problem.{name}")) for name in ("kind", "training_kind")}
+    shape = conform(plain["input_shape"], list[int], "problem.input_shape")
+    problem = Problem(**{**plain, "input_shape": tuple(shape), **kinds})
+    if not isinstance(problem.name, str) or not all(_counts(size, 1) for size in shape):
         raise ValueError("problem")
     if not all(_counts(plain[name], 0) for name in _COUNTS):
         raise ValueError("problem")
@@ -39,8 +42,10 @@ def _kind_to_plain(kind: TaskKind) -> dict[str, Any]:
 
 
 def _kind(plain: dict[str, Any]) -> Classification | Regression:
-    kind = _KINDS[plain["name"]](**{name: value for name, value in plain.items() if name != "name"})
-    if not _counts(kind.outputs, 1) or not isinstance(kind.metric, str) or type(kind.higher_is_better) is not bool:
+    made = _KINDS[conform(plain["name"], str, "problem.kind.name")]
+    fields = {name: value for name, value in plain.items() if name != "name"}
+    kind: Classification | Regression = conform(fields, made, "problem.kind")
+    if not _counts(kind.outputs, 1):
         raise ValueError("problem")
     return kind
 

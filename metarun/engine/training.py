@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Learned
+from metarun.checkpoint_files import best_file, last_file
 from metarun.config.quoting import path_setting
 from metarun.config.saved import command_line
 from metarun.datasets.base import Dataset, Sampler
@@ -77,7 +78,7 @@ class Training:
             try:
                 optimiser.load_state_dict(state.optimiser)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UserError(f"{last_file(self.folder)}: a broken checkpoint (optimiser)") from error
+                raise UserError(f"{self.folder}: a broken checkpoint (optimiser: {error})") from error
         if not state.step:
             self._save(optimiser)  # so that a run killed before its first checkpoint can be resumed
         meta_gradient = self.planner.meta_gradient(state.phi)
@@ -125,7 +126,7 @@ class Training:
                 self._close()
                 behind = self._behind()
             if last or state.step % settings.val_every == 0:
-                self._validate()
+                self._validate(optimiser)
             if self.watch is not None:
                 self.watch.updated(state.phi, state.step)
             state.seconds += time.perf_counter() - started
@@ -166,9 +167,10 @@ class Training:
         behind = [self.dataset.sample("train", 0, count, group) for group in range(len(self.state.forgetting))]
         return OutputRegulariser(self.learner, self.state.kept, behind, self.state.decisions["task_chunk"])
 
-    def _validate(self) -> None:
+    def _validate(self, optimiser: OuterOptimiser | None = None) -> None:
         """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first.
 
+        The best state is saved with its ``optimiser``, so that the run can go on from there if the last one is damaged.
         Of a sequence the last φ is kept: the best may have seen a part of the groups only.
         """
         state, kind = self.state, self.dataset.kind("val")
@@ -185,24 +187,16 @@ class Training:
         )
         if better:
             state.best = Best(state.step, episodes.summary())
-            self._write(best_file(self.folder))
+            self._write(best_file(self.folder), optimiser)
         self.log.validated(state.step, episodes, kind.metric, better)
         if self.watch is not None:
             self.watch.validated(state.phi, state.step, episodes)
 
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:
+        self._write(last_file(self.folder), optimiser)
+
+    def _write(self, file: Path, optimiser: OuterOptimiser | None) -> None:
         if optimiser is not None:
             self.state.optimiser = optimiser.state_dict()
-        self._write(last_file(self.folder))
-
-    def _write(self, file: Path) -> None:
         if self.processes.first:
             checkpoint.save(file, self.state, self.config, self.learner.problem)
-
-
-def best_file(folder: Path) -> Path:
-    return folder / "checkpoints" / "best.pt"
-
-
-def last_file(folder: Path) -> Path:
-    return folder / "checkpoints" / "last.pt"

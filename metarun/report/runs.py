@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
+from metarun.checkpoint_files import CHECKPOINTS, saved
 from metarun.config.settings import PARTS
 from metarun.intervals import Estimate
 from metarun.report.text import clean
 
-CONFIG, STATUS, RESULT, LOG, CHECKPOINTS = "config.yaml", "status.json", "result.json", "metarun.log", "checkpoints"
+CONFIG, STATUS, RESULT, LOG = "config.yaml", "status.json", "result.json", "metarun.log"
 DONE = "done"
 STATES = (DONE, "running", "failed", "interrupted")
 LARGEST = 2**24
@@ -110,7 +111,7 @@ class Run:
         return datetime.fromtimestamp(max(times), UTC) if times else None
 
     def can_resume(self) -> bool:
-        return (self.folder / CHECKPOINTS / "last.pt").is_file()
+        return bool(saved(self.folder))
 
 
 def folders(path: Path) -> Iterator[Path]:

@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 from filelock import Timeout
 
+from metarun.checkpoint_files import CHECKPOINTS, saved
 from metarun.config.plain_yaml import read_yaml
-from metarun.config.saved import CHECKPOINTS, CONFIG, RESULT
+from metarun.config.saved import CONFIG, RESULT
 from metarun.errors import UserError
 from metarun.tracking.files import write_text
 from metarun.tracking.lock import held
@@ -98,7 +99,7 @@ def saved_config(folder: Path) -> dict[str, Any] | None:
 
 def can_go_on(folder: Path) -> bool:
     """Whether a run that was stopped had saved a state."""
-    return (folder / CHECKPOINTS / "last.pt").is_file() and saved_config(folder) is not None
+    return bool(saved(folder)) and saved_config(folder) is not None
 
 
 def cleared(folder: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from metarun import cli
+from metarun.checkpoint_files import LAST
 from metarun.config.compose import parse
 from metarun.config.quoting import path_argument, path_setting, setting, suggestion, unescaped, with_plain_paths
 from metarun.config.saved import command_line
@@ -143,7 +144,7 @@ def test_commands_printed_for_folders_of_any_name_run(
     def first(settings: Settings, folder: Path) -> float:
         write_status(folder, "running")
         (folder / "checkpoints").mkdir()
-        (folder / "checkpoints/last.pt").touch()
+        (folder / LAST).touch()
         (folder / "config.yaml").write_text(yaml.safe_dump(settings.plain), encoding="utf-8")
         configurations.append(settings.plain)
         return 0.5

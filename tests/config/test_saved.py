@@ -10,9 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from metarun import tensor_file
+from metarun.checkpoint_files import BEST, LAST
 from metarun.config.compose import parse
 from metarun.config.quoting import quoted
-from metarun.config.saved import checkpoint_file, command_line, with_saved_run
+from metarun.config.saved import checkpoint_files, command_line, with_saved_run
 from metarun.config.settings import PARTS
 from metarun.errors import UserError
 
@@ -24,7 +26,7 @@ def configuration() -> dict[str, Any]:
 
 def save(folder: Path, config: Any) -> Path:
     (folder / "checkpoints").mkdir(parents=True)
-    (folder / "checkpoints" / "last.pt").touch()
+    (folder / LAST).touch()
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return folder
 
@@ -125,22 +127,20 @@ def test_a_broken_saved_configuration_is_refused(tmp_path: Path, broken: str, ex
         expanded(f"resume={run}")
 
 
-def test_checkpoint_file_prefers_the_best(tmp_path: Path) -> None:
+def test_a_folder_means_its_best_checkpoint_then_its_last(tmp_path: Path) -> None:
     run = save(tmp_path / "run", configuration())
-    last, best = run / "checkpoints" / "last.pt", run / "checkpoints" / "best.pt"
-    assert checkpoint_file(str(run)) == last
+    last, best = run / LAST, run / BEST
+    assert checkpoint_files(str(run)) == [last]
     best.touch()
-    assert checkpoint_file(str(run)) == best
-    assert checkpoint_file(str(last)) == last
+    assert checkpoint_files(str(run)) == [best, last]
+    assert checkpoint_files(str(last)) == [last]
     with pytest.raises(UserError, match="not a run's folder"):
-        checkpoint_file(str(tmp_path))
+        checkpoint_files(str(tmp_path))
 
 
 def test_a_lone_checkpoint_brings_its_configuration(tmp_path: Path) -> None:
-    import torch
-
-    torch.save({"config": configuration()}, tmp_path / "alone.pt")
-    assert "dataset.size=3" in expanded("mode=test", f"checkpoint={tmp_path / 'alone.pt'}")
+    tensor_file.write(tmp_path / "alone.safetensors", {"config": configuration()})
+    assert "dataset.size=3" in expanded("mode=test", f"checkpoint={tmp_path / 'alone.safetensors'}")
 
 
 def test_the_line_to_go_on_with_is_one_to_paste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,3 +160,27 @@ def test_options_of_the_users_need_their_folder_again(tmp_path: Path) -> None:
     others = [f"{name}=other" for name in PARTS]
     assert with_saved_run([*words, *others], parse([*words, *others]), sweep=False)
     assert with_saved_run(words, parse(words), "/my/conf", sweep=False)[0] == "dataset=tides"
+
+
+@pytest.mark.parametrize("names", [("last",), ("last", "best")], ids=str)
+def test_a_run_of_an_older_version_is_refused_in_one_line(tmp_path: Path, names: tuple[str, ...]) -> None:
+    run = save(tmp_path / "run", configuration())
+    (run / LAST).unlink()
+    for name in names:
+        (run / "checkpoints" / f"{name}.pt").touch()
+    said = "its checkpoints are from an older version of metarun, which this version does not read; train again"
+    for words in ([f"resume={run}"], ["mode=test", f"checkpoint={run}"]):
+        with pytest.raises(UserError) as caught:
+            expanded(*words)
+        assert str(caught.value) == f"{words[-1]}: {said}"
+
+
+def test_the_configuration_in_a_damaged_checkpoint_is_taken_from_the_other(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    for file in (BEST, LAST):
+        tensor_file.write(tmp_path / file, {"config": configuration()})
+    (tmp_path / BEST).write_bytes(b"rubbish")
+    assert "dataset.size=3" in expanded("mode=test", f"checkpoint={tmp_path}")
+    (tmp_path / LAST).write_bytes(b"rubbish")
+    with pytest.raises(UserError, match="not a checkpoint of metarun, or a damaged one"):
+        expanded("mode=test", f"checkpoint={tmp_path}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoints import state_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarun.engine.meta_gradient import MetaGradient
@@ -42,7 +43,7 @@ RUNS = {
 
 
 def state(folder: str) -> Any:
-    return torch.load(Path(folder) / "checkpoints" / "last.pt", weights_only=True)["state"]
+    return state_of(folder)
 
 
 @pytest.mark.parametrize("stop", [2, 4])

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from run_folders import config, result, write_run
 
+from metarun.checkpoint_files import LAST
 from metarun.kinds import Classification, Regression
 from metarun.report.command import main
 from metarun.report.runs import Unreadable, flat, folders, read
@@ -136,7 +137,7 @@ def test_the_last_sign_is_the_newest_file(tmp_path: Path) -> None:
     assert run.last_sign() is None
     assert not run.can_resume()
     (run.folder / "checkpoints").mkdir()
-    for name, time in (("metarun.log", 100), ("events.out.tfevents.1", 300), ("checkpoints/last.pt", 200)):
+    for name, time in (("metarun.log", 100), ("events.out.tfevents.1", 300), (LAST, 200)):
         (run.folder / name).touch()
         os.utime(run.folder / name, (time, time))
     assert run.last_sign() == datetime.fromtimestamp(300, UTC)

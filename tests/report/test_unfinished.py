@@ -6,6 +6,7 @@ from pathlib import Path
 
 from run_folders import write_run
 
+from metarun.checkpoint_files import LAST
 from metarun.report.runs import Run, read
 from metarun.report.unfinished import Unfinished, unfinished
 
@@ -34,7 +35,7 @@ def test_a_stopped_run_names_the_line_to_go_on_with(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a b", status="interrupted", reason=reason)
     (found,) = unfinished(runs(folder))
     assert (found.reason, found.next) == ("stopped at step 7 of 10", "start it anew: it had saved no state yet")
-    wrote(folder, "checkpoints/last.pt", timedelta(0))
+    wrote(folder, LAST, timedelta(0))
     assert unfinished(runs(folder))[0].next == f"metarun 'resume={folder}'"
 
 
@@ -48,7 +49,7 @@ def test_a_stopped_test_is_tested_again(tmp_path: Path) -> None:
 def test_a_running_run_tells_when_it_last_wrote(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", status="running")
     assert unfinished(runs(folder), NOW)[0].reason == "wrote nothing yet"
-    wrote(folder, "checkpoints/last.pt", timedelta(hours=5))
+    wrote(folder, LAST, timedelta(hours=5))
     wrote(folder, "metarun.log", timedelta(seconds=40))
     (found,) = unfinished(runs(folder), NOW)
     assert (found.reason, found.next) == ("last wrote 40 s ago", "")

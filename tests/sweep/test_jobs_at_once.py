@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from metarun.checkpoint_files import LAST
 from metarun.sweep.folder import state
 
 WAVES = [
@@ -119,7 +120,7 @@ def test_ctrl_c_lets_jobs_save_and_begins_no_other(tmp_path: Path) -> None:
     jobs = ["-m", *WAVES, "engine.steps=100000", "seed=0,1,2", "hydra/launcher=joblib", "sweep.parallel=2"]
     process = metarun(tmp_path, *jobs, "hydra.sweep.dir=sweep")
     sweep, deadline = tmp_path / "sweep", time.monotonic() + 120
-    while len(list(sweep.glob("*/checkpoints/last.pt"))) < 2 and time.monotonic() < deadline:
+    while len(list(sweep.glob(f"*/{LAST}"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=120)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from metarun.checkpoint_files import LAST
 from metarun.config.saved import CONFIG
 from metarun.config.settings import Settings
 from metarun.engine.processes import Processes
@@ -46,7 +47,7 @@ class Runs:
         if error is not None:
             if isinstance(error, Interrupted):
                 (folder / "checkpoints").mkdir(exist_ok=True)
-                (folder / "checkpoints/last.pt").touch()
+                (folder / LAST).touch()
                 write_status(folder, "interrupted", reason=str(error))
             raise error
         value = own if isinstance(own, float) else self.values.get(settings.seed, 0.5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoints import state_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.api_pb2 import Status
@@ -119,7 +120,7 @@ def test_pictures(command: Command, name: str) -> None:
 
 def test_learned_step_sizes_are_those_of_phi(command: Command) -> None:
     folder = ran(command, "run", *STEP_SIZES)
-    own = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["state"]["phi"]["algorithm"]
+    own = state_of(folder)["phi"]["algorithm"]
     head = torch.cat([tensor.flatten() for name, tensor in own.items() if name.startswith("rate.head.")])
     events = read(folder)
     assert scalars(events, "step-size/head")[6] == close(head.mean().item())
@@ -155,7 +156,7 @@ def test_tracking_changes_no_number(command: Command, name: str) -> None:
     assert (watched / "episodes.csv").read_bytes() == (left / "episodes.csv").read_bytes()
     states = []
     for folder in (watched, left):
-        state = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["state"]
+        state = state_of(folder)
         states.append({key: part for key, part in state.items() if key not in TIMED})
     for leaf, other_leaf in zip(*map(tree_leaves, states), strict=True):
         assert torch.equal(leaf, other_leaf) if isinstance(leaf, torch.Tensor) else leaf == other_leaf
