@@ -33,7 +33,9 @@ from metarun import __version__
 from metarun.config import own_parts
 from metarun.config.completion import candidates
 from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, folder_named, one_line, parse, plain
+from metarun.config.following import as_comments, followed
 from metarun.config.help import help_text
+from metarun.config.names import shown
 from metarun.config.own_parts import OwnCodeError
 from metarun.config.quoting import path_setting, quoted, to_paste, with_plain_paths
 from metarun.config.saved import command_line, holds_a_run, with_saved_run
@@ -169,7 +171,7 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
     flags.overrides = with_saved_run(flags.overrides, parse(flags.overrides), flags.config_dir, sweep=flags.multirun)
     config = compose(flags.overrides, flags.config_dir, sweep=flags.multirun)
     if flags.cfg:
-        _start(flags, parser, lambda config: None)
+        _show(flags, parser, config)
         return
     values = plain(config, config.hydra.runtime.choices)
     settings = own_parts.checked(values, flags.config_dir)
@@ -194,6 +196,15 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
         _run_once(
             flags, parser, folder_named(config, "hydra.run.dir"), values, processes, resumed=settings.resume is not None
         )
+
+
+def _show(flags: Namespace, parser: ArgumentParser, config: DictConfig) -> None:
+    """Print what Hydra composes (``--cfg``); of a job, with the values of what is ``auto`` and where they come from."""
+    found = followed(config, config.hydra.runtime.choices) if flags.cfg == "job" else {}
+    flags.overrides = [*flags.overrides, *(f"{key}={shown(value)}" for key, (value, _) in found.items())]
+    _start(flags, parser, lambda config: None)
+    if flags.package is None:
+        print("\n".join(as_comments(found)), end="\n" if found else "")
 
 
 def _inform(settings: Settings, folder: Path, typed: Sequence[str]) -> None:

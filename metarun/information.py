@@ -10,6 +10,7 @@ from metarun.algorithms.outer_loop import OuterLoop
 from metarun.checkpoint_files import BEST, LAST
 from metarun.columns import columns
 from metarun.composition import compose
+from metarun.config.following import FOLLOWED
 from metarun.config.names import shown
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
@@ -46,7 +47,7 @@ def describe(settings: Settings, folder: Path) -> str:
         run = _Run(settings, folder, device, dataset, learner, phi)
         state = first_state(settings, dataset, folder, phi, device, ALONE)
         parts = (
-            *(_tasks(run), _model(run), _hypernet(run), _meta_parameters(run)),
+            *(_tasks(run), _model(run), _hypernet(run), _meta_parameters(run), _followed(run)),
             *(_learning(run, state), _computing(run, state), _left(run)),
         )
     return "\n\n".join(part for part in parts if part)
@@ -124,6 +125,17 @@ def _model(run: _Run) -> str:
             [*row, ", ".join(dict.fromkeys(start[name] for name in theta if layer_of(name) == row[0]))] for row in rows
         ]
     return f"Task model ({run.choice('model')}): θ, {count(theta):,} numbers\n{columns(rows, right=[2])}"
+
+
+def _followed(run: _Run) -> str:
+    """Settings that were left to the other parts."""
+    origins: dict[str, str] = run.settings.plain.get(FOLLOWED, {})
+    values = dict.fromkeys(origins, run.settings.plain)
+    for key in origins:
+        for name in key.split("."):
+            values[key] = values[key][name]
+    rows = [[key, shown(values[key]), f"auto: {origin}"] for key, origin in origins.items()]
+    return f"Defaults that follow from the parts chosen\n{columns(rows)}" if rows else ""
 
 
 def _hypernet(run: _Run) -> str:

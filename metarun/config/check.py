@@ -8,6 +8,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from metarun.config.following import FOLLOWED
 from metarun.config.names import nearest, shown, unknown_key, unknown_root
 from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS, Root, Settings
 from metarun.errors import UserError
@@ -28,7 +29,7 @@ def check(plain: Mapping[str, Any]) -> Settings:
     combinations of ``mode``, ``checkpoint`` and ``resume`` that mean nothing.
     """
     choices: Mapping[str, str | None] = plain.get("choices") or {}
-    nodes = {name: node for name, node in plain.items() if name != "choices"}
+    nodes = {name: node for name, node in plain.items() if name not in ("choices", FOLLOWED)}
     everywhere = full_names(nodes)
     for name, node in nodes.items():
         if name in ("experiment", "debug"):
@@ -51,9 +52,11 @@ def full_names(nodes: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Every key under a configuration's groups, in full: ``dataset.shots``."""
     names = []
     for name, node in nodes.items():
+        if name.startswith("_"):
+            continue
         if isinstance(node, Mapping):
             names += full_names(node, f"{prefix}{name}.")
-        elif prefix and not name.startswith("_"):
+        elif prefix:
             names.append(prefix + name)
     return names
 

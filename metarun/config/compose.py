@@ -24,6 +24,7 @@ from yaml import YAMLError
 from yaml.error import MarkedYAMLError
 
 from metarun.config.check import full_names
+from metarun.config.following import settle
 from metarun.config.names import unknown_key, unknown_option, unknown_root
 from metarun.config.quoting import setting, suggestion, to_paste
 from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS, SWEEP
@@ -88,7 +89,8 @@ def compose(overrides: Sequence[str], config_dir: str | None = None, *, sweep: b
 def plain(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, Any]:
     """A composed configuration of one run, resolved into builtin types, the ``choices`` added.
 
-    Hydra's own part and the sweep's are left out: they say nothing of the run.
+    What is ``auto`` gets its value from the other parts (`metarun.config.following`). Hydra's own part and the sweep's
+    are left out: they say nothing of the run.
 
     Raises `UserError` for a value that is missing or an interpolation that fails.
     """
@@ -102,7 +104,9 @@ def plain(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, An
         raise explained(error) from error
     assert isinstance(values, dict)
     named = {name: choice for name, choice in choices.items() if name.split("/")[0] not in NOT_OF_A_RUN}
-    return {str(name): value for name, value in values.items()} | {"choices": named}
+    content = {str(name): value for name, value in values.items()} | {"choices": named}
+    settle(content, named)
+    return content
 
 
 def folder_named(config: DictConfig, key: str) -> Path:

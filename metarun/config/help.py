@@ -7,6 +7,7 @@ from textwrap import wrap
 from omegaconf import OmegaConf, open_dict, read_write
 
 from metarun.config.compose import compose, loading
+from metarun.config.following import as_comments, followed
 from metarun.config.settings import GROUPS
 
 WIDTH = 120
@@ -20,9 +21,13 @@ def help_text(overrides: Sequence[str], config_dir: str | None) -> str:
         names = [*GROUPS, *(name for name in loader.list_groups("") if name not in (*GROUPS, "hydra"))]
         groups = {name: sorted(loader.get_group_options(name)) for name in names}
     text = Template(config.hydra.help.template)
+    found = followed(config, config.hydra.runtime.choices)
     with read_write(config), open_dict(config):
         del config["hydra"]
-    return text.substitute(APP_CONFIG_GROUPS=listed(groups), CONFIG=OmegaConf.to_yaml(config))
+        for key, (value, _) in found.items():
+            OmegaConf.update(config, key, value)
+    told = OmegaConf.to_yaml(config) + "".join(f"{line}\n" for line in as_comments(found))
+    return text.substitute(APP_CONFIG_GROUPS=listed(groups), CONFIG=told)
 
 
 def listed(groups: Mapping[str, Sequence[str]]) -> str:

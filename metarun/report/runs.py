@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from metarun.checkpoint_files import CHECKPOINTS, saved
+from metarun.config.following import FOLLOWED
 from metarun.config.settings import PARTS
 from metarun.intervals import Estimate
 from metarun.report.text import clean
@@ -162,7 +163,7 @@ def flat(config: Any) -> dict[str, Any]:
             else:
                 found[name] = value
 
-    add("", {key: value for key, value in config.items() if key != "choices"})
+    add("", {key: value for key, value in config.items() if key not in ("choices", FOLLOWED)})
     return found
 
 

@@ -44,7 +44,7 @@ def test_options_of_a_group(group: str) -> None:
         ("metarun dataset._", []),
         ("metarun mode=", ["mode=info", "mode=test", "mode=train"]),
         ("metarun engine.transductive=", ["engine.transductive=false", "engine.transductive=true"]),
-        ("metarun model.normalisation=", ["model.normalisation=batch"]),
+        ("metarun model.normalisation=", ["model.normalisation=auto"]),
         ("metarun -m algorithm=maml,anil,pro", ["algorithm=maml,anil,protonet"]),
         ("metarun -m algorithm=maml,mam", ["algorithm=maml,maml_pp"]),
         ("metarun --mul", ["--multirun"]),
