@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset, class_names, task_names
 from metarun.engine import checkpoint
 from metarun.engine.beginning import first_state
+from metarun.engine.best_steps import BestSteps, best_steps, with_test_steps
 from metarun.engine.checkpoint import State
 from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
@@ -95,7 +96,7 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
                 experiment.train(state)
                 processes.wait()  # for the first to have saved it
                 tested = checkpoint.load(best_file(folder), phi, device)
-            value = experiment.test(tested, state)
+            value = experiment.with_best_steps(tested).test(tested, state)
         except Interrupted as interruption:
             if processes.first:
                 write_status(folder, "interrupted", reason=str(interruption))
@@ -149,6 +150,8 @@ class Experiment:
     planner: Planner
     evaluator: Evaluator
     processes: Processes
+    steps: BestSteps | None = None
+    """The number of inner steps at test, where it was chosen on meta-val."""
 
     def train(self, state: State) -> None:
         """Meta-train from ``state`` on, which is moved along."""
@@ -176,6 +179,29 @@ class Experiment:
         sequence = engine.order == "sequential"
         forgetting = self.settings.tracking.forgetting
         return TrainingLog(self.board, metric, engine.steps, begun, engine.log_every, sequence, forgetting)
+
+    def with_best_steps(self, tested: State) -> "Experiment":
+        """The experiment with the number of inner steps that is best on meta-val, where the settings leave it open."""
+        tries = self.settings.algorithm.tries_steps
+        if tries is None:
+            return self
+        trying = self._with_steps(tries)
+        steps = best_steps(trying._episodes(tested.phi, "val", whole_curve=True), self.dataset.kind("val"))
+        return replace(self._with_steps(steps.chosen), steps=steps)
+
+    def _with_steps(self, steps: int) -> "Experiment":
+        """The experiment with so many inner steps at test."""
+        algorithm = with_test_steps(self.settings.algorithm, steps)
+        learner = replace(self.learner, algorithm=algorithm)
+        if self.watch is not None:
+            self.watch.learner = learner
+        return replace(
+            self,
+            settings=replace(self.settings, algorithm=algorithm),
+            learner=learner,
+            # Not compiled: what was compared with the eager evaluation has another number of steps.
+            evaluator=Evaluator(learner, self.evaluator.chunk, processes=self.processes),
+        )
 
     def test(self, tested: State, trained: State) -> float:
         """Meta-test φ of ``tested``, once, and leave the result; returns its meta-val metric."""
@@ -210,6 +236,8 @@ class Experiment:
         content = result(kind, test, train, validation, forgotten, protocol(self.settings, self.dataset), training)
         content["parameters"] = sizes(self.learner, tested.phi)
         names = task_names(self.dataset, "test"), class_names(self.dataset, "test")
+        if self.steps is not None:
+            content["test_steps"] = self.steps.told()
         write_episodes(self.folder, test, *names)
         seen = self._embedded(tested, test.final(kind.metric), kind.metric)
         board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
@@ -230,7 +258,7 @@ class Experiment:
 
     def _validation(self, tested: State) -> dict[str, Any]:
         """The meta-val figures that selected φ; of a checkpoint to test, measured anew under the present protocol."""
-        if self.settings.mode == "train":
+        if self.settings.mode == "train" and self.steps is None:
             assert tested.best is not None
             return tested.best.metrics
         return self._episodes(tested.phi, "val").summary()

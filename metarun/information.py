@@ -182,7 +182,9 @@ def _learning(run: _Run, state: State) -> str:
     train, test = (algorithm.steps(testing) for testing in (False, True))
     order = " (second order)" if algorithm.second_order and train else ""
     learned = f"{train} in meta-training{order}, " if isinstance(algorithm, Learned) else ""
-    rows = [["inner steps", f"{learned}{test} at validation and test"]]
+    tries = algorithm.tries_steps
+    best = "" if tries is None else f"; at the test as many of 0 to {tries} as are best on meta-val"
+    rows = [["inner steps", f"{learned}{test} at validation{best or ' and test'}"]]
     if not isinstance(algorithm, Learned):
         rows.append(["outer loop", "none: nothing is meta-trained"])
     elif settings.mode == "test":

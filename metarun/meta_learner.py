@@ -1,5 +1,6 @@
 """A trained meta-learner as Python sees it: adapt it to one's own examples, and measure it."""
 
+import json
 import threading
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -15,8 +16,10 @@ from metarun.adapted_model import AdaptedModel
 from metarun.checkpoint_files import BEST, LAST, SUFFIX, only_old
 from metarun.composition import assemble
 from metarun.config.reload import settings_of
+from metarun.config.saved import RESULT
 from metarun.config.settings import Settings
 from metarun.engine import checkpoint as checkpoints
+from metarun.engine.best_steps import with_test_steps
 from metarun.engine.evaluation import EPISODES_AT_ONCE, half_width, task_numbers
 from metarun.errors import UserError
 from metarun.given_tasks import GivenTasks, Pair, batched, in_batches, refuse_both
@@ -37,9 +40,22 @@ def load(
     content = checkpoints.read(file, torch.device("cpu"))
     settings = settings_of(content.config, file, str(device), None if config_dir is None else str(config_dir))
     place = settings.device.resolve()
+    if settings.algorithm.tries_steps is not None:
+        settings = _as_tested(settings, file)
     learner, phi = assemble(settings, content.problem, place)
     checkpoints.fit(file, content.state, phi)
     return MetaLearner(settings, learner, tree_map(lambda tensor: tensor.to(place), content.state.phi))
+
+
+def _as_tested(settings: Settings, file: Path) -> Settings:
+    """With the number of inner steps that the run of a checkpoint chose on meta-val; as trained if it has not yet."""
+    result = file.parent.parent / RESULT
+    if not result.is_file():
+        return settings
+    steps = json.loads(result.read_text(encoding="utf-8")).get("test_steps", {}).get("chosen")
+    if type(steps) is not int:
+        return settings
+    return replace(settings, algorithm=with_test_steps(settings.algorithm, steps))
 
 
 def _file(run: Path, checkpoint: str | Path) -> Path:

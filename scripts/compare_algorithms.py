@@ -42,7 +42,7 @@ SPEED_STEPS = 23
 
 GRADIENT_STEP = ["algorithm.inner_lr=0.01"]
 """The inner step size of Finn et al. 2017 for sine waves."""
-ONE_STEP = [*GRADIENT_STEP, "algorithm.test_steps=1", "algorithm.outer.lr=0.001"]
+ONE_STEP = [*GRADIENT_STEP, "algorithm.outer.lr=0.001"]
 SINES: dict[str, list[str]] = {
     "maml": ONE_STEP,
     "fomaml": ONE_STEP,
@@ -60,7 +60,7 @@ SINES: dict[str, list[str]] = {
         "algorithm.outer.lr=0.0003",
         "engine.gradient_clip=1",
     ],
-    "cavia": ["algorithm.test_steps=1", "algorithm.outer.lr=0.001"],
+    "cavia": ["algorithm.outer.lr=0.001"],
     "scratch": GRADIENT_STEP,
     "finetune": GRADIENT_STEP,
 }

@@ -60,6 +60,11 @@ class Algorithm:
         """Whether the adapted parameters carry no gradient, the objective being given its own."""
         return False
 
+    @property
+    def tries_steps(self) -> int | None:
+        """Where the number of inner steps of the test is to be chosen on meta-val: up to how many are tried."""
+        return None
+
     def holds(self, name: str) -> bool:
         """Whether the meta-parameter of its own of that name stays at its start."""
         return False

@@ -15,6 +15,11 @@ from metarun.errors import UserError
 from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import AnyExamples, TaskBatch
 
+BEST = "best"
+"""The word for as many inner steps at test as are best on meta-val."""
+LEAST_TRIED = 10
+"""Up to how many inner steps are tried for that; to twice those of training where that is more."""
+
 
 @dataclass(kw_only=True)
 class GradientBased(Algorithm):
@@ -85,16 +90,22 @@ class ConstantRate:
 class LearnedStart(GradientBased, Learned):
     """An inner loop whose start an outer loop learns.
 
-    ``test_steps`` and ``test_minibatch`` hold at validation and test; where they are null, the training values do. With
+    ``test_steps`` and ``test_minibatch`` hold at validation and test; where they are null, the training values do.
+    ``test_steps`` may be ``best``: meta-training validates as trained, and at its end the number of steps is chosen on
+    meta-val (`metarun.engine.best_steps`). With
     ``proximal`` λ the inner loss is L_S(θ) + λ/2 ‖θ − θ⁰‖².
     """
 
-    test_steps: int | None = number(least=0)
+    test_steps: int | str | None = number(least=0, words=(BEST,))
     test_minibatch: int | None = number(least=1)
     proximal: float = number(least=0)
 
     def steps(self, testing: bool) -> int:
-        return self.test_steps if testing and self.test_steps is not None else self.inner_steps
+        return self.test_steps if testing and isinstance(self.test_steps, int) else self.inner_steps
+
+    @property
+    def tries_steps(self) -> int | None:
+        return max(2 * self.inner_steps, LEAST_TRIED) if self.test_steps == BEST else None
 
     def examples(self, testing: bool) -> int | None:
         return self.test_minibatch if testing and self.test_minibatch is not None else self.minibatch

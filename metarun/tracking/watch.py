@@ -53,7 +53,9 @@ class Watch:
         at_once: int,
     ) -> None:
         self._settings, self._engine = settings, engine
-        self._board, self._learner, self._dataset = board, learner, dataset
+        self._board, self._dataset = board, dataset
+        self.learner = learner
+        """That is looked at; the test may have another number of inner steps than meta-training."""
         self._at_once, self._laid_out, self._share = at_once, False, Share(settings.share)
         self._seen: list[tuple[int, Tensor]] = []
         self._learns = isinstance(learner.algorithm, Learned)
@@ -65,9 +67,9 @@ class Watch:
             self._board.scalars(layout.BOUNDS, layout.bounds(episodes), step)
             if not self._laid_out:
                 self._lay_out(phi, episodes)
-        if settings.embeddings and self._learner.hypernet.made:
+        if settings.embeddings and self.learner.hypernet.made:
             count = min(episodes.count, EPISODES_AT_ONCE)
-            self._generated(insight(self._learner, phi, self._dataset, "val", count, self._at_once), step)
+            self._generated(insight(self.learner, phi, self._dataset, "val", count, self._at_once), step)
 
     def updated(self, phi: MetaParameters, step: int) -> None:
         """After meta-update ``step``, and its validation if there was one."""
@@ -87,7 +89,7 @@ class Watch:
         seen: the tasks' embeddings, if they have any. mode: transductive or inductive.
         """
         settings, board, stream = self._settings, self._board, "test"
-        learner, dataset, metric = self._learner, self._dataset, self._dataset.kind(stream).metric
+        learner, dataset, metric = self.learner, self._dataset, self._dataset.kind(stream).metric
         if settings.adaptation:
             board.figure(f"meta-test/adaptation of {metric}", adaptation_figure(episodes, metric, mode), step)
         if settings.embeddings and seen is not None:
@@ -115,7 +117,7 @@ class Watch:
 
     def _lay_out(self, phi: MetaParameters, episodes: Episodes) -> None:
         settings = self._settings
-        sizes = settings.step_sizes and bool(step_sizes(self._learner, phi))
+        sizes = settings.step_sizes and bool(step_sizes(self.learner, phi))
         metrics = episodes.curves
         self._board.layout(layout.charts(metrics, gradients=settings.gradients and self._learns, step_sizes=sizes))
         self._laid_out = True
@@ -124,13 +126,13 @@ class Watch:
         """Pictures of meta-val tasks, and the learned step sizes."""
         self._pictures(phi, step, "val")
         if self._settings.step_sizes:
-            for layer, values in step_sizes(self._learner, phi).items():
+            for layer, values in step_sizes(self.learner, phi).items():
                 self._board.scalars(layout.STEP_SIZE, {layer: values.mean().item()}, step)
                 self._board.histogram(f"step-sizes/{layer}", values, step)
 
     def _pictures(self, phi: MetaParameters, step: int, stream: str) -> None:
         """The first tasks of a stream: images with what they are taken for, or functions."""
-        settings, learner = self._settings, self._learner
+        settings, learner = self._settings, self.learner
         of = (learner, phi, self._dataset, stream, settings.tasks, self._at_once)
         if settings.examples and shows_images(learner):
             self._board.figure(f"meta-{stream}/examples", examples_figure(examples(*of), f"meta-{stream}"), step)
@@ -143,7 +145,7 @@ class Watch:
         if not (settings.gradients or settings.similarity):
             return
         found = task_gradients(
-            self._learner, phi, self._dataset, settings.gradient_tasks, step / self._engine.steps, self._at_once
+            self.learner, phi, self._dataset, settings.gradient_tasks, step / self._engine.steps, self._at_once
         )
         if settings.gradients:
             for group, norms in (

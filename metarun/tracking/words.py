@@ -51,6 +51,9 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     log.info(f"            {metric} {after['mean']:.4f}{margin(after)}   {others}")
     for name, value in content.get("meta_test_pooled", {}).items():
         log.info(f"            {name.replace('_', ' ')} {value:.4f} over the examples of all tasks")
+    if "test_steps" in content:
+        steps = content["test_steps"]
+        log.info(f"            {steps['chosen']} inner steps, chosen on meta-val among 0 to {steps['tried']}")
     before, *later = content["adaptation"][metric]["mean"]
     unadapted = f"before adaptation {before:.4f}   " if later else ""
     log.info(f"            {unadapted}gap to meta-train {content['gap'][metric]:+.4f}")
