@@ -76,8 +76,8 @@ def compare(first: str, second: str, asked: Sequence[str]) -> list[Comparison]:
             f"--paired: not the same episodes: {counts[0]:,} of {clean(first)} and {counts[1]:,} of {clean(second)}; "
             "both need the same two or more (mode=test checkpoint=RUN engine.test_episodes=… tests again)"
         )
-    names = [name for name in both[0].metrics if name in both[1].metrics and name in runs[0].metrics]
-    classes = both[0].classes
+    names = [name for name in both[0].values if name in both[1].values and name in runs[0].metrics]
+    classes = both[0].drawn_classes
     sample = ClassSample(classes) if classes else None
     found = []
     for metric in asked or [runs[0].metric]:
@@ -85,7 +85,7 @@ def compare(first: str, second: str, asked: Sequence[str]) -> list[Comparison]:
             raise UserError(
                 f"--metric {metric}: {EPISODES} has no such{nearest(metric, names)} (metrics: {listed(names)})"
             )
-        a, b = (_values(run, one, metric) for run, one in zip(runs, both, strict=True))
+        a, b = (_finite(run, metric, one.values[metric]) for run, one in zip(runs, both, strict=True))
         better = runs[0].higher_is_better(metric)
         others = sample.mean([one - other for one, other in zip(a, b, strict=True)]) if sample else None
         test = paired(a, b, both[0].tasks)
@@ -124,14 +124,7 @@ def _episodes(run: Run) -> Episodes:
         raise UserError(f"--paired: {error}") from error
 
 
-def _values(run: Run, found: Episodes, metric: str) -> list[float]:
-    try:
-        return _finite(run, metric, found.values(metric))
-    except Unreadable as error:
-        raise UserError(f"--paired {clean(run.folder)}: {error}") from error
-
-
-def _finite(run: Run, metric: str, values: list[float]) -> list[float]:
+def _finite(run: Run, metric: str, values: Sequence[float]) -> Sequence[float]:
     for number, value in enumerate(values):
         if not abs(value) < HUGE:
             raise UserError(f"--paired {clean(run.folder)}: {metric} of episode {number} is {value}; there is no mean")

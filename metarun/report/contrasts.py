@@ -151,9 +151,9 @@ def _by_episode(runs: Sequence[Sequence[tuple[Run, Run]]], metric: str) -> list[
             return None
         try:
             both = [tuple(episodes(run) for run in pair) for pair in mine]
-            values = [tuple(each.values(metric) if metric in each.metrics else [] for each in pair) for pair in both]
         except Unreadable:
             return None
+        values = [tuple(each.values.get(metric, ()) for each in pair) for pair in both]
         every = [value for pair in values for value in pair]
         count = len(every[0])
         if not count or not all(len(one) == count and all(abs(value) < HUGE for value in one) for one in every):

@@ -1,10 +1,12 @@
 """The single episodes of a run's meta-test, from its ``episodes.csv``."""
 
 import csv
-from collections.abc import Hashable, Sequence
+from array import array
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from metarun.report.keys import fingerprint
 from metarun.report.runs import Run, Unreadable
@@ -12,53 +14,36 @@ from metarun.report.text import clean
 
 EPISODES = "episodes.csv"
 EPISODE_SEED = "engine.episode_seed"
+_FACTS = ("episode", "task", "task_name", "classes")
+"""The columns that are no metrics."""
+Texts = TypeVar("Texts")
 
 
 @dataclass(frozen=True)
 class Episodes:
     """A run's meta-test, episode by episode, in order.
 
-    columns: the file's columns by name, as text.
+    values: every metric after adaptation, by name. tasks: the task of each episode, its number and name, or its number
+    alone. classes: the classes of each, as written; ``None`` where labels stand for none.
     """
 
-    columns: dict[str, list[str]]
+    values: Mapping[str, Sequence[float]]
+    tasks: Sequence[Hashable]
+    classes: Sequence[str] | None
+    named_tasks: bool
+    """Whether tasks are the dataset's own, with names, and so the same in whichever run."""
 
     @property
     def count(self) -> int:
-        return len(self.columns["episode"])
+        return len(self.tasks)
 
     @property
-    def metrics(self) -> list[str]:
-        """Names of the columns of numbers."""
-        return [name for name in self.columns if name not in ("episode", "task", "task_name", "classes")]
-
-    @property
-    def named_tasks(self) -> bool:
-        """Whether tasks are the dataset's own, with names, and so the same in whichever run."""
-        return "classes" not in self.columns and any(self.columns.get("task_name", ()))
-
-    @property
-    def tasks(self) -> Sequence[Hashable]:
-        """The task of each episode: by name where it has one, else by number."""
-        if self.named_tasks:
-            return list(zip(self.columns["task"], self.columns["task_name"], strict=True))
-        return self.columns.get("task", self.columns["episode"])
-
-    @property
-    def classes(self) -> list[tuple[int, ...]] | None:
-        """The classes of each episode; ``None`` where labels stand for none, or where they are no numbers."""
-        rows = self.columns.get("classes")
+    def drawn_classes(self) -> list[tuple[int, ...]] | None:
+        """The numbers of the classes of each episode; ``None`` where there are none, or no numbers."""
         try:
-            return None if rows is None else [tuple(map(int, row.split())) for row in rows]
+            return None if self.classes is None else [tuple(map(int, row.split())) for row in self.classes]
         except ValueError:
             return None
-
-    def values(self, metric: str) -> list[float]:
-        """A metric of every episode, after adaptation. Raises `Unreadable` for what is no number."""
-        try:
-            return [float(text) for text in self.columns[metric]]
-        except ValueError as error:
-            raise Unreadable(f"{EPISODES} cannot be read: {clean(error)}") from error
 
 
 def episodes(run: Run) -> Episodes:
@@ -71,19 +56,29 @@ def episodes(run: Run) -> Episodes:
     return _read(file, written)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1000)
 def _read(file: Path, written: int) -> Episodes:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             header, *rows = csv.reader(lines)
-        if any(len(row) != len(header) for row in rows):
-            raise ValueError("a row has other columns than the header")
-        found = Episodes({name: [row[place] for row in rows] for place, name in enumerate(header)})
-        if found.columns["episode"] != [str(number) for number in range(len(rows))] or not rows:
+        columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+        if columns["episode"] != tuple(map(str, range(len(rows)))):
             raise ValueError("episodes are missing or out of order")
+        metrics = [name for name in columns if name not in _FACTS and not name.endswith("_before")]
+        values = {name: array("d", map(float, columns[name])) for name in metrics}
     except (OSError, ValueError, LookupError, csv.Error) as error:
         raise Unreadable(f"{clean(file)} cannot be read: {clean(error)}") from error
-    return found
+    tasks: tuple[Hashable, ...] = columns.get("task", columns["episode"])
+    named = "classes" not in columns and any(columns.get("task_name", ()))
+    if named:
+        tasks = tuple(zip(tasks, columns["task_name"], strict=True))
+    return Episodes(values, _same(tasks), _same(columns.get("classes")), named)
+
+
+@lru_cache(maxsize=100)
+def _same(texts: Texts) -> Texts:
+    """The texts, in one place of memory for all runs that have the same."""
+    return texts
 
 
 def drawn_by(run: Run) -> tuple[str, str]:

@@ -105,9 +105,9 @@ def measurements(runs: Sequence[Run], metric: str) -> list[Measured] | None:
     for number, run in enumerate(runs):
         try:
             mine = episodes(run)
-            values = mine.values(metric) if metric in mine.metrics else []
         except Unreadable:
             return None
+        values = mine.values.get(metric, ())
         if not values or not all(abs(value) < HUGE for value in values):
             return None
         found.append(Measured(values, mine.tasks if same or mine.named_tasks else [(number, n) for n in mine.tasks]))
