@@ -73,6 +73,10 @@ class Algorithm:
         """Its own meta-parameters at the start, for a task model with parameters like ``theta``."""
         return {}
 
+    def bound(self, own: Parameters) -> None:
+        """Bring its own meta-parameters back, in place, to the values that they may have: after every meta-update."""
+        return
+
     def memory(self, theta: Parameters) -> Parameters:
         """What it remembers of tasks besides its meta-parameters, as it is before the first task, by names of its own.
 

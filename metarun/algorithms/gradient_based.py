@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.func import grad
 
 from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
-from metarun.algorithms.inner_optimiser import InnerOptimiser
+from metarun.algorithms.inner_optimiser import InnerOptimiser, OptimiserState
 from metarun.algorithms.minibatches import minibatches
 from metarun.config.fields import number
 from metarun.datasets.base import Problem
@@ -51,6 +51,10 @@ class GradientBased(Algorithm):
         """What the inner optimiser is given for the gradient of the loss at ``theta``, θ⁰ being ``start``."""
         return gradient
 
+    def recalled(self, model: TaskModel, moving: Parameters) -> tuple[OptimiserState, int | Tensor]:
+        """The inner optimiser's state for parameters like ``moving`` with which a task begins, and its steps before."""
+        return {}, 0
+
     @abstractmethod
     def rate(self, own: Parameters, name: str, step: int) -> float | Tensor:
         """Step size of that parameter in inner step ``step`` (from 0): a number, or a tensor that goes with it."""
@@ -71,7 +75,8 @@ class GradientBased(Algorithm):
         fixed = {n: t for n, t in theta.items() if not self.adapts(n)}
         gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
         gradient = self.directed(own, gradient, moving, self.point(state.start, draws))
-        direction, optimiser = self.inner_optimiser.direction(gradient, state.optimiser, number + 1)
+        past, before = self.recalled(model, gradient)
+        direction, optimiser = self.inner_optimiser.direction(gradient, state.optimiser or past, before + number + 1)
         moved = {n: state.theta[n] - self.rate(own, n, number) * step for n, step in direction.items()}
         return Adapted({**state.theta, **moved}, state.start, optimiser, running)
 

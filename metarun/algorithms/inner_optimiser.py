@@ -1,9 +1,11 @@
 """Optimisers of the inner loop, as pure and differentiable functions.
 
-Their state is born with the task and dies with it: nothing is shared between tasks or kept after evaluation.
+By themselves they keep nothing: their state goes in and comes out. It begins anew with every task, unless an algorithm
+remembers it (`metarun.algorithms.remembered_optimizer`).
 """
 
 from dataclasses import dataclass
+from math import log
 
 import torch
 from torch import Tensor
@@ -24,11 +26,21 @@ class InnerOptimiser:
     momentum: float = number(least=0, below=1)
     beta2: float = number(least=0, below=1)
 
-    def direction(self, gradient: Parameters, state: OptimiserState, step: int) -> tuple[Parameters, OptimiserState]:
+    def direction(
+        self, gradient: Parameters, state: OptimiserState, step: int | Tensor
+    ) -> tuple[Parameters, OptimiserState]:
         """What to subtract, times the step size, and the next state; the first ``step`` is 1, from state ``{}``."""
         if self.name == "sgd":
             return self._sgd(gradient, state)
         return self._adam(gradient, state, step)
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """Names of the parts of the state on which later steps depend, each of them shaped as the parameters."""
+        mean = self.momentum > 0
+        if self.name == "sgd":
+            return ("velocity",) if mean else ()
+        return ("mean", "square") if mean else ("square",)
 
     def _sgd(self, gradient: Parameters, state: OptimiserState) -> tuple[Parameters, OptimiserState]:
         if not self.momentum:
@@ -37,14 +49,23 @@ class InnerOptimiser:
             gradient = {name: self.momentum * state["velocity"][name] + g for name, g in gradient.items()}
         return gradient, {"velocity": gradient}
 
-    def _adam(self, gradient: Parameters, state: OptimiserState, step: int) -> tuple[Parameters, OptimiserState]:
+    def _adam(
+        self, gradient: Parameters, state: OptimiserState, step: int | Tensor
+    ) -> tuple[Parameters, OptimiserState]:
         zeros = {name: torch.zeros_like(g) for name, g in gradient.items()}
-        past = state or {"mean": zeros, "square": zeros}
+        past = {"mean": zeros, "square": zeros, **state}
         mean = {n: self.momentum * past["mean"][n] + (1 - self.momentum) * g for n, g in gradient.items()}
         square = {n: self.beta2 * past["square"][n] + (1 - self.beta2) * g * g for n, g in gradient.items()}
-        scale = {n: _root(square[n] / (1 - self.beta2**step)) + EPSILON for n in gradient}
-        direction = {n: mean[n] / (1 - self.momentum**step) / scale[n] for n in gradient}
+        scale = {n: _root(square[n] / _seen(self.beta2, step)) + EPSILON for n in gradient}
+        direction = {n: mean[n] / _seen(self.momentum, step) / scale[n] for n in gradient}
         return direction, {"mean": mean, "square": square}
+
+
+def _seen(beta: float, step: int | Tensor) -> float | Tensor:
+    """1 - beta^step: the weight that a moving average has given to what it has seen."""
+    if not isinstance(step, Tensor):
+        return 1 - beta**step
+    return -torch.expm1(step * log(beta)) if beta else torch.ones_like(step)  # 1 - 0.999 is inexact in float32
 
 
 def _root(x: Tensor) -> Tensor:

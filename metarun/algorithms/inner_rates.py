@@ -1,11 +1,13 @@
 """Step sizes of the inner loop: one, or many of them, that the outer loop may learn."""
 
 from dataclasses import dataclass
+from math import log
 
 import torch
 from torch import Tensor
 
-from metarun.config.fields import choice
+from metarun.config.fields import choice, number
+from metarun.errors import UserError
 from metarun.models.base import Parameters
 
 PREFIX = "rate."
@@ -21,26 +23,64 @@ class InnerRates:
     each_step: others for every inner step; steps beyond those of the training use the last. With ``layer`` these are
         MAML++'s (Antoniou et al. 2019, section 4).
     learned: whether the outer loop moves them; else they stay where they start.
+    scale: what the outer loop moves, the step sizes (``linear``) or their logarithms (``log``). Adam's steps are of
+        about its own step size whatever the scale of a parameter: with ``linear``, 0.001 a meta-update is a tenth of a
+        step size of 0.01. With ``log`` it is a thousandth of any, and step sizes stay positive.
+    least, most: bounds of learned step sizes, into which each meta-update brings them back; ``None``: none.
     """
 
     per: str = choice("all", "layer", "parameter")
     each_step: bool
     learned: bool
+    scale: str = choice("linear", "log")
+    least: float | None
+    most: float | None = number(above=0)
+
+    def __post_init__(self) -> None:
+        least, most = self.least, self.most
+        if least is not None and most is not None and least >= most:
+            raise UserError(f"algorithm.rates.least={least:g}: must be below algorithm.rates.most={most:g}")
+        if self.logarithmic and least is not None and least <= 0:
+            raise UserError(
+                f"algorithm.rates.least={least:g}: with algorithm.rates.scale=log step sizes are positive; give a "
+                "positive number, or null"
+            )
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the meta-parameters are logarithms of step sizes."""
+        return self.learned and self.scale == "log"
 
     def initial(self, start: list[float], theta: Parameters, steps: int) -> Parameters:
         """Step sizes for the tensors ``theta`` that the inner loop moves, uniformly between the two of ``start``."""
         low, high = start
         leading = (max(steps, 1),) if self.each_step else ()
         like = {self._key(name): tensor for name, tensor in theta.items()}
-        return {
+        rates = {
             key: low + (high - low) * torch.rand((*leading, *self._shape(tensor)), dtype=tensor.dtype)
             for key, tensor in like.items()
         }
+        return {key: rate.log() for key, rate in rates.items()} if self.logarithmic else rates
 
     def rate(self, own: Parameters, name: str, step: int) -> Tensor:
         """The step size of a tensor of θ in inner step ``step`` (from 0)."""
-        rate = own[self._key(name)] if self.learned else own[self._key(name)].detach()
-        return rate[min(step, len(rate) - 1)] if self.each_step else rate
+        kept = own[self._key(name)] if self.learned else own[self._key(name)].detach()
+        return self.value(kept[min(step, len(kept) - 1)] if self.each_step else kept)
+
+    def value(self, kept: Tensor) -> Tensor:
+        """The step sizes of a meta-parameter."""
+        return kept.exp() if self.logarithmic else kept
+
+    def bound(self, own: Parameters) -> None:
+        """Bring learned step sizes back between ``least`` and ``most``, in place."""
+        if not self.learned or (self.least is None and self.most is None):
+            return
+        least, most = (
+            log(bound) if self.logarithmic and bound is not None else bound for bound in (self.least, self.most)
+        )
+        for key, kept in own.items():
+            if key.startswith(PREFIX):
+                kept.clamp_(least, most)
 
     def _key(self, name: str) -> str:
         keys = {"all": "all", "layer": name.rpartition(".")[0], "parameter": name}

@@ -50,6 +50,16 @@ class Unrolled(LearnedStart):
             raise UserError(
                 f"algorithm.inner_lr={self.inner_lr}: give one positive number, or two of them, the smaller first"
             )
+        low, high = self._between
+        for word, bound, start, beyond in (
+            ("least", self.rates.least, low, self.rates.least is not None and low < self.rates.least),
+            ("most", self.rates.most, high, self.rates.most is not None and high > self.rates.most),
+        ):
+            if self.rates.learned and beyond:
+                raise UserError(
+                    f"algorithm.rates.{word}={bound:g}: step sizes start at algorithm.inner_lr={start:g}, beyond that "
+                    "bound; change one of them"
+                )
         if self.first_order_share and self.order == 1:
             raise UserError(
                 f"algorithm.first_order_share={self.first_order_share:g}: with algorithm.order=1 all of the training "
@@ -84,6 +94,14 @@ class Unrolled(LearnedStart):
         plain = isinstance(self.inner_lr, float | int) and not self.rates.learned
         return float(self.inner_lr) if plain else None  # type: ignore[arg-type]
 
+    @property
+    def _between(self) -> list[float]:
+        """The two numbers between which step sizes start."""
+        return self.inner_lr if isinstance(self.inner_lr, list) else [self.inner_lr, self.inner_lr]
+
+    def bound(self, own: Parameters) -> None:
+        self.rates.bound(own)
+
     def holds(self, name: str) -> bool:
         return name.startswith(PREFIX) and not self.rates.learned
 
@@ -91,8 +109,7 @@ class Unrolled(LearnedStart):
         own: Parameters = {}
         moving = {name: tensor for name, tensor in theta.items() if self.adapts(name)}
         if self._constant_rate is None:
-            start = self.inner_lr if isinstance(self.inner_lr, list) else [self.inner_lr, self.inner_lr]
-            own = self.rates.initial(start, moving, self.inner_steps)
+            own = self.rates.initial(self._between, moving, self.inner_steps)
         return own | step_norms.initial(theta, self.inner_steps) if self.step_norms else own
 
     def adapts(self, name: str) -> bool:

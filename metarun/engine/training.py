@@ -109,6 +109,7 @@ class Training:
             norm = optimiser.step(gradient, lr) if sound else None
             if norm is not None and norm.isfinite():
                 remember(state.phi, gradient)
+                algorithm.bound(state.phi["algorithm"])
             else:
                 self._save(optimiser)
                 raise UserError(

@@ -74,8 +74,8 @@ def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | No
         drawn(learner, task, testing=True),
     )
     for number in range(learner.algorithm.steps(testing=True) if steps is None else steps):
-        state = learner.algorithm.step(learner.model, phi["algorithm"], state, task.support, number, draws)
-    return learner.algorithm.predict(learner.model, phi["algorithm"], state, task.support, task.query.x)
+        state = learner.algorithm.step(learner.for_task(phi), phi["algorithm"], state, task.support, number, draws)
+    return learner.algorithm.predict(learner.for_task(phi), phi["algorithm"], state, task.support, task.query.x)
 
 
 @pytest.mark.parametrize(("name", "problem"), cases(learned=True))

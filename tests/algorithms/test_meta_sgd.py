@@ -15,7 +15,10 @@ def test_frozen_equal_step_sizes_are_maml(order: int) -> None:
     keys = {"inner_steps": 3, "order": order}
     batch = waves().sample("train", 0, 4)
     maml, phi = build(waves(), *MLP, "algorithm=maml", inner_lr=0.07, **keys)
-    frozen = {"inner_lr": [0.07, 0.07], "rates": InnerRates(per="parameter", each_step=False, learned=False)}
+    frozen = {
+        "inner_lr": [0.07, 0.07],
+        "rates": InnerRates(per="parameter", each_step=False, learned=False, scale="linear", least=None, most=None),
+    }
     meta_sgd, its_phi = build(waves(), *MLP, "algorithm=meta_sgd", **frozen, **keys)
     torch.testing.assert_close(phi["theta"], its_phi["theta"], rtol=0, atol=0)
     wanted, _ = MetaGradient(maml, None, compiled=False)(moved(phi), batch)

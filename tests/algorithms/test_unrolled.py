@@ -36,7 +36,10 @@ def test_equal_step_sizes_are_maml_however_many_there_are(per: str, each_step: b
     maml, phi = build(waves(), *MLP, "algorithm=maml", inner_lr=0.07, inner_steps=3, order=order)
     wanted = gradient(maml, moved(phi), batch)["theta"]
     for learned in (False, True):
-        keys = {"inner_lr": [0.07, 0.07], "rates": InnerRates(per=per, each_step=each_step, learned=learned)}
+        keys = {
+            "inner_lr": [0.07, 0.07],
+            "rates": InnerRates(per=per, each_step=each_step, learned=learned, scale="linear", least=None, most=None),
+        }
         other, its_phi = build(waves(), *MLP, "algorithm=maml_pp", inner_steps=3, order=order, **keys, **PLAIN)
         its_phi["theta"] = moved(phi)["theta"]
         found = gradient(other, its_phi, batch)
@@ -48,7 +51,7 @@ def test_equal_step_sizes_are_maml_however_many_there_are(per: str, each_step: b
 
 def test_every_step_has_the_step_size_of_its_layer_and_number() -> None:
     """And steps beyond those of the training have the last."""
-    rates = InnerRates(per="layer", each_step=True, learned=True)
+    rates = InnerRates(per="layer", each_step=True, learned=True, scale="linear", least=None, most=None)
     learner, phi = linear(algorithm("maml", inner_lr=0.1, rates=rates, inner_steps=2, test_steps=4))
     phi["algorithm"]["rate.head"] = torch.tensor([0.05, 0.2], dtype=torch.float64)
     (x, y), *_ = task_of(regressions(), 0)

@@ -21,8 +21,8 @@ def predicted(learner: Learner, phi: MetaParameters, task: Task, x: Tensor, *, a
     draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), True, 1.0).items()}
     state = learner.algorithm.begin(own, start)
     for number in range(learner.algorithm.steps(testing=True) if adapted else 0):
-        state = learner.algorithm.step(learner.model, own, state, task.support, number, draws)
-    return learner.algorithm.predict(learner.model, own, state, task.support, x, task.query.real)
+        state = learner.algorithm.step(learner.for_task(phi), own, state, task.support, number, draws)
+    return learner.algorithm.predict(learner.for_task(phi), own, state, task.support, x, task.query.real)
 
 
 @pytest.mark.parametrize("extra", [(), HYPERNET, ("algorithm=reptile",)], ids=["maml", "hypernet", "reptile"])

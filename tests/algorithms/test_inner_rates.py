@@ -1,0 +1,110 @@
+"""Learned step sizes on a logarithmic scale, and their bounds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from builders import MLP, algorithm, build, moved, waves
+
+from metarun.algorithms.inner_rates import InnerRates
+from metarun.config.check import check
+from metarun.config.compose import compose, plain
+from metarun.engine.checkpoint import read
+from metarun.engine.meta_gradient import MetaGradient
+from metarun.engine.outer_optimiser import OuterOptimiser
+from metarun.engine.step_sizes import step_sizes
+from metarun.errors import UserError
+
+START = {"inner_lr": 0.05, "inner_steps": 2}
+
+
+def rates(**keys: Any) -> InnerRates:
+    whole = {"per": "layer", "each_step": True, "learned": True, "scale": "linear", "least": None, "most": None}
+    return InnerRates(**{**whole, **keys})
+
+
+def test_the_gradient_of_a_logarithm_is_the_step_sizes_times_theirs() -> None:
+    """And the step sizes, as what they do, are the same."""
+    found = []
+    for scale in ("linear", "log"):
+        learner, phi = build(waves(), *MLP, "algorithm=maml", rates=rates(scale=scale), **START)
+        phi["theta"] = moved(phi)["theta"]
+        gradient, metrics = MetaGradient(learner, None, compiled=False)(phi, waves().sample("train", 0, 4))
+        found.append((gradient, metrics, step_sizes(learner, phi)))
+    (linear, one, sizes), (log, other, same) = found
+    torch.testing.assert_close(log["theta"], linear["theta"], rtol=0, atol=1e-12)
+    torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
+    torch.testing.assert_close(same, sizes, rtol=0, atol=1e-12)
+    assert all(bool(slope.any()) for slope in linear["algorithm"].values())
+    wanted = {name: 0.05 * slope for name, slope in linear["algorithm"].items()}
+    torch.testing.assert_close(log["algorithm"], wanted, rtol=0, atol=1e-12)
+
+
+def test_on_a_logarithmic_scale_adam_moves_step_sizes_in_proportion() -> None:
+    """Its first step is of its own step size, 0.1: by a factor of e^0.1, whereas 0.05 - 0.1 would be negative."""
+    learner, phi = build(waves(), *MLP, "algorithm=maml", rates=rates(scale="log"), **START)
+    gradient, _ = MetaGradient(learner, None, compiled=False)(phi, waves().sample("train", 0, 4))
+    optimiser = OuterOptimiser(learner.algorithm.outer, phi, clip=None)  # type: ignore[attr-defined]
+    optimiser.step(gradient, 0.1)
+    for sizes in step_sizes(learner, phi).values():
+        factor = torch.log(sizes / 0.05).abs()
+        torch.testing.assert_close(factor, torch.full_like(factor, 0.1), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_bounds_bring_step_sizes_back(scale: str) -> None:
+    learner, phi = build(waves(), *MLP, "algorithm=maml", rates=rates(scale=scale, least=0.01, most=0.1), **START)
+    own = phi["algorithm"]
+    for tensor, value in zip(own.values(), (0.001, 0.03, 7.0), strict=True):
+        tensor.fill_(torch.tensor(value).log() if scale == "log" else value)
+    learner.algorithm.bound(own)
+    sizes = [values.item() for values in step_sizes(learner, phi).values()]
+    assert sizes == pytest.approx([0.01, 0.01, 0.03, 0.03, 0.1, 0.1], rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int, str, str]]) -> None:
+    """With an outer step size that leaves them at once."""
+    code, _, err = command(
+        "dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm=maml_pp", "algorithm.inner_lr=0.01",
+        "algorithm.inner_steps=2", f"algorithm.rates.scale={scale}", "algorithm.rates.least=0.009",
+        "algorithm.rates.most=0.011", "algorithm.outer.lr=0.3", "engine.steps=4", "engine.meta_batch_size=3",
+        "engine.val_every=4", "engine.val_episodes=2", "engine.test_episodes=2", "device.name=cpu",
+        "device.threads=1", "device.compile=false", "tracking=scalars", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert code == 0, err
+    own = read(Path("run/checkpoints/last.pt"), torch.device("cpu")).state.phi["algorithm"]
+    kept = torch.cat([tensor.flatten() for name, tensor in own.items() if name.startswith("rate.")])
+    sizes = kept.exp() if scale == "log" else kept
+    assert len(sizes) == 6
+    assert bool(((sizes > 0.01 - 0.00101) & (sizes < 0.01 + 0.00101)).all())
+    assert bool(((sizes - 0.01).abs() > 0.0009).any()), "or the bounds did nothing"
+
+
+def test_step_sizes_that_are_not_learned_stay() -> None:
+    fixed = rates(learned=False, scale="log", most=0.1, per="all", each_step=False)
+    own = fixed.initial([0.3, 0.3], {"head.weight": torch.zeros(2)}, 2)
+    fixed.bound(own)
+    assert fixed.rate(own, "head.weight", 0).item() == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"least": 0.2, "most": 0.1}, r"algorithm.rates.least=0.2: must be below algorithm.rates.most=0.1"),
+        ({"scale": "log", "least": 0.0}, "step sizes are positive"),
+        ({"least": 0.06}, r"algorithm.rates.least=0.06: step sizes start at algorithm.inner_lr=0.05"),
+        ({"most": 0.04}, r"algorithm.rates.most=0.04: step sizes start at algorithm.inner_lr=0.05"),
+    ],
+)
+def test_bounds_that_make_no_sense_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        algorithm("maml", rates=rates(**keys), **START)
+
+
+def test_its_keys_from_the_command_line() -> None:
+    config = compose(["algorithm=maml_pp", "algorithm.rates.scale=log", "algorithm.rates.most=0.5"])
+    made = check(plain(config, config.hydra.runtime.choices)).algorithm.rates
+    assert (made.scale, made.most) == ("log", 0.5)
