@@ -1,5 +1,6 @@
 """From a table's columns to numbers: which task a row is of, what is known of it, and what is to be predicted."""
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ MOST_CATEGORIES = 20
 """Different words that a feature column may hold."""
 _LARGEST = 1e100
 """Far beyond any measurement, and its square is still a number."""
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""What a number looks like. ``float`` also takes 1_0 for 10, words such as ``infinity``, and digits of any script."""
 _MISSING = frozenset(
     ("", "na", "n/a", "null", "?", *(f"{sign}{word}" for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")))
 )
@@ -44,12 +47,14 @@ class TaskRows(NamedTuple):
 def numbered(table: TableFile, task: str, target: str, features: Sequence[str] | None, kind: str) -> TaskRows:
     """The table with these columns as task, target (of this kind) and features (None: all others).
 
-    Tasks and classes are told apart, and in order, by value where all are numbers, else by name. A feature column of
-    words becomes one column of zeros and ones for each word, in order of name. Raises `UserError` for columns that are
-    not there, cells that are empty or not finite, and words where numbers are needed.
+    What names a task is text: ``1``, ``01`` and ``1.0`` are three tasks, and ``NaN`` is one. Tasks are in order of
+    value if all look like numbers, otherwise of name. Classes are told apart, and ordered, by value if all are
+    numbers, otherwise by name. A feature column of words becomes one column of zeros and ones for each word, in order
+    of name. Raises `UserError` for columns that are not there, cells that are empty or not finite, and words where
+    numbers are needed.
     """
     chosen = _chosen(table, task, target, features)
-    tasks, task_of = _told_apart(_complete(table, task))
+    tasks, task_of = _keys(table, task)
     columns = [column for name in chosen for column in _feature(table, name)]
     values, classes = _classes(table, target) if kind == "classification" else (_target(table, target), None)
     return TaskRows(
@@ -144,14 +149,26 @@ def _complete(table: TableFile, name: str) -> list[str]:
 
 def _numbers(table: TableFile, name: str, cells: Sequence[str]) -> NDArray[np.float64] | None:
     """The cells as finite numbers, None where one is a word."""
-    try:
-        values = np.array([float(cell) for cell in cells])
-    except ValueError:
+    if not all(map(_is_number, cells)):
         return None
+    values = np.array([float(cell) for cell in cells])
     if not (np.abs(values) < _LARGEST).all():
         row = int(np.argmin(np.abs(values) < _LARGEST))
         raise table.error(row, name, f"{quoted(cells[row])} is too large a number")
     return values
+
+
+def _keys(table: TableFile, name: str) -> tuple[list[str], NDArray[np.int64]]:
+    """The different texts of a column that names something, in order, and which of them each cell is."""
+    cells = table.column(name)
+    for row, cell in enumerate(cells):
+        if not cell:
+            raise table.error(row, name, "no value; fill it in, or leave the row out")
+    values = {text: _exact(text) for text in set(cells)}
+    by_name = None in values.values()
+    texts = sorted(values, key=lambda text: ("" if by_name else values[text], text))
+    place = {text: number for number, text in enumerate(texts)}
+    return texts, np.array([place[cell] for cell in cells])
 
 
 def _told_apart(cells: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
@@ -159,7 +176,7 @@ def _told_apart(cells: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
 
     A number that is written in several ways goes by the shortest.
     """
-    # Long numbers that name a task or a class may differ by less than a float can hold.
+    # Long numbers that name a class may differ by less than a float can hold.
     values = {text: _exact(text) for text in sorted(set(cells), key=lambda text: (len(text), text))}
     meanings: dict[str, Any] = {text: text for text in values} if None in values.values() else values
     names: dict[Any, str] = {}
@@ -172,9 +189,8 @@ def _told_apart(cells: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
 def _exact(cell: str) -> Decimal | None:
     """The number that a cell holds, None where it holds a word."""
     try:
-        float(cell)  # Decimal takes words as well, such as nan7
-        return Decimal(cell)
-    except (ValueError, ArithmeticError):
+        return Decimal(cell) if _is_number(cell) else None
+    except ArithmeticError:  # of an exponent beyond all bounds
         return None
 
 
@@ -183,8 +199,4 @@ def _first_word(cells: Sequence[str]) -> int:
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return _NUMBER.fullmatch(cell) is not None

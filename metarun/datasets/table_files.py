@@ -107,7 +107,7 @@ def _csv(path: str, file: Path) -> TableFile:
 def _parquet(path: str, file: Path) -> TableFile:
     try:
         import pyarrow
-        from pyarrow import parquet
+        from pyarrow import compute, parquet
     except ImportError as error:
         raise missing_package("pyarrow", f"{path}: a Parquet file") from error
     try:
@@ -122,6 +122,8 @@ def _parquet(path: str, file: Path) -> TableFile:
 
     def column(name: str) -> list[str]:
         values = table.column(name)
+        if pyarrow.types.is_floating(values.type):
+            values = compute.if_else(compute.is_nan(values), None, values)  # nothing there, and not the word "nan"
         try:
             texts = values.cast(pyarrow.string()).to_pylist()
         except pyarrow.ArrowException as error:

@@ -3,8 +3,8 @@
 Representative tasks (k-centre, k-medoids) are chosen by distance, of task embeddings where the run has any, else of how
 the tasks pull on their start: the gradient of the loss on the support set by θ at θ⁰. Each counts as often as there are
 candidates nearest to it, so that the meta-gradient is an estimate of the whole pool's. Hard tasks are drawn without
-replacement, with probability ∝ loss^(1/temperature), by the query loss after adaptation; they all count alike, so that
-the meta-gradient leans towards them.
+replacement, with probability ∝ rank^(1/temperature), by the rank of their query loss after adaptation, 1 being the
+easiest (`ranks`); they all count alike, so that the meta-gradient leans towards them.
 
 Of meta-update n with T tasks the candidates are tasks n·pool·T to (n + 1)·pool·T − 1 of the stream. Everything is a
 function of them and of φ.
@@ -38,7 +38,7 @@ TIE = 1e-9
 """Sums of distances that differ by a smaller part are equal. Either of two tasks that are far from all others stands
 for both just as well, and rounding shall not choose: it is another in another number of processes."""
 TINY = 1e-30
-"""Keeps the logarithm of a loss of 0 finite."""
+"""Keeps the logarithm of a random number finite."""
 
 _NOISE, _SIGNS = counters.key(0, "task selection"), counters.key(0, "sketch of gradients")
 
@@ -132,7 +132,7 @@ class Selector:
         return Chosen(
             tree_map(lambda tensor: tensor[chosen[own]], pool),
             None,
-            {"tasks/loss_ratio": ratio_of(losses[chosen].mean(), losses.mean())},
+            {"tasks/loss_rank": (ranks(losses)[chosen].mean() - 0.5) / len(losses)},
         )
 
     def _of_all(self, pool: TaskBatch, look: Callable[[TaskBatch], Tensor]) -> Tensor:
@@ -225,14 +225,28 @@ def to_nearest(distances: Tensor, chosen: Tensor) -> Tensor:
 
 
 def drawn(losses: Tensor, numbers: Tensor, temperature: float, count: int) -> Tensor:
-    """``count`` places of ``losses`` ``[n]``, drawn one after another with probability ∝ loss^(1/temperature).
+    """``count`` places of ``losses`` ``[n]``, drawn one after another with probability ∝ rank^(1/temperature).
 
     By the Gumbel-max trick for drawing without replacement (Kool, van Hoof & Welling 2019): the largest of log-weights
     with Gumbel noise, which is a function of the tasks' ``numbers`` ``[n]``.
     """
     uniform = counters.uniform(counters.keys(_NOISE, numbers), 1).squeeze(-1)
     gumbel = -torch.log(-torch.log(uniform.clamp_min(TINY)))
-    return torch.topk(losses.clamp_min(TINY).log() / temperature + gumbel, count).indices
+    return torch.topk(ranks(losses).log() / temperature + gumbel, count).indices
+
+
+def ranks(losses: Tensor) -> Tensor:
+    """From 1, the least of ``losses`` ``[n]``, to n; equal ones share the mean of their ranks. float64 ``[n]``.
+
+    Ranks mean the same whether or not a loss can be negative, as that of a Gaussian likelihood can, and no outlier
+    takes all the chances. What differs by a smaller part than `TIE` is equal; NaN is the largest.
+    """
+    told = torch.where(losses.isnan(), torch.inf, losses).double()
+    size = told[told.isfinite()].abs()
+    close = (told[:, None] - told).abs() <= TIE * (size.max() if len(size) else 0)
+    equal = close | (told[:, None] == told)
+    more = (told[:, None] > told) & ~equal
+    return more.sum(1) + (equal.sum(1) + 1) / 2
 
 
 def ratio_of(value: Tensor, to: Tensor) -> Tensor:

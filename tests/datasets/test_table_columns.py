@@ -1,10 +1,13 @@
 """From columns to numbers."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 from tables import write
 
 from metarun.datasets.table_columns import TaskRows, constant_within_tasks, numbered
@@ -36,15 +39,56 @@ def test_tasks_and_classes_are_in_order_of_value_or_else_of_name(tmp_path: Path)
     assert rows_of(tmp_path, "task,x,y", "a,1,10", "b,1,9", kind="classification").target.tolist() == [1, 0]
 
 
-def test_numbers_are_told_apart_by_value_however_they_are_written(tmp_path: Path) -> None:
-    rows = rows_of(
-        tmp_path, "task,x,y", "1.0,1,2.50", "10,1,2.5", "1e1,1,-0", "1,1,0", "01,1,2.5", kind="classification"
-    )
-    assert rows.tasks == ("1", "10")
-    assert rows.task.tolist() == [0, 1, 1, 0, 0]
-    assert rows.task.dtype == np.int64
+AWKWARD = ["1e5", "100000", "007", "7", "1_0", "10", "1_12", "11_2", "NaN", "NA", "inf", " x ", "1.0", "1", "١"]
+"""Names of tasks that other readers take for numbers, for others of these, or for nothing."""
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "parquet"])
+def test_what_names_a_task_is_text(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"table.{kind}"
+    column = [name for name in AWKWARD for _ in range(2)]
+    if kind == "parquet":
+        content = {"task": column, "x": [1.0] * len(column), "y": [*map(float, range(len(column)))]}
+        parquet.write_table(pyarrow.table(content), file)
+    else:
+        write(tmp_path / "table.csv", ["task", "x", "y"], [[name, 1, row] for row, name in enumerate(column)])
+        if kind == "csv.gz":
+            file.write_bytes(gzip.compress((tmp_path / "table.csv").read_bytes()))
+    rows = numbered(read(str(file)), "task", "y", ["x"], "regression")
+    assert [rows.tasks[task] for task in rows.task] == [name.strip() for name in column]
+    assert len(rows.tasks) == len(AWKWARD)
+
+
+def test_tasks_that_all_look_like_numbers_are_in_order_of_value(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, "task,x,y", "1e1,1,2", "9,1,2", "10,1,2", "1.0,1,2", "01,1,2", "1,1,2", "-3,1,2")
+    assert rows.tasks == ("-3", "01", "1", "1.0", "9", "10", "1e1")
+
+
+def test_a_task_that_is_not_a_number_in_parquet_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "table.parquet"
+    parquet.write_table(pyarrow.table({"task": [1.0, float("nan")], "x": [1, 2], "y": [1, 2]}), file)
+    with pytest.raises(UserError, match=r"row 2, column 'task': no value"):
+        numbered(read(str(file)), "task", "y", None, "regression")
+
+
+@pytest.mark.parametrize("cell", ["1_0", "1;0", "0x10", "1e", ".", "+-1", "1 0", "١٢"])
+def test_what_python_alone_takes_for_a_number_is_a_word(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(UserError, match=r"line 3, column 'y': .* is no number"):
+        rows_of(tmp_path, "task,x,y", "a,1,2", f"b,2,{cell}")
+
+
+@pytest.mark.parametrize(("cell", "value"), [("1.", 1), (".5", 0.5), ("+2E-1", 0.2), (" 3 ", 3), ("-0", 0), ("007", 7)])
+def test_numbers(tmp_path: Path, cell: str, value: float) -> None:
+    assert rows_of(tmp_path, "task,x,y", f"a,1,{cell}").target.tolist() == [value]
+
+
+def test_classes_that_are_numbers_are_told_apart_by_value_however_they_are_written(tmp_path: Path) -> None:
+    lines = ("a,1,2.50", "a,1,2.5", "a,1,-0", "a,1,0", "a,1,2.5")
+    rows = rows_of(tmp_path, "task,x,y", *lines, kind="classification")
     assert rows.target.tolist() == [1, 1, 0, 0, 1]
     assert rows.ways == 2
+    rows = rows_of(tmp_path, "task,x,y", "a,1,1_0", "a,1,10", kind="classification")
+    assert rows.classes == ("10", "1_0")
 
 
 def test_numbers_that_a_float_cannot_tell_apart_are_different_tasks(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Choosing tasks to learn from: against brute force, and as a function of φ and the tasks' numbers alone."""
 
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -24,11 +25,13 @@ from metarun.engine.selection import (
     drawn,
     k_centre,
     k_medoids,
+    ranks,
     ratio_of,
     represented,
     sketch,
     to_nearest,
 )
+from metarun.kinds import Regression
 from metarun.learner import Learner, MetaParameters
 
 POINTS = some.integers(3, 9).flatmap(
@@ -38,6 +41,20 @@ POINTS = some.integers(3, 9).flatmap(
     )
 )
 """Points of a small grid, so that some are alike, and how many of them to choose."""
+
+
+@dataclass(frozen=True)
+class Shifted(Regression):
+    """Regression by a loss that can be negative."""
+
+    shift: float = 0.0
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        object.__setattr__(self, "shift", shift)
+
+    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
+        return super().loss(prediction, y, real) + self.shift
 
 
 def selection(select: str, pool: int = 4, temperature: float = 1.0) -> TaskSelection:
@@ -113,34 +130,77 @@ def test_points_that_are_all_alike_are_no_trouble(choose: Any) -> None:
     assert counts.sum() == 6
 
 
-def test_hard_tasks_are_drawn_as_often_as_their_loss_says() -> None:
-    losses = torch.tensor([0.0, 1.0, 2.0, 5.0], dtype=torch.float64)
-    for temperature in (1.0, 2.0):
-        share = (losses ** (1 / temperature)) / (losses ** (1 / temperature)).sum()
-        first = torch.zeros(4)
-        for visit in range(4000):
-            chosen = drawn(losses, 4 * visit + torch.arange(4), temperature, 2)
-            assert len(set(chosen.tolist())) == 2
-            first[chosen[0]] += 1
-        deviation = (share * (1 - share) / 4000).sqrt()
-        assert ((first / 4000 - share).abs() <= 4 * deviation + 1e-12).all(), first
+HARD = {
+    "positive": [0.1, 5.0, 2.0, 1.0],
+    "negative": [-9.0, -1.0, -2.0, -3.0],
+    "mixed": [-2.0, 1e6, 0.5, 0.0],
+}
+"""Losses of ranks 1, 4, 3 and 2."""
+
+
+@pytest.mark.parametrize("losses", HARD.values(), ids=HARD)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_hard_tasks_are_drawn_as_often_as_the_ranks_of_their_losses_say(
+    losses: list[float], temperature: float
+) -> None:
+    """Whatever the sign of the losses."""
+    share = torch.tensor([1.0, 4.0, 3.0, 2.0]).double() ** (1 / temperature)
+    share /= share.sum()
+    first = torch.zeros(4)
+    for visit in range(4000):
+        chosen = drawn(torch.tensor(losses).double(), 4 * visit + torch.arange(4), temperature, 2)
+        assert len(set(chosen.tolist())) == 2
+        first[chosen[0]] += 1
+    deviation = (share * (1 - share) / 4000).sqrt()
+    assert ((first / 4000 - share).abs() <= 4 * deviation).all(), first
 
 
 def test_hard_tasks_are_drawn_without_replacement_one_after_another() -> None:
     """P(a, then b) = p_a p_b / (1 − p_a)."""
-    losses, counts = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64), torch.zeros(3, 3)
+    losses, counts = torch.tensor([-1.0, 2.0, 5.0], dtype=torch.float64), torch.zeros(3, 3)
     for visit in range(6000):
         one, other = drawn(losses, 3 * visit + torch.arange(3), 1.0, 2).tolist()
         counts[one, other] += 1
-    p = losses / losses.sum()
+    p = torch.tensor([1.0, 2.0, 3.0]).double() / 6
     wanted = p[:, None] * p / (1 - p[:, None]) * (1 - torch.eye(3))
     deviation = (wanted * (1 - wanted) / 6000).sqrt()
     assert ((counts / 6000 - wanted).abs() <= 4 * deviation + 1e-12).all()
 
 
-def test_losses_of_nothing_and_one_are_no_trouble() -> None:
+@given(some.lists(some.integers(-4, 4), min_size=1, max_size=9))
+@limits(deadline=None)
+def test_ranks_are_those_of_scipy(losses: list[int]) -> None:
+    """Equal ones share the mean of theirs, also where rounding tells them apart."""
+    from scipy.stats import rankdata
+
+    exact = torch.tensor(losses).double()
+    rounded = exact * (1 + 1e-14 * torch.randn(len(losses), generator=torch.Generator().manual_seed(0)).double())
+    for told in (exact, rounded):
+        assert ranks(told).tolist() == rankdata(losses).tolist()
+
+
+def test_losses_of_nothing_and_such_as_are_not_finite_are_no_trouble() -> None:
     assert len(set(drawn(torch.zeros(5).double(), torch.arange(5), 1.0, 5).tolist())) == 5
+    assert ranks(torch.tensor([torch.nan, 1.0, torch.inf, -torch.inf])).tolist() == [3.5, 2, 3.5, 1]
+    assert ranks(torch.tensor([torch.inf, torch.nan])).tolist() == [1.5, 1.5]
     assert ratio_of(torch.tensor(0.0), torch.tensor(0.0)) == 1
+
+
+def test_the_hardest_of_a_pool_are_preferred_where_losses_are_negative() -> None:
+    """As a likelihood's are: the candidates' losses shifted far below 0 choose the same tasks."""
+
+    def chosen(shift: float) -> tuple[Any, Any]:
+        dataset, learner, phi = parts("regression")
+        kind = Shifted(shift)
+        posed = replace(learner.problem, kind=kind, training_kind=kind)
+        shifted = replace(learner, problem=posed, model=replace(learner.model, kind=kind))
+        found = [Selector(selection("loss"), shifted, dataset, 4, None)(phi, step, 0.5, None) for step in range(40)]
+        ranks_told = torch.stack([each.metrics["tasks/loss_rank"] for each in found])
+        return torch.cat([each.batch.number for each in found]), ranks_told.mean()
+
+    (numbers, rank), (same, _) = chosen(-100.0), chosen(0.0)
+    assert numbers.equal(same)
+    assert rank > 0.58, "0.5: no preference"
 
 
 def test_sketches_keep_distances() -> None:
