@@ -66,16 +66,18 @@ def _crossed(group: Group, one: str, other: str) -> bool:
 
 def _pairs(group: Group, factor: Factor, references: Sequence[Configuration]) -> list[tuple[Value, Value, list[Pair]]]:
     """For every value of a factor but the first: it, the first, and the pairs of configurations to compare."""
-    members: dict[tuple[str, ...], dict[Value, Configuration]] = {}
+    members: dict[Value, dict[Value, Configuration]] = {}
     order: dict[Value, tuple[object, ...]] = {}
+    told: dict[Value, Value] = {}
     for one in group.configurations:
-        value = tuple(keys.told(one.first, key) for key in factor)
+        value = tuple(keys.of(one.first, key) for key in factor)
         rest = tuple(keys.of(one.first, key) for key in group.keys if key not in factor)
         members.setdefault(rest, {})[value] = one
+        told[value] = tuple(keys.told(one.first, key) for key in factor)
         preferred = any(one is reference for reference in references)
-        place = (not preferred, sum(text not in ("none", NOTHING) for text in value))
-        sizes = tuple(ordered(one.first.settings.get(key)) for key in factor)
-        order[value] = min(order.get(value, (*place, sizes)), (*place, sizes))
+        some = sum(text not in ("none", NOTHING) for text in told[value])
+        place = (not preferred, some, tuple(ordered(one.first.settings.get(key)) for key in factor))
+        order[value] = min(order.get(value, place), place)
     if len(order) > MOST_VALUES:
         return []
     first, *others = sorted(order, key=lambda value: order[value])
@@ -83,5 +85,5 @@ def _pairs(group: Group, factor: Factor, references: Sequence[Configuration]) ->
     for value in others:
         pairs = [(mine[value], mine[first]) for mine in members.values() if value in mine and first in mine]
         if pairs:
-            found.append((value, first, pairs))
+            found.append((told[value], told[first], pairs))
     return found
