@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from metarun import __version__
+from metarun.account import give_name
 from metarun.config import own_parts
 from metarun.config.completion import candidates
 from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, compose, explained, folder_named, one_line, parse, plain
@@ -40,6 +41,7 @@ from metarun.config.own_parts import OwnCodeError
 from metarun.config.quoting import path_setting, quoted, to_paste, with_plain_paths
 from metarun.config.saved import command_line, holds_a_run, with_saved_run
 from metarun.config.settings import SWEEP, Settings
+from metarun.config.together import with_single_choices_apart
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.failures import OurBug, bug, named, write_to_log
 from metarun.output import forgiving
@@ -60,6 +62,7 @@ PLAIN_SWEEP = "grid"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    give_name()
     with forgiving():
         return _main(list(sys.argv[1:] if arguments is None else arguments))
 
@@ -141,7 +144,7 @@ def _run(arguments: list[str], processes: "ProcessGroup | None") -> None:
     version.setbase("1.3")
     parser = _parser()
     flags = parser.parse_intermixed_args(arguments)
-    flags.overrides = with_plain_paths(flags.overrides, sweep=flags.multirun)
+    flags.overrides = with_single_choices_apart(with_plain_paths(flags.overrides, sweep=flags.multirun))
     if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
         raise UserError(f"--config-dir {flags.config_dir}: no such folder")
     if flags.config_dir is not None:

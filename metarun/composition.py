@@ -18,14 +18,13 @@ from metarun.models.normalisation import Context
 def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple[Learner, MetaParameters]:
     """The learner for a dataset's tasks and its first φ, as `assemble`; refuses an order that the dataset has not."""
     posed = problem(dataset)
-    if settings.mode == "train":
-        _check_order(settings, dataset)
+    check_order(settings, len(dataset.groups))
     return assemble(settings, posed, device)
 
 
 def assemble(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
     """The learner for a problem and its first φ, which depends on the seed alone. Raises `UserError`."""
-    _check(settings, problem)
+    check(settings, problem)
     kind, dtype, algorithm = problem.kind, settings.device.dtype, settings.algorithm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(counters.key(settings.seed, "first parameters"))
@@ -79,7 +78,8 @@ def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hy
     return settings.hypernet.build(settings.embedding.size, theta)
 
 
-def _check(settings: Settings, problem: Problem) -> None:
+def check(settings: Settings, problem: Problem) -> None:
+    """Refuse parts that cannot go together, or not on this problem. Raises `UserError`."""
     choices, kind, training_kind = settings.plain["choices"], problem.kind, problem.training_kind
     if not isinstance(kind, settings.algorithm.kinds):
         able = " and ".join(each.__name__.lower() for each in settings.algorithm.kinds)
@@ -88,6 +88,17 @@ def _check(settings: Settings, problem: Problem) -> None:
             f"dataset={choices['dataset']} is {type(kind).__name__.lower()}; choose another algorithm, such as maml"
         )
     settings.algorithm.check(problem)
+    check_settings(settings)
+    if settings.embedding.reads_labels and kind.outputs != training_kind.outputs:
+        raise UserError(
+            f"dataset.train_ways={training_kind.outputs}: embedding={choices['embedding']} reads labels, so training "
+            f"needs as many ways as testing ({kind.outputs})"
+        )
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse parts that cannot go together whatever the data. Raises `UserError`."""
+    choices = settings.plain["choices"]
     if settings.engine.transductive and settings.model.normalisation != "batch":
         raise UserError(
             f"engine.transductive=true: only model.normalisation=batch looks at other queries, and it is "
@@ -101,11 +112,6 @@ def _check(settings: Settings, problem: Problem) -> None:
         raise UserError(
             f"embedding={choices['embedding']}: nothing uses it; add a hypernetwork, such as hypernet=film, or set "
             "embedding=none"
-        )
-    if settings.embedding.reads_labels and kind.outputs != training_kind.outputs:
-        raise UserError(
-            f"dataset.train_ways={training_kind.outputs}: embedding={choices['embedding']} reads labels, so training "
-            f"needs as many ways as testing ({kind.outputs})"
         )
     if settings.mode == "train":
         _check_penalties(settings)
@@ -167,19 +173,19 @@ def _check_penalties(settings: Settings) -> None:
         )
 
 
-def _check_order(settings: Settings, dataset: Dataset) -> None:
-    if settings.engine.order != "sequential":
+def check_order(settings: Settings, groups: int) -> None:
+    """Refuse to learn ``groups`` of tasks one after another where that is not possible. Raises `UserError`."""
+    if settings.mode != "train" or settings.engine.order != "sequential":
         return
     if not isinstance(settings.algorithm, Learned):
         choice = settings.plain["choices"]["algorithm"]
         raise UserError(f"engine.order=sequential: algorithm={choice} learns nothing, in whatever order")
-    if len(dataset.groups) < 2:
+    if groups < 2:
         raise UserError(
             f"engine.order=sequential: the tasks of dataset={settings.plain['choices']['dataset']} fall into no two "
             "groups; choose another dataset, such as polynomials, or engine.order=shuffled"
         )
-    if len(dataset.groups) > settings.engine.steps:
+    if groups > settings.engine.steps:
         raise UserError(
-            f"engine.steps={settings.engine.steps}: fewer than the {len(dataset.groups)} groups of tasks to learn one "
-            "after another"
+            f"engine.steps={settings.engine.steps}: fewer than the {groups} groups of tasks to learn one after another"
         )

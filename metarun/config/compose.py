@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from metarun.config.following import settle
 from metarun.config.names import unknown_key, unknown_option, unknown_root
 from metarun.config.quoting import setting, suggestion, to_paste
 from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS, SWEEP
+from metarun.config.together import keys_of, separate
 from metarun.errors import UserError
 
 CONFIG_PATH = "pkg://metarun.conf"
@@ -37,18 +39,24 @@ NOT_OF_A_RUN = ("hydra", "sweep")
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """The overrides of a command line, parsed. Raises `UserError` for the first that is none."""
+    """The overrides of a command line, parsed. Raises `UserError` for the first that is none.
+
+    Of keys that are swept together (see `metarun.config.together`) each has its override, with the line typed for all.
+    """
     parsed = []
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
             raise UserError(f"{text}: no value given; write {text}=VALUE")
         try:
-            parsed += OverridesParser.create().parse_overrides([text])
+            together = separate(text) if keys_of(text) else [text]
+            found = OverridesParser.create().parse_overrides(together)
         except OverrideParseException as error:
             reason = str(error.message).splitlines()[0]
             better = suggestion(text)
             hint = f"; if the value is text, quote it for Hydra and the shell: {better}" if better else ""
             raise UserError(f"{text}: not a setting of the form key=value ({reason}){hint}") from error
+        # Several choices are several only together: the line is that of all their keys.
+        parsed += [replace(one, input_line=text) if one.is_sweep_override() else one for one in found]
     return parsed
 
 
@@ -178,6 +186,8 @@ def _check_names(parsed: Sequence[Override], loader: ConfigLoader, *, sweep: boo
         name = override.key_or_group
         if override.is_hydra_override() or override.is_delete() or override.package is not None:
             continue
+        if override.is_sweep_override() and not sweep and keys_of(str(override.input_line)):
+            raise UserError(f"{override.input_line}: several choices are run one after the other by metarun -m")
         if override.is_sweep_override() and not sweep:
             value = _typed(override)
             raise UserError(

@@ -65,6 +65,8 @@ def with_plain_paths(overrides: Sequence[str], *, sweep: bool) -> list[str]:
 def suggestion(text: str) -> str | None:
     """What to type instead of an override that Hydra cannot parse, if its value is text or a list of texts."""
     key, _, value = text.partition("=")
+    if "+" in key.lstrip("+"):  # of keys that are swept together
+        return None
     inside = value[1:-1] if value.startswith("[") and value.endswith("]") else None
     better = setting(key, value if inside is None else [_stripped(item) for item in inside.split(",")])
     return to_paste(better) if _parsed(better) is not None else None

@@ -33,7 +33,11 @@ def cached(name: str, recipe: str, build: Callable[[], Bank]) -> Bank:
     written costs a line in the log and the time to build.
     """
     digest = hashlib.blake2b(f"{_LAYOUT}\x1f{recipe}".encode(), digest_size=12).hexdigest()
-    path = folder() / f"{name}-{digest}.npz"
+    try:
+        path = folder() / f"{name}-{digest}.npz"
+    except RuntimeError as error:  # a user without a home, as in a container
+        log.warning("no cache (%s): %s will be prepared again by the next run; set XDG_CACHE_HOME", error, name)
+        return build()
     if path.exists():
         try:
             return _read(path)

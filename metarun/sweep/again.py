@@ -38,7 +38,7 @@ def saved_sweep(overrides: Sequence[str], parsed: Sequence[Override]) -> list[st
     kept = [one for one in parse(SweepFolder(Path(path)).command()) if one.key_or_group not in replaced]
     for one in kept:
         _refuse_untrusted(one, path)
-    return [*(str(one.input_line) for one in kept), *beside, f"{_FOLDER}={quoted(path)}"]
+    return [*_lines(kept), *beside, f"{_FOLDER}={quoted(path)}"]
 
 
 def command_again(typed: Sequence[str], folder: str) -> list[str]:
@@ -49,8 +49,13 @@ def command_again(typed: Sequence[str], folder: str) -> list[str]:
     parsed = [one for one in parse(typed) if one.key_or_group not in (_FOLDER, TYPED_ONLY)]
     refused = [one for one in parsed if refusal(one) is not None]
     if all(_goes_with_resume(one) for one in refused):
-        return [path_setting("resume", folder), *(str(one.input_line) for one in refused)]
-    return ["-m", *(str(one.input_line) for one in parsed), f"{_FOLDER}={quoted(folder)}"]
+        return [path_setting("resume", folder), *_lines(refused)]
+    return ["-m", *_lines(parsed), f"{_FOLDER}={quoted(folder)}"]
+
+
+def _lines(overrides: Sequence[Override]) -> list[str]:
+    """What was typed for these overrides; keys that are swept together have one line."""
+    return list(dict.fromkeys(str(one.input_line) for one in overrides))
 
 
 def _refuse_untrusted(override: Override, path: str) -> None:

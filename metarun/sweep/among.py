@@ -1,6 +1,5 @@
 """A job among others on the same machine: its share of cores and memory, and a GPU of its own."""
 
-import getpass
 import os
 import tempfile
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from filelock import FileLock, Timeout
 
+from metarun import account
 from metarun.engine.processes import Processes
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def claimed(devices: list[str], stack: ExitStack) -> int:
 
     Where all are taken, the one with the fewest jobs.
     """
-    folder = Path(tempfile.gettempdir()) / f"metarun-devices-{getpass.getuser()}"
+    folder = Path(tempfile.gettempdir()) / f"metarun-devices-{account.number()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for layer in range(64):
         for index, device in enumerate(devices):

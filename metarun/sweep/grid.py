@@ -32,8 +32,8 @@ class GridSearch(Search):
                     "intervals are for sweep=random and sweep=optuna"
                 )
         self.keys = tuple(command.swept)
-        values = [list(override.sweep_string_iterator()) for override in command.swept.values()]
-        rows = [dict(zip(self.keys, row, strict=True)) for row in product(*values)]
+        axes = [command.rows(key) for key in command.leaders()]
+        rows = [{key: value for part in parts for key, value in part.items()} for parts in product(*axes)]
         jobs = [
             Proposal(job_name(row), command.constants, [f"{key}={value}" for key, value in row.items()]) for row in rows
         ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from metarun.account import give_name
 from metarun.config import own_parts
 from metarun.config.compose import one_line, plain
 from metarun.errors import Interrupted, UserError
@@ -41,6 +42,7 @@ class Job:
 
     def __call__(self, config: DictConfig) -> None:
         """Raises `JobFailed`."""
+        give_name()
         with forgiving():
             self._started(config)
 

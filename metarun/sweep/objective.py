@@ -2,7 +2,6 @@
 
 import torch
 
-from metarun.composition import compose
 from metarun.config.names import nearest
 from metarun.config.settings import Settings
 from metarun.errors import UserError
@@ -11,12 +10,10 @@ from metarun.errors import UserError
 def direction(settings: Settings, objective: str | None) -> bool:
     """Whether more is better of the objective (``None``: the run's own metric).
 
-    Does first what a run does, so that whatever it would download or draw is there before several begin. Raises
-    `UserError` for parts that don't go together, and for a metric that runs of these settings don't have.
+    Loads the dataset first, so that whatever a run would download or draw is there before several begin. Raises
+    `UserError` for a metric that runs of these settings don't have.
     """
-    cpu = torch.device("cpu")
-    dataset = settings.dataset.load(settings.seed, cpu, settings.device.dtype)
-    compose(settings, dataset, cpu)
+    dataset = settings.dataset.load(settings.seed, torch.device("cpu"), settings.device.dtype)
     kind = dataset.kind("val")
     y = dataset.sample("val", 0, 1).query.y[0]
     metrics = list(kind.metrics(torch.zeros(len(y), kind.outputs, dtype=settings.device.dtype), y))

@@ -14,9 +14,9 @@ from metarun.config.fields import number
 from metarun.errors import UserError
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.random_search import Random
-from metarun.sweep.search import SEED, Outcome, Proposal, Search, finite
+from metarun.sweep.search import INVALID, SEED, Outcome, Proposal, Search, finite
 from metarun.sweep.space import Asked, Choice, Dimension, searched
-from metarun.sweep.trials import jobs_of
+from metarun.sweep.trials import jobs_of, single_keys
 
 if TYPE_CHECKING:
     import optuna
@@ -55,7 +55,7 @@ class OptunaSearch(Search):
     def __init__(
         self, dimensions: Mapping[str, Dimension], fixed: Sequence[str], seeds: Sequence[str], settings: Optuna
     ) -> None:
-        self.keys = (*dimensions, *[SEED] * bool(seeds))
+        self.keys = (*single_keys(dimensions), *[SEED] * bool(seeds))
         self.total = settings.trials * max(1, len(seeds))
         self._dimensions, self._fixed, self._seeds, self._settings = dimensions, list(fixed), list(seeds), settings
         self._study: optuna.Study | None = None
@@ -109,19 +109,26 @@ class OptunaSearch(Search):
         assert self._study is not None
         trials = self._study.get_trials(deepcopy=False)
         # One that was killed while it was being proposed has not all its values.
-        whole = [trial for trial in trials if trial.params.keys() == self._dimensions.keys()]
+        whole = [trial for trial in trials if self._is_whole(trial)]
         begun = [(trial.number, trial.params) for trial in whole if not trial.state.is_finished()]
         left = min(self._settings.parallel - len(begun), self._settings.trials - len(whole))
         for _ in range(max(0, left)):
             asked = self._study.ask()
             begun.append((asked.number, {key: _suggested(asked, key, one) for key, one in self._dimensions.items()}))
-        self._asked = [job for number, values in begun for job in jobs_of(number, values, self._fixed, self._seeds)]
+        self._asked = [job for number, values in begun for job in self._jobs(number, values)]
         return self._asked
 
-    def before(self) -> int:
+    def _is_whole(self, trial: "optuna.trial.FrozenTrial") -> bool:
+        return trial.params.keys() == self._dimensions.keys()
+
+    def _jobs(self, number: int, values: Mapping[str, Any]) -> list[Proposal]:
+        return jobs_of(number, values, self._fixed, self._seeds)
+
+    def earlier(self) -> Sequence[Proposal]:
         assert self._study is not None
-        ended = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
-        return len(ended) * max(1, len(self._seeds))
+        trials = self._study.get_trials(deepcopy=False)
+        ended = [trial for trial in trials if trial.state.is_finished() and self._is_whole(trial)]
+        return [job for trial in ended for job in self._jobs(trial.number, trial.params)]
 
     def tell(self, outcomes: Mapping[str, Outcome]) -> None:
         import optuna
@@ -129,7 +136,7 @@ class OptunaSearch(Search):
         assert self._study is not None
         for trial in dict.fromkeys(job.trial for job in self._asked):
             found = [outcomes[job.name] for job in self._asked if job.trial == trial]
-            if any(outcome.state not in ("done", "failed") for outcome in found):
+            if any(outcome.state not in ("done", "failed", INVALID) for outcome in found):
                 continue  # the sweep was stopped; the trial is proposed again
             values = [outcome.value for outcome in found if finite(outcome) and outcome.value is not None]
             if len(values) == len(found):

@@ -10,7 +10,7 @@ from metarun.config.fields import number
 from metarun.sweep.search import SEED, Proposal, Search
 from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import Asked, Choice, Dimension, searched
-from metarun.sweep.trials import Value, jobs_of
+from metarun.sweep.trials import Value, jobs_of, single_keys
 
 
 @dataclass(kw_only=True)
@@ -39,7 +39,7 @@ class RandomSearch(Search):
         trials: int,
         draws: int,
     ) -> None:
-        self.keys = (*dimensions, *[SEED] * bool(seeds))
+        self.keys = (*single_keys(dimensions), *[SEED] * bool(seeds))
         self._left = [
             job
             for number in range(trials)

@@ -9,6 +9,10 @@ SEED = "seed"
 """The key whose values are no other configuration, but the same again."""
 
 
+INVALID = "invalid"
+"""The state of a job that is left out, since its parts do not go together."""
+
+
 @dataclass(frozen=True)
 class Proposal:
     """A job to run: ``own`` are the overrides that tell it from others, ``shared`` those that all have.
@@ -35,8 +39,8 @@ class Proposal:
 class Outcome:
     """What became of a job.
 
-    state: ``done``, ``failed``, ``interrupted``, ``running`` or ``missing``. reason: of a failure, one line. value: the
-    objective, ``None`` unless done. mistake: whether a failure is the user's to mend.
+    state: ``done``, ``failed``, ``interrupted``, ``running``, ``missing`` or ``invalid``. reason: of a failure, one
+    line. value: the objective, ``None`` unless done. mistake: whether a failure is the user's to mend.
     """
 
     state: str
@@ -62,9 +66,9 @@ class Search(ABC):
     def ask(self) -> Sequence[Proposal]:
         """The next jobs, to be run before it is asked again; none when the search has ended."""
 
-    def before(self) -> int:
-        """How many jobs ended in an earlier start of the sweep and are not proposed again."""
-        return 0
+    def earlier(self) -> Sequence[Proposal]:
+        """The jobs that ended in an earlier start of the sweep and are not proposed again."""
+        return ()
 
     def tell(self, outcomes: Mapping[str, Outcome]) -> None:
         """What became of the jobs last proposed, by their names."""

@@ -15,11 +15,13 @@ from metarun.sweep.space import Asked
 class SweepSettings(ABC):
     """A way to choose a sweep's jobs.
 
+    invalid: whether jobs whose parts do not go together are left out, or the sweep is refused.
     parallel: jobs at once, with a launcher that can. objective: the meta-val metric to judge by, ``None``: each run's
     own.
     """
 
     on_failure: str = choice("continue", "stop")
+    invalid: str = choice("skip", "fail")
     parallel: int = number(least=1, most=10_000)
     objective: str | None
 

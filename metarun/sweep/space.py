@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from metarun.config.compose import explained, first_value, parse
 from metarun.config.names import listed, nearest, shown
+from metarun.config.together import joined, keys_of
 from metarun.errors import UserError
 from metarun.sweep.search import SEED
 
@@ -48,11 +49,24 @@ class Asked:
 
     constants: list[str]
     swept: dict[str, Override]
+    together: tuple[tuple[str, ...], ...] = ()
+    """Keys of ``swept`` whose first values go together, their second values, and so on."""
 
     @property
     def seeds(self) -> list[str]:
         """The seeds typed, ``[]`` where none are swept."""
         return list(self.swept[SEED].sweep_string_iterator()) if SEED in self.swept else []
+
+    def rows(self, key: str) -> list[dict[str, str]]:
+        """The values of a key, each with those of the keys that are swept together with it."""
+        keys = next((keys for keys in self.together if key in keys), (key,))
+        columns = [list(self.swept[each].sweep_string_iterator()) for each in keys]
+        return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def leaders(self) -> list[str]:
+        """The keys that vary independently; of those that are swept together the first."""
+        followers = {key for keys in self.together for key in keys[1:]}
+        return [key for key in self.swept if key not in followers]
 
     def first(self) -> list[str]:
         """The overrides with the first value of each key; nothing of an interval."""
@@ -61,7 +75,7 @@ class Asked:
 
 def asked(overrides: Sequence[str]) -> Asked:
     """The overrides that belong to jobs; those of Hydra and of the sweep itself are left out. Raises `UserError`."""
-    constants, swept = [], {}
+    constants, swept, together = [], dict[str, Override](), dict[tuple[str, ...], None]()
     for override in parse(overrides):
         if override.is_hydra_override() or of_sweep(override):
             continue
@@ -71,9 +85,11 @@ def asked(overrides: Sequence[str]) -> Asked:
             raise UserError(f"{override.input_line}: {override.get_key_element()} is given twice")
         else:
             swept[override.get_key_element()] = override
+            if keys := keys_of(str(override.input_line)):
+                together[keys] = None
     if SEED in swept and not swept[SEED].is_discrete_sweep():
         raise UserError(f"{swept[SEED].input_line}: seeds are given one by one, as in seed=0,1,2 or 'seed=range(5)'")
-    return Asked(constants, swept)
+    return Asked(constants, swept, tuple(together))
 
 
 def of_sweep(override: Override) -> bool:
@@ -86,18 +102,28 @@ def searched(command: Asked, name: str, loader: ConfigLoaderImpl) -> tuple[dict[
 
     name: of a file of `SPACES`. Raises `UserError` for a space that is not there or not one.
     """
-    space = {override.get_key_element(): override for override in parse(_space(name, loader))}
+    space = asked(_space(name, loader))
     typed = {str(override.key_or_group) for override in parse(command.constants)} | command.swept.keys()
-    space = {key: override for key, override in space.items() if key not in typed}
-    fixed = [str(override.input_line) for override in space.values() if not override.is_sweep_override()]
-    varied = {key: override for key, override in space.items() if override.is_sweep_override()} | command.swept
-    dimensions = {key: dimension(override) for key, override in varied.items() if key != SEED}
+    fixed = [str(one.input_line) for one in parse(space.constants) if one.get_key_element() not in typed]
+    varied = {key: override for key, override in space.swept.items() if key not in typed} | command.swept
+    kept = [keys for keys in space.together if not typed.intersection(keys)]
+    whole = Asked([], varied, (*kept, *command.together))
+    dimensions = dict(_dimension(whole, key) for key in whole.leaders() if key != SEED)
     if not dimensions:
         raise UserError(
             f"sweep.space={name}: nothing to search; give a key more than one value, as in "
             "'algorithm.outer.lr=tag(log, interval(0.0001, 0.01))'"
         )
     return dimensions, fixed
+
+
+def _dimension(command: Asked, key: str) -> tuple[str, Dimension]:
+    """A key, or keys that are swept together as one, and what their override means to a search."""
+    keys = next((keys for keys in command.together if key in keys), None)
+    if keys is None:
+        return key, dimension(command.swept[key])
+    rows = [joined(keys, list(row.values())) for row in command.rows(key)]
+    return rows[0][0], Choice(tuple(value for _, value in rows))
 
 
 def dimension(override: Override) -> Dimension:

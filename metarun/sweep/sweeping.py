@@ -25,12 +25,13 @@ from metarun.errors import UserError
 from metarun.failures import named
 from metarun.sweep import folder as folders
 from metarun.sweep.again import command_again
+from metarun.sweep.compositions import Compositions, told
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job
-from metarun.sweep.launching import chosen, launched, neighbours, ready, refuse_parallel, stopping
+from metarun.sweep.launching import ELSEWHERE, chosen, launched, neighbours, ready, refuse_parallel, stopping
 from metarun.sweep.objective import direction
 from metarun.sweep.outcomes import outcome
-from metarun.sweep.search import Outcome, Proposal, Search
+from metarun.sweep.search import INVALID, SEED, Outcome, Proposal, Search
 from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import asked, of_sweep
 from metarun.sweep.watching import Watcher
@@ -68,28 +69,33 @@ class _Sweep:
         search = settings.search(command, self.loader, str(self.config.hydra.runtime.choices["algorithm"]))
         higher = True
         if search.tolerant or settings.objective is not None:
-            higher = direction(self._composed(command.first()), settings.objective)
+            first = self._composed(command.first())
+            if not command.swept.keys() - {SEED} and (reason := self._compositions.refusal(first)) is not None:
+                raise UserError(reason)  # of every job
+            higher = direction(first, settings.objective)
         folder = self.folder
         with folder.claimed():
             settings.opened(search, folder, higher)
             folder.stop_file.unlink(missing_ok=True)
             callbacks = Callbacks(self.config)
             callbacks.on_multirun_start(config=self.config, config_name=CONFIG_NAME)
-            done, outcomes = self._all(search, HydraContext(config_loader=self.loader, callbacks=callbacks))
+            outcomes = self._all(search, HydraContext(config_loader=self.loader, callbacks=callbacks))
             callbacks.on_multirun_end(config=self.config, config_name=CONFIG_NAME)
-            conclude(folder.path, search, outcomes, done, self._again(), stopped=folder.stop_file.exists())
+            conclude(folder.path, search, outcomes, self._again(), stopped=folder.stop_file.exists())
 
-    def _all(self, search: Search, context: HydraContext) -> tuple[int, list[tuple[Proposal, Outcome]]]:
+    def _all(self, search: Search, context: HydraContext) -> list[tuple[Proposal, Outcome]]:
         """Run what the search proposes until it has no more, or is stopped.
 
-        Returns how many jobs had ended before and were not proposed again, and what became of the others.
+        Returns what became of all jobs, those of earlier starts included.
         """
-        outcomes: list[tuple[Proposal, Outcome]] = []
-        jobs = self._checked(search.ask())
+        earlier = [(one, self._outcome(one)) for one in search.earlier()]
+        outcomes = [(one, found) for one, found in earlier if found.state != "missing"]  # as are those left out
+        search.total -= len(earlier) - len(outcomes)
+        jobs = self._next(search)
         self.folder.remember(self.typed)  # once nothing is wrong with the first of them
-        before = search.before()
-        done = before + sum(self._outcome(one).state == "done" for one in jobs)
+        done = len(outcomes) + sum(self._outcome(one).state == "done" for one in jobs)
         introduce(self.folder.path, search, done)
+        reported = self._report_left_out(search, 0)
         job = Job(
             sweep=self.folder.path,
             keys=search.keys,
@@ -105,13 +111,15 @@ class _Sweep:
                 left = [one for one in jobs if self._outcome(one).state != "done"]
                 watcher.follow(one.name for one in left)
                 self._launched(context, job, left, len(outcomes), watcher)
-                told = {one.name: self._outcome(one) for one in jobs}
-                search.tell(told)
-                outcomes += [(one, told[one.name]) for one in jobs]
+                found = {one.name: self._outcome(one) for one in jobs}
+                search.tell(found | self._invalid())
+                outcomes += [(one, found[one.name]) for one in jobs]
                 if self.folder.stop_file.exists():
                     break
-                jobs = self._checked(search.ask())
-        return before, outcomes
+                jobs = self._next(search)
+                watcher.total = search.total
+                reported = self._report_left_out(search, reported)
+        return outcomes
 
     def _launched(self, context: HydraContext, job: Job, jobs: list[Proposal], first: int, watcher: Watcher) -> None:
         """Run jobs to their ends; one whose process dies is failed, and the others go on."""
@@ -134,14 +142,57 @@ class _Sweep:
     def _begun(self, job: Proposal) -> bool:
         return (self.folder.path / job.name / LOCK).exists()
 
+    def _next(self, search: Search) -> list[Proposal]:
+        """The next jobs that can run; none when the search has ended. Raises `UserError` if none could, ever."""
+        while proposed := search.ask():
+            jobs = self._checked(proposed)
+            search.total -= len(proposed) - len(jobs)
+            if jobs:
+                return jobs
+            search.tell(self._invalid())
+        if self._left_out and not search.total:
+            job, reason = self._left_out[0]
+            among = f" (all {len(self._left_out)} jobs are left out, this is {job.name})"
+            raise UserError(reason + among * (len(self._left_out) > 1))
+        return []
+
     def _checked(self, jobs: Sequence[Proposal]) -> list[Proposal]:
-        """The jobs, each composed and looked at before any runs. Raises `UserError` for the first that cannot run."""
+        """The jobs whose parts go together, each composed and looked at before any runs; the others are noted.
+
+        Raises `UserError` for the first that is mistaken otherwise, or with ``sweep.invalid=fail``.
+        """
+        able = []
         for job in jobs:
             settings = self._composed(job.overrides)
+            reason = self._compositions.refusal(settings)
+            if reason is not None:
+                if self.settings.invalid == "fail":
+                    raise UserError(f"{reason} (in the job {job.name}; sweep.invalid=skip leaves such jobs out)")
+                self._left_out.append((job, reason))
+                continue
             saved = folders.saved_config(self.folder.path / job.name)
             if saved is not None:
                 _refuse_other(saved, settings.plain, self.folder.path / job.name)
-        return list(jobs)
+            able.append(job)
+        return able
+
+    def _invalid(self) -> dict[str, Outcome]:
+        return {job.name: Outcome(INVALID, reason) for job, reason in self._left_out}
+
+    def _report_left_out(self, search: Search, before: int) -> int:
+        """Report the jobs left out but the first ``before`` of them, which were; returns how many there are now."""
+        new = self._left_out[before:]
+        if new:
+            print("\n".join(told(new, search.total + len(self._left_out))))
+        return len(self._left_out)
+
+    @cached_property
+    def _left_out(self) -> list[tuple[Proposal, str]]:
+        return []
+
+    @cached_property
+    def _compositions(self) -> Compositions:
+        return Compositions(load=self.launcher not in ELSEWHERE)
 
     def _composed(self, overrides: Sequence[str]) -> Settings:
         try:

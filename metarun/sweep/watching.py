@@ -26,7 +26,7 @@ class Watcher:
     """
 
     def __init__(self, sweep: Path, total: int, done: int, objective: str | None) -> None:
-        self._sweep, self._total, self._objective = sweep, total, objective
+        self._sweep, self.total, self._objective = sweep, total, objective
         self._before, self._ended, self._begun = done, done, time.monotonic()
         self._open: dict[str, object] = {}
         self._lock, self._over = threading.Lock(), threading.Event()
@@ -81,7 +81,7 @@ class Watcher:
     def _tell(self, name: str, found: Outcome) -> None:
         self._ended += 1
         self._bar.update()
-        count = f"{self._ended:>{len(str(self._total))}} of {self._total}"
+        count = f"{self._ended:>{len(str(self.total))}} of {self.total}"
         if found.state == "done":
             value = f"meta-val {found.metric} {'not finite' if found.value is None else format(found.value, '.4f')}"
             spread = "" if found.spread is None else f" ± {found.spread:.4f}"
@@ -96,7 +96,7 @@ class Watcher:
 
     def _left(self) -> str:
         """About how long the rest takes, were it like what was done since the start."""
-        done, left = self._ended - self._before, self._total - self._ended
+        done, left = self._ended - self._before, self.total - self._ended
         if not left:
             return ""
         seconds = (time.monotonic() - self._begun) / done * left

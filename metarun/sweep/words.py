@@ -24,12 +24,11 @@ def conclude(
     folder: Path,
     search: Search,
     outcomes: Sequence[tuple[Proposal, Outcome]],
-    before: int,
     again: str,
     *,
     stopped: bool,
 ) -> None:
-    """What became of the jobs, the best configuration, and what to type next. ``before``: jobs not proposed again.
+    """What became of the jobs, the best configuration, and what to type next.
 
     Raises `Interrupted` where the sweep was stopped, `OurBug` or `UserError` where it has failed.
     """
@@ -39,7 +38,7 @@ def conclude(
     if done:
         print(f"compare     {to_paste('metarun-report', path_argument(short(folder)))}")
         print(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
-    told = f"{len(done) + len(failed) + before} of {search.total} jobs ended, {len(failed)} failed"
+    told = f"{len(done) + len(failed)} of {search.total} jobs ended, {len(failed)} failed"
     bugs = [(job, outcome) for job, outcome in failed if not outcome.mistake]
     if failed and (bugs or not search.tolerant or not (stopped or done)):
         job, first = (bugs or failed)[0]

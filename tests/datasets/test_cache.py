@@ -81,3 +81,16 @@ def test_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert folder() == tmp_path / ".cache" / "metarun"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert folder() == tmp_path / ".cache" / "metarun"
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", unknown)
+    build = Builder()
+    with caplog.at_level(logging.WARNING):
+        assert_same(cached("toy", "a", build), cached("toy", "a", build))
+    assert build.calls == 2
+    assert "set XDG_CACHE_HOME" in caplog.text

@@ -1,5 +1,8 @@
 """A job's share of its machine."""
 
+import getpass
+import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,6 +28,33 @@ def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch, jobs: int, asked: 
 
 def test_memory_is_shared_by_all() -> None:
     assert AmongJobs(3, ExitStack()).beside(torch.device("cpu")) == 3
+
+
+@pytest.fixture
+def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account without a name, as in a container that is started with a user id alone."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")  # as if it were not set, and put back afterwards
+
+
+@pytest.mark.usefixtures("nameless")
+def test_an_account_without_a_name_has_devices_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    with pytest.raises(KeyError):
+        getpass.getuser()
+    with ExitStack() as stack:
+        assert claimed(["GPU-a"], stack) == 0
+
+
+@pytest.mark.usefixtures("nameless")
+def test_a_command_gives_the_account_a_name(command: Callable[..., tuple[int, str, str]]) -> None:
+    assert command("--version")[0] == 0
+    assert getpass.getuser() == f"uid{os.getuid()}"
 
 
 def test_each_job_has_a_device_of_its_own_until_it_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
 
+from metarun.config.settings import Settings
 from metarun.errors import UserError
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.optuna_search import Optuna, OptunaSearch
@@ -24,6 +26,7 @@ def search(
 ) -> OptunaSearch:
     settings = Optuna(
         on_failure="continue",
+        invalid="skip",
         parallel=parallel,
         objective=None,
         trials=trials,
@@ -74,7 +77,7 @@ def test_it_learns_and_survives_nan_and_failures(tmp_path: Path) -> None:
 def test_started_again_it_repeats_nothing_but_what_had_not_ended(tmp_path: Path) -> None:
     before = run(search(tmp_path, trials=12), most=6)
     waiting = search(tmp_path, trials=12)
-    assert waiting.before() == 6
+    assert [job.name for job in waiting.earlier()] == [job.name for job in before]
     cut = waiting.ask()
     after = search(tmp_path, trials=12)
     assert [job.name for job in after.ask()] == [job.name for job in cut], "killed as it ran: proposed again"
@@ -136,3 +139,23 @@ def test_by_the_command_line(command: Command, runs: Runs) -> None:  # noqa: F81
     assert "sweep of 5 jobs" in out
     assert "3 of them done before" in out
     assert len(list(Path("sweep").glob("trial-00?,*"))) == 5
+
+
+def test_started_again_the_best_is_that_of_all_trials(command: Command, experiment: Experiment) -> None:
+    values = iter([0.9, 0.2, 0.3, 0.4])
+    base = Runs()
+
+    def run(settings: Settings, folder: Path, processes: Any, swept: Any, stop_file: Path) -> float:
+        base.values = {settings.seed: next(values)}
+        return base(settings, folder, processes, swept, stop_file)
+
+    experiment(run)
+    arguments = ("-m", "sweep=optuna", "dataset=sinusoid", "model=mlp", "hydra.sweep.dir=sweep")
+    code, out, _ = command(*arguments, "sweep.trials=2")
+    assert code == 0
+    best = next(line for line in out.splitlines() if line.startswith("best"))
+    assert best.startswith("best        meta-val accuracy 0.9000")
+    code, out, _ = command("resume=sweep", "sweep.trials=4")
+    assert code == 0
+    assert best in out.splitlines(), "a trial of the first start is still the best"
+    assert "sweep of 4 jobs" in out

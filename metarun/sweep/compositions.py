@@ -1,0 +1,69 @@
+"""Which jobs of a sweep have parts that go together, found out before any of them starts."""
+
+from collections.abc import Sequence
+
+import torch
+
+from metarun.composition import check, check_order, check_settings
+from metarun.config import own_parts
+from metarun.config.own_parts import OwnCodeError
+from metarun.config.settings import Settings
+from metarun.datasets.base import Problem, problem
+from metarun.errors import UserError
+from metarun.sweep.search import Proposal
+
+MOST_NAMED = 6
+"""Configurations that a line names."""
+
+
+class Compositions:
+    """Checks the jobs of one sweep. Each different dataset is loaded once, unless ``load`` is false.
+
+    A dataset that cannot be loaded here is not checked: its jobs report that themselves.
+    """
+
+    def __init__(self, *, load: bool) -> None:
+        self._load = load
+        self._known: dict[str, tuple[Problem, int] | None] = {}
+
+    def refusal(self, settings: Settings) -> str | None:
+        """Why a run of these settings would be refused; ``None`` if it would not. Raises `OwnCodeError`."""
+        try:
+            with own_parts.blaming(settings.plain):
+                check_settings(settings)
+                facts = self._facts(settings) if self._load else None
+                if facts is not None:
+                    posed, groups = facts
+                    check(settings, posed)
+                    check_order(settings, groups)
+        except OwnCodeError:
+            raise
+        except UserError as error:
+            return str(error)
+        return None
+
+    def _facts(self, settings: Settings) -> tuple[Problem, int] | None:
+        """What is known of a dataset once it is loaded: its problem, and how many groups of tasks it has."""
+        key = repr((settings.plain["choices"]["dataset"], settings.plain["dataset"], settings.device.dtype))
+        if key not in self._known:
+            try:
+                with own_parts.blaming(settings.plain):
+                    dataset = settings.dataset.load(settings.seed, torch.device("cpu"), settings.device.dtype)
+                self._known[key] = problem(dataset), len(dataset.groups)
+            except UserError:
+                self._known[key] = None
+        return self._known[key]
+
+
+def told(left_out: Sequence[tuple[Proposal, str]], whole: int) -> list[str]:
+    """Lines that report jobs which are left out of ``whole``: every reason once, with its configurations."""
+    by_reason: dict[str, dict[str, int]] = {}
+    for job, reason in left_out:
+        found = by_reason.setdefault(reason, {})
+        found[job.configuration] = found.get(job.configuration, 0) + 1
+    lines = [f"left out    {len(left_out)} of {whole} jobs whose parts do not go together (not failures)"]
+    for reason, configurations in by_reason.items():
+        names = [name or "all" for name in configurations]
+        more = f"; and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        lines.append(f"            {sum(configurations.values())}: {reason} [{'; '.join(names[:MOST_NAMED])}{more}]")
+    return lines

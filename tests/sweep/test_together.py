@@ -1,0 +1,186 @@
+"""Values that are swept together, and compositions that cannot be."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
+
+from metarun.config.compose import parse
+from metarun.config.settings import Settings
+from metarun.config.together import joined, separate, with_single_choices_apart
+from metarun.errors import UserError
+from metarun.sweep.space import asked
+
+EMBED = "hypernet+embedding=none+none,film+support"
+ABLATION = ("hypernet=none,film,full", "embedding=none,support", "algorithm=maml,reptile", "seed=0,1,2")
+
+
+@pytest.fixture
+def parts(experiment: Experiment) -> list[tuple[str, ...]]:
+    """The hypernetwork, embedding, algorithm and seed of each job that is run."""
+    base, seen = Runs(), list[tuple[str, ...]]()
+
+    def run(settings: Settings, *arguments: Any) -> float:
+        choices = settings.plain["choices"]
+        seen.append((choices["hypernet"], choices["embedding"], choices["algorithm"], str(settings.seed)))
+        return base(settings, *arguments)
+
+    def with_keywords(settings: Settings, folder: Path, processes: Any, swept: Any, stop_file: Path) -> float:
+        return run(settings, folder, processes, swept, stop_file)
+
+    experiment(with_keywords)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (EMBED, ["hypernet=none,film", "embedding=none,support"]),
+        ("hypernet+embedding=choice(none+none,film+support)", ["hypernet=none,film", "embedding=none,support"]),
+        ("hypernet+embedding=[none,none],[film,support]", ["hypernet=none,film", "embedding=none,support"]),
+        ("a.x+b=[[8,8],0.1],[[9],1e+5]", ["a.x=[8,8],[9]", "b=0.1,100000.0"]),
+        ("a+b=['x+y, z',null],[w,true]", ["a='x+y, z',w", "b=null,True"]),
+        ("a+b+c=1+2+3", ["a=1", "b=2", "c=3"]),
+    ],
+)
+def test_choices_come_apart_into_hydras_overrides(text: str, expected: list[str]) -> None:
+    assert separate(text) == expected
+    command = asked([text])
+    if len(parse([text])[0].input_line or "") and parse([text])[0].is_sweep_override():
+        rows = command.rows(command.leaders()[0])
+        key, value = joined(list(rows[0]), list(rows[0].values()))
+        assert [text.split("=", 1)[1] for text in separate(f"{key}={value}")] == list(rows[0].values())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hypernet+embedding=none,film", "2 values joined by \\+ are expected, not none; values that contain a \\+"),
+        ("hypernet+embedding=a+b+c", "2 values joined by \\+ are expected, not a\\+b\\+c"),
+        ("hypernet+embedding=range(3)", "given one by one, as in a\\+b,c\\+d"),
+        ("hypernet+hypernet=a+b,c+d", "a key is given twice"),
+        ("algorithm+seed=maml+0,anil+1", "seed is not a setting of a configuration"),
+        ("algorithm+hydra.run.dir=maml+a,anil+b", "hydra.run.dir is not a setting of a configuration"),
+    ],
+)
+def test_mistakes(text: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        parse([text])
+
+
+def test_one_choice_needs_no_sweep(command: Command, experiment: Experiment) -> None:
+    assert with_single_choices_apart(["hypernet+embedding=film+support", "seed=1"]) == [
+        "hypernet=film",
+        "embedding=support",
+        "seed=1",
+    ]
+    seen: list[Settings] = []
+    experiment(lambda settings, folder: seen.append(settings))
+    assert command("hypernet+embedding=film+support")[0] == 0
+    assert seen[0].plain["choices"]["hypernet"] == "film"
+    code, _, err = command(EMBED)
+    assert (code, err) == (2, f"metarun: {EMBED}: several choices are run one after the other by metarun -m\n")
+
+
+def test_a_grid_takes_them_as_one_axis(command: Command, parts: list[tuple[str, ...]]) -> None:
+    code, out, err = command("-m", EMBED, "algorithm=maml,reptile", "hydra.sweep.dir=sweep")
+    assert (code, err) == (0, "")
+    assert parts == [
+        ("none", "none", "maml", "0"),
+        ("none", "none", "reptile", "0"),
+        ("film", "support", "maml", "0"),
+        ("film", "support", "reptile", "0"),
+    ]
+    assert out.startswith("sweep of 4 jobs over hypernet, embedding, algorithm · sweep\n")
+    assert Path("sweep/algorithm=maml,embedding=support,hypernet=film").is_dir()
+    # What is saved brings back the pairs, and nothing is run twice.
+    assert command("resume=sweep")[0] == 0
+    assert len(parts) == 4
+
+
+def test_a_random_search_draws_them_together(command: Command, parts: list[tuple[str, ...]]) -> None:
+    arguments = ("-m", "sweep=random", "sweep.trials=8", EMBED, "hydra.sweep.dir=sweep")
+    code, out, err = command(*arguments)
+    assert (code, err) == (0, "")
+    assert {(hypernet, embedding) for hypernet, embedding, *_ in parts} == {("none", "none"), ("film", "support")}
+    assert "over algorithm.outer.lr, algorithm.inner_lr, algorithm.inner_steps, hypernet, embedding" in out
+
+
+def test_optuna_proposes_them_together(command: Command, parts: list[tuple[str, ...]]) -> None:
+    pytest.importorskip("optuna")
+    assert command("-m", "sweep=optuna", "sweep.trials=6", EMBED, "hydra.sweep.dir=sweep")[0] == 0
+    assert len(parts) == 6
+    assert {(hypernet, embedding) for hypernet, embedding, *_ in parts} <= {("none", "none"), ("film", "support")}
+    assert command("resume=sweep", "sweep.trials=7")[0] == 0
+    assert len(parts) == 7
+
+
+def test_an_ablation_leaves_out_what_cannot_be(command: Command, parts: list[tuple[str, ...]]) -> None:
+    code, out, err = command("-m", *ABLATION, "hydra.sweep.dir=sweep")
+    assert (code, err) == (0, "")
+    assert len(parts) == 18
+    assert {(hypernet, embedding) for hypernet, embedding, *_ in parts} == {
+        ("none", "none"),
+        ("film", "support"),
+        ("full", "support"),
+    }
+    lines = out.splitlines()
+    assert lines[0] == "sweep of 18 jobs over hypernet, embedding, algorithm, seed · sweep"
+    assert lines[1] == "left out    18 of 36 jobs whose parts do not go together (not failures)"
+    assert sorted(lines[2:5]) == sorted(
+        [
+            "            6: embedding=support: nothing uses it; add a hypernetwork, such as hypernet=film, or set "
+            "embedding=none [hypernet=none embedding=support algorithm=maml; hypernet=none embedding=support "
+            "algorithm=reptile]",
+            "            6: hypernet=film: needs a task embedding; add embedding=support [hypernet=film embedding=none "
+            "algorithm=maml; hypernet=film embedding=none algorithm=reptile]",
+            "            6: hypernet=full: needs a task embedding; add embedding=support [hypernet=full embedding=none "
+            "algorithm=maml; hypernet=full embedding=none algorithm=reptile]",
+        ]
+    )
+    assert "18 of 18  done" in out
+    assert len(list(Path("sweep").glob("*/status.json"))) == 18
+    code, out, _ = command("resume=sweep")
+    assert (code, len(parts)) == (0, 18)
+    assert "18 of them done before" in out
+    assert "left out    18 of 36" in out
+
+
+def test_they_can_be_refused_instead(command: Command, parts: list[tuple[str, ...]]) -> None:
+    code, _, err = command("-m", *ABLATION, "sweep.invalid=fail", "hydra.sweep.dir=sweep")
+    assert (code, parts, err.count("\n")) == (2, [], 1)
+    assert "embedding=support: nothing uses it" in err
+    assert "(in the job algorithm=maml,embedding=support,hypernet=none,seed=0; sweep.invalid=skip leaves" in err
+    assert not list(Path("sweep").glob("*/status.json"))
+
+
+def test_where_none_is_left_the_sweep_has_failed(command: Command, parts: list[tuple[str, ...]]) -> None:
+    code, _, err = command("-m", "hypernet=film", "seed=0,1", "hydra.sweep.dir=sweep")
+    assert (code, parts, err.count("\n")) == (2, [], 1)
+    assert err.startswith("metarun: hypernet=film: needs a task embedding; add embedding=support (all 2 jobs are left")
+
+
+def test_what_depends_on_the_data_is_found_too(command: Command, parts: list[tuple[str, ...]]) -> None:
+    arguments = ("-m", "dataset=sinusoid", "model=mlp", "algorithm=maml,protonet,cnp", "hydra.sweep.dir=sweep")
+    code, out, _ = command(*arguments)
+    assert (code, [algorithm for _, _, algorithm, _ in parts]) == (0, ["maml", "cnp"])
+    assert "1: algorithm=protonet: does classification only" in out
+
+
+def test_data_that_are_missing_are_for_the_jobs_to_report(command: Command, parts: list[tuple[str, ...]]) -> None:
+    code, out, _ = command("-m", "dataset=omniglot,glyphs", "dataset.shots=1,2", "hydra.sweep.dir=sweep")
+    assert (code, len(parts)) == (0, 4)
+    assert "left out" not in out
+
+
+def test_optuna_goes_on_without_trials_that_cannot_be(command: Command, parts: list[tuple[str, ...]]) -> None:
+    pytest.importorskip("optuna")
+    arguments = ("-m", "sweep=optuna", "sweep.trials=12", "hypernet=none,film", "embedding=none,support")
+    code, out, err = command(*arguments, "hydra.sweep.dir=sweep")
+    assert (code, err) == (0, "")
+    assert 0 < len(parts) < 12
+    assert {(hypernet, embedding) for hypernet, embedding, *_ in parts} <= {("none", "none"), ("film", "support")}
+    assert "left out" in out
+    assert "done before" not in out
+    assert out.count("  done  ") == len(parts)
