@@ -141,10 +141,6 @@ def test_an_ablation_leaves_out_what_cannot_be(command: Command, parts: list[tup
     )
     assert "18 of 18  done" in out
     assert len(list(Path("sweep").glob("*/status.json"))) == 18
-    code, out, _ = command("resume=sweep")
-    assert (code, len(parts)) == (0, 18)
-    assert "18 of them done before" in out
-    assert "left out    18 of 36" in out
 
 
 def test_they_can_be_refused_instead(command: Command, parts: list[tuple[str, ...]]) -> None:
