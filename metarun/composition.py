@@ -31,6 +31,9 @@ def assemble(settings: Settings, problem: Problem, device: torch.device) -> tupl
         network = settings.model.build(
             problem.input_shape, kind.outputs if algorithm.needs_head else None, algorithm.context_size
         )
+        head = getattr(network, "head", None)
+        if isinstance(head, nn.Linear):
+            network.head = algorithm.last_layer(head)
         theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
         own = algorithm.network(_width(network, problem), problem)
         model = TaskModel(

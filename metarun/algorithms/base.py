@@ -77,6 +77,10 @@ class Algorithm:
         """Bring its own meta-parameters back, in place, to the values that they may have: after every meta-update."""
         return
 
+    def last_layer(self, linear: nn.Linear) -> nn.Module:
+        """The task model's last layer, in place of a linear one."""
+        return linear
+
     def memory(self, theta: Parameters) -> Parameters:
         """What it remembers of tasks besides its meta-parameters, as it is before the first task, by names of its own.
 

@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from metarun.algorithms.base import Draws, Learned, Outcome
+from metarun.algorithms.base import Adapted, Draws, Learned, Outcome
+from metarun.algorithms.cosine_head import CosineHead
 from metarun.algorithms.gradient_based import ConstantRate, GradientBased
+from metarun.algorithms.on_features import seen_through
+from metarun.algorithms.protonet import by_centroids
+from metarun.config.fields import choice
 from metarun.datasets.base import Problem
 from metarun.errors import UserError
+from metarun.kinds import Classification
 from metarun.models.base import HEAD, Parameters, TaskModel, joined
 from metarun.tasks import AnyExamples, Task
 
@@ -43,17 +48,50 @@ class Finetune(Joint, ConstantRate, GradientBased):
     """Joint pre-training, and ``inner_steps`` of an inner loop at validation and test.
 
     Where labels mean another class in every task, the pre-training tells all classes of meta-training apart, by a head
-    of their own, and the head that test tasks adapt is the untrained one (the baseline of Chen et al. 2019, "A closer
-    look at few-shot classification", with the whole network fine-tuned).
+    of their own, and the head that test tasks adapt is the untrained one.
+
+    tunes: what the inner loop moves: ``all`` of the network, or the ``head`` on frozen features (the Baseline of Chen
+    et al. 2019, "A closer look at few-shot classification"). head: ``linear``; ``cosine``, in pre-training as well
+    (their Baseline++); or ``nearest_centroid``: pre-training with a linear head, and at test the nearest class mean of
+    features, with no inner loop at all.
     """
 
+    tunes: str = choice("all", "head")
+    head: str = choice("linear", "cosine", "nearest_centroid")
+
     def check(self, problem: Problem) -> None:
-        return
+        if self.head != "linear" and not isinstance(problem.kind, Classification):
+            raise UserError(
+                f"algorithm.head={self.head}: tells classes apart, and the tasks of dataset={problem.name} are "
+                "regression; use algorithm.head=linear"
+            )
 
     def steps(self, testing: bool) -> int:
-        return self.inner_steps if testing else 0
+        return self.inner_steps if testing and self.head != "nearest_centroid" else 0
+
+    def adapts(self, name: str) -> bool:
+        return self.tunes == "all" or name.startswith(HEAD)
+
+    def last_layer(self, linear: nn.Linear) -> nn.Module:
+        return CosineHead(linear) if self.head == "cosine" else linear
+
+    def predict(
+        self,
+        model: TaskModel,
+        own: Parameters,
+        state: Adapted,
+        support: AnyExamples,
+        x: Tensor,
+        real: Tensor | None = None,
+    ) -> Tensor:
+        if self.head != "nearest_centroid":
+            return super().predict(model, own, state, support, x, real)
+        features = state._replace(theta=state.theta | _passing(state.theta))
+        return by_centroids(*seen_through(model, features, support, x, real))
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
+        if self.head == "cosine" and f"{HEAD}bias" in theta:
+            raise UserError("algorithm.head=cosine: needs a model whose last layer, its 'head', is a torch.nn.Linear")
         if not problem.training_classes:
             return {}
         heads = {name: tensor for name, tensor in theta.items() if name.startswith(HEAD)}
@@ -71,6 +109,14 @@ class Finetune(Joint, ConstantRate, GradientBased):
         everything = task._replace(support=_named(task.support, task.classes), query=_named(task.query, task.classes))
         outcome = super().objective(model, own, theta | head, everything, draws)
         return Outcome(outcome.objective, theta, outcome.prediction[:, task.classes])
+
+
+def _passing(theta: Parameters) -> Parameters:
+    """A head whose outputs are its inputs, so that a network of this θ makes features."""
+    width = theta[f"{HEAD}weight"].shape[1]
+    like = theta[f"{HEAD}weight"]
+    eye = torch.eye(width, dtype=like.dtype, device=like.device)
+    return {f"{HEAD}weight": eye, f"{HEAD}bias": like.new_zeros(width)}
 
 
 def _named(examples: AnyExamples, classes: Tensor) -> AnyExamples:

@@ -43,7 +43,7 @@ class OnFeatures(Learned):
         x: Tensor,
         real: Tensor | None = None,
     ) -> Tensor:
-        return self.answer(model, own, *_seen(model, state, support, x, real))
+        return self.answer(model, own, *seen_through(model, state, support, x, real))
 
 
 @dataclass(kw_only=True)
@@ -66,13 +66,13 @@ class Attending(OnFeatures):
         real: Tensor | None = None,
     ) -> Tensor:
         """How much each support example counts in each of the predictions that `predict` makes, ``[q, s]``."""
-        return self.attend(model, own, *_seen(model, state, support, x, real))
+        return self.attend(model, own, *seen_through(model, state, support, x, real))
 
 
-def _seen(
+def seen_through(
     model: TaskModel, state: Adapted, support: AnyExamples, x: Tensor, real: Tensor | None
 ) -> tuple[SupportFeatures, Tensor]:
-    """The features of the support set, and those of the queries."""
+    """The features of the support set, and those of the queries, by a task model whose outputs are features."""
     features, queries = model.outputs(state.theta, state.running, support, x, real)
     labels = model.kind.features(support.y, features.dtype)
     given = torch.ones_like(features[:, :1]) if support.real is None else support.real[:, None]

@@ -19,9 +19,14 @@ class ProtoNet(OnFeatures):
     because: ClassVar[str] = ", since it takes the mean of each class"
 
     def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        features, members, _ = support
-        count = members.sum(0)[:, None]
-        # A class that the support set lacks is taken to be at the mean of all of it.
-        middle = members.sum(1) @ features / count.sum()
-        prototypes = torch.where(count > 0, members.T @ features / count.clamp(min=1), middle)
-        return -(queries[:, None] - prototypes[None]).square().sum(-1)
+        return by_centroids(support, queries)
+
+
+def by_centroids(support: SupportFeatures, queries: Tensor) -> Tensor:
+    """−‖f(x) − c_k‖² ``[q, ways]`` for the features of queries ``[q, features]``, c_k as in `ProtoNet`."""
+    features, members, _ = support
+    count = members.sum(0)[:, None]
+    # A class that the support set lacks is taken to be at the mean of all of it.
+    middle = members.sum(1) @ features / count.sum()
+    prototypes = torch.where(count > 0, members.T @ features / count.clamp(min=1), middle)
+    return -(queries[:, None] - prototypes[None]).square().sum(-1)

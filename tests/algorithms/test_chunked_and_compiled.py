@@ -61,6 +61,10 @@ OPTIONS = {
     "running statistics": ("maml", "classification", "model.normalisation=running"),
     "statistics over all tasks": ("protonet", "classification", "model.normalisation=global"),
     "statistics over all tasks of images": ("r2d2", "images", "model.normalisation=global"),
+    "a cosine head on frozen features": (
+        "finetune", "classification", "algorithm.head=cosine", "algorithm.tunes=head",
+    ),
+    "the nearest centroid": ("finetune", "classification", "algorithm.head=nearest_centroid"),
     "a learned optimiser": ("mbml", "regression", "algorithm.optimiser_units=4"),
     "full context": ("matching", "classification", "algorithm.full_context=true"),
     "ridge": ("metaopt", "classification", "algorithm.head=ridge"),
