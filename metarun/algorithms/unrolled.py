@@ -9,11 +9,14 @@ from metarun.algorithms.base import Adapted, Draws, Outcome
 from metarun.algorithms.gradient_based import LearnedStart
 from metarun.algorithms.inner_rates import PREFIX, InnerRates
 from metarun.algorithms.recomputation import recomputed
-from metarun.config.fields import number
+from metarun.config.fields import choice, number
 from metarun.datasets.base import Problem
 from metarun.errors import UserError
 from metarun.models.base import NORMS, Parameters, TaskModel
 from metarun.tasks import AnyExamples, Task, TaskBatch
+
+PARTS_OF_NORMS: dict[str, tuple[str, ...]] = {"gain": (".weight",), "shift": (".bias",), "none": ()}
+"""How names of parameters of a normalization layer end."""
 
 
 @dataclass(kw_only=True)
@@ -30,6 +33,9 @@ class Unrolled(LearnedStart):
     time is saved. step_norms: every inner step has a
     gain and a shift of its own in each normalisation that the network has, learned; the inner loop leaves them alone.
 
+    inner_norms: which parameters of normalization layers the inner loop moves: ``all``, the ``gain`` or the ``shift``,
+    or ``none``; the outer loop learns all of them.
+
     contexts: so many numbers of context the task model has, which belong to the task (`metarun.models.base.CONTEXT`).
 
     recompute: the outer loop goes back through the inner loop step by step, computing each step again rather than
@@ -42,6 +48,7 @@ class Unrolled(LearnedStart):
     first_order_share: float = number(least=0, most=1)
     multi_step_share: float = number(least=0, most=1)
     step_norms: bool
+    inner_norms: str = choice("all", "gain", "shift", "none")
     recompute: bool
     contexts: int = number(least=0)
 
@@ -113,7 +120,9 @@ class Unrolled(LearnedStart):
         return own | step_norms.initial(theta, self.inner_steps) if self.step_norms else own
 
     def adapts(self, name: str) -> bool:
-        return not (self.step_norms and name.startswith(NORMS))
+        if not name.startswith(NORMS):
+            return True
+        return not self.step_norms and (self.inner_norms == "all" or name.endswith(PARTS_OF_NORMS[self.inner_norms]))
 
     def rate(self, own: Parameters, name: str, step: int) -> float | Tensor:
         constant = self._constant_rate

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from builders import CONV, Blobs, algorithm, build, linear, moved, regressions, task_of, waves
 from torch import Tensor
+from torch.func import functional_call
 
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.learner import Learner, MetaParameters
-from metarun.models.normalisation import MOMENTUM
+from metarun.models.normalisation import MOMENTUM, Context
 from metarun.tasks import Examples, TaskBatch
 
 
@@ -106,3 +108,40 @@ def test_a_support_set_given_twice_adapts_alike() -> None:
 
 def test_fomaml_is_maml_of_first_order() -> None:
     assert algorithm("fomaml") == algorithm("maml", order=1)
+
+
+@pytest.mark.parametrize(
+    ("inner_norms", "moves"),
+    [("all", {"weight", "bias"}), ("gain", {"weight"}), ("shift", {"bias"}), ("none", set())],
+)
+@pytest.mark.parametrize("name", ["maml", "boil", "meta_sgd", "meta_curvature"])
+def test_the_inner_loop_moves_what_is_asked_of_normalizations(name: str, inner_norms: str, moves: set[str]) -> None:
+    dataset = Blobs()
+    learner, phi = build(dataset, *CONV, f"algorithm={name}", f"algorithm.inner_norms={inner_norms}")
+    phi = moved(phi)
+    task, own = task_of(dataset.sample("train", 0, 1), 0), phi["algorithm"]
+    end = learner.algorithm.adapt(learner.model, own, phi["theta"], task.support, {}).theta
+    changed = {n for n, tensor in phi["theta"].items() if not torch.equal(end[n], tensor)}
+    assert {n for n in changed if n.startswith("norms.")} == {f"norms.{i}.{part}" for i in range(2) for part in moves}
+    assert {"layers.0.weight", "layers.1.weight"} <= changed
+    # The outer loop learns all of them.
+    gradient, _ = MetaGradient(learner, None, compiled=False)(phi, dataset.sample("train", 0, 2))
+    assert all(gradient["theta"][n].any() for n in phi["theta"] if n.startswith("norms."))
+
+
+def test_a_loop_that_leaves_normalizations_alone_is_one_over_the_other_parameters() -> None:
+    """Against `torch.autograd` on the other parameters alone."""
+    dataset = Blobs()
+    learner, phi = build(dataset, *CONV, "algorithm.inner_norms=none", inner_lr=0.3, inner_steps=1)
+    phi, task = moved(phi), task_of(dataset.sample("train", 0, 1), 0)
+    leaves = {n: t.clone().requires_grad_() for n, t in phi["theta"].items()}
+    moving = {n: t for n, t in leaves.items() if not n.startswith("norms.")}
+    support, rows = task.support, len(task.support.x)
+    loss = F.cross_entropy(functional_call(learner.model.network, leaves, (support.x, Context())), support.y)
+    slopes = torch.autograd.grad(loss, list(moving.values()), create_graph=True)
+    end = leaves | {n: t - 0.3 * slope for (n, t), slope in zip(moving.items(), slopes, strict=True)}
+    out = functional_call(learner.model.network, end, (torch.cat((support.x, task.query.x)), Context(rows)))[rows:]
+    wanted = torch.autograd.grad(F.cross_entropy(out, task.query.y), list(leaves.values()))
+    found, _ = MetaGradient(learner, None, compiled=False)(phi, dataset.sample("train", 0, 1))
+    for name, slope in zip(leaves, wanted, strict=True):
+        torch.testing.assert_close(found["theta"][name], slope, rtol=0, atol=1e-12)
