@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from metarun.algorithms.imaml import IMAML
 from metarun.algorithms.unrolled import Unrolled
+from metarun.checkpoint_files import best_file
 from metarun.composition import assemble
 from metarun.config.check import check
 from metarun.config.compose import compose, plain
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="inner steps; otherwise the run's")
     parser.add_argument("--lr", type=float, help="inner step size; otherwise the run's")
     given = parser.parse_args()
-    file, cpu = given.run / "checkpoints" / "best.pt", torch.device("cpu")
+    file, cpu = best_file(given.run), torch.device("cpu")
     content = read(file, cpu)
     settings = settings_of(content.config, file, "cpu")
     if not isinstance(settings.algorithm, IMAML):

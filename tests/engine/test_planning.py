@@ -176,8 +176,8 @@ def test_an_evaluation_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) ->
     other = replace(plan.learner, algorithm=replace(plan.learner.algorithm, inner_lr=0.5))  # type: ignore[call-arg]
 
     class Compiled(Evaluator):
-        def __init__(self, learner: Any, chunk: int, compiled: bool) -> None:
-            super().__init__(other if wrong else learner, chunk, compiled=False)
+        def __init__(self, learner: Any, chunk: int, compiled: bool = False) -> None:
+            super().__init__(other if wrong and compiled else learner, chunk, compiled=False)
 
     monkeypatch.setattr(compilation, "Evaluator", Compiled)
     for wrong in (False, True):
