@@ -111,6 +111,13 @@ def test_several_tasks_come_with_an_interval(waves: MetaLearner) -> None:
     assert each[0].keys() == {"before", "after", "curve"}
 
 
+def test_visits_to_one_task_count_as_one(waves: MetaLearner) -> None:
+    visits = [0, 1, 2, 0, 1, 2]
+    told = waves.evaluate(meta_test_tasks(waves, 6)._replace(source=torch.tensor(visits)))["mse"]
+    by_task = np.array(told["each_after"]).reshape(2, 3).mean(0)
+    assert told["ci95"] == pytest.approx(4.302653 * by_task.std(ddof=1) / 3**0.5, rel=1e-6)
+
+
 def test_tasks_of_unlike_sizes_go_together(waves: MetaLearner) -> None:
     task = alone(meta_test_tasks(waves, 1))[0]
     shorter = task._replace(support=task.support.rows(torch.arange(4)))

@@ -41,6 +41,9 @@ class OwnTasks(_Own):
 
     largest: ClassVar[tuple[int, int] | None] = None
     """Where tasks differ in size: the most support and the most query examples of one. Smaller ones are padded."""
+    repeats: ClassVar[bool] = False
+    """Whether `task` draws from finitely many tasks, such as patients, so that they come again. It then returns the
+    number of the task, from 0, as its last value, and intervals count tasks instead of episodes."""
 
     @abstractmethod
     def task(self, split: str, generator: np.random.Generator) -> Sequence[Any]:

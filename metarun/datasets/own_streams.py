@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class Given(NamedTuple):
-    """One task as a user's class gave it, checked. descriptor: ``[descriptor_size]``."""
+    """One task as a user's class gave it, checked. descriptor: ``[descriptor_size]``; source: as in `Task`."""
 
     support: Examples
     query: Examples
     descriptor: Tensor
+    source: Tensor
 
 
 Sizes = tuple[int, int]
@@ -68,7 +69,7 @@ class Own(ABC):
             numbers.to(self._device),
             known.to(self._device),
             torch.stack([each.descriptor for each in given]),
-            source=identities.to(self._device),
+            source=torch.stack([each.source for each in given]).maximum(identities).to(self._device),
         )
 
     def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:
@@ -107,6 +108,8 @@ class Own(ABC):
     def _checked(self, values: Any, told: str) -> Given:
         """One task, as the method that ``told`` names gave it. Raises `UserError`."""
         parts = ["support_x", "support_y", "query_x", "query_y", *(["descriptor"] if self.descriptor_size else [])]
+        repeats = getattr(self._own, "repeats", False)
+        parts += ["number of the task"] * repeats
         if not isinstance(values, Sequence) or len(values) != len(parts):
             got = f"{len(values)} values" if isinstance(values, Sequence) else f"a {type(values).__name__}"
             raise UserError(f"{told} gave {got}, where {len(parts)} are expected: {', '.join(parts)}")
@@ -119,7 +122,10 @@ class Own(ABC):
         descriptor = support.x.new_zeros(0)
         if self.descriptor_size:
             descriptor = floating([values[4]], names[4], (self.descriptor_size,), *place)[0]
-        return Given(support, query, descriptor)
+        source = values[-1] if repeats else -1
+        if repeats and (not isinstance(source, int | np.integer) or isinstance(source, bool) or source < 0):
+            raise UserError(f"{names[-1]}: {source!r}, where an integer of at least 0 is expected")
+        return Given(support, query, descriptor, torch.tensor(int(source)))
 
 
 class Drawn(Own):

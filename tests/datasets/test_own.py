@@ -33,6 +33,19 @@ class Lines(OwnTasks):
 
 
 @dataclass(kw_only=True)
+class Wards(Lines):
+    """Lines of four slopes that come again."""
+
+    repeats = True
+
+    def task(self, split: str, generator: np.random.Generator) -> Any:
+        number = int(generator.integers(4))
+        x = generator.uniform(size=self.shots + 4)
+        y = (number - 1.5) * x
+        return x[: self.shots], y[: self.shots], x[self.shots :], y[self.shots :], number
+
+
+@dataclass(kw_only=True)
 class Uneven(Lines):
     """Between 2 and 5 support examples, 4 queries, a descriptor, three classes."""
 
@@ -273,3 +286,23 @@ def test_no_groups_and_no_other_streams() -> None:
         data.sample("train", 0, 1, group=1)
     with pytest.raises(ValueError, match="no stream 'tset'"):
         data.sample("tset", 0, 1)
+
+
+def test_tasks_that_come_again_say_which_they_are() -> None:
+    data = Wards().load(0, CPU, torch.float64)
+    tasks = data.sample("test", 0, 20)
+    assert torch.allclose(tasks.query.y[:, 0, 0] / tasks.query.x[:, 0, 0], tasks.source.double() - 1.5)
+    learner, phi = build(data, "model=mlp", "model.hidden=[4]", inner_lr=0.01)
+    told = Evaluator(learner)(phi, data, "test", 20).summary()["mse"]
+    assert (told["episodes"], told["tasks"]) == (20, 4)
+    assert Lines().load(0, CPU, torch.float64).sample("test", 0, 3).source.tolist() == [-1] * 3
+
+
+@pytest.mark.parametrize("number", [-1, 1.0, True, None])
+def test_a_tasks_number_that_is_none_is_refused(number: Any) -> None:
+    class Wrong(Wards):
+        def task(self, split: str, generator: np.random.Generator) -> Any:
+            return *super().task(split, generator)[:-1], number
+
+    with pytest.raises(UserError, match=r"number of the task: .* where an integer of at least 0 is expected"):
+        Wrong().load(0, CPU, torch.float64)
