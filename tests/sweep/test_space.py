@@ -11,6 +11,7 @@ from metarun.config.own_parts import checked
 from metarun.errors import UserError
 from metarun.sweep.random_search import RandomSearch
 from metarun.sweep.space import Choice, Dimension, Interval, asked, searched
+from metarun.sweep.trials import jobs_of
 
 ALGORITHMS = sorted(file.stem for file in (Path(__file__).parents[2] / "conf/algorithm").glob("*.yaml"))
 
@@ -87,6 +88,25 @@ def test_a_space_of_ones_own(tmp_path: Path) -> None:
         assert fixed == ["engine.steps=7"]
         with pytest.raises(UserError, match=r"sweep\.space=mien: no such search space; did you mean 'mine'\?"):
             searched(asked([]), "mien", loader)
+
+
+def test_keys_swept_together_are_one_dimension(tmp_path: Path) -> None:
+    (tmp_path / "sweep/space").mkdir(parents=True)
+    lines = ("dataset.shots: 1,5", "hypernet+embedding: none+none,film+support", "engine.steps: 7")
+    (tmp_path / "sweep/space/mine.yaml").write_text("\n".join(lines))
+    together = "model.hidden+algorithm.inner_lr"
+    with loading(str(tmp_path)) as loader:
+        dimensions, fixed = searched(asked([f"{together}=[[64,64],0.01],[[32],0.1]"]), "mine", loader)
+        assert dimensions == {
+            "dataset.shots": Choice(("1", "5")),
+            "hypernet+embedding": Choice(("none+none", "film+support")),
+            together: Choice(("[[64,64],0.01]", "[[32],0.1]")),
+        }
+        assert fixed == ["engine.steps=7"]
+        # What is typed for one of the keys leaves the other by itself.
+        assert "hypernet+embedding" not in searched(asked(["embedding=support"]), "mine", loader)[0]
+    (job,) = jobs_of(0, {together: "[[64,64],0.01]", "hypernet+embedding": "film+support"}, [], [])
+    assert job.own == ["model.hidden=[64,64]", "algorithm.inner_lr=0.01", "hypernet=film", "embedding=support"]
 
 
 def test_nothing_to_search(loader: ConfigLoaderImpl) -> None:
