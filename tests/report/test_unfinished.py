@@ -1,6 +1,7 @@
 """What is said of runs that are not done."""
 
 import os
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def test_a_stopped_run_names_the_line_to_go_on_with(tmp_path: Path) -> None:
     assert (found.reason, found.next) == ("stopped at step 7 of 10", "start it anew: it had saved no state yet")
     wrote(folder, LAST, timedelta(0))
     assert unfinished(runs(folder))[0].next == f"metarun 'resume={folder}'"
+
+
+def test_the_line_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "algorithm=maml,seed=0  it's $5", status="interrupted")
+    wrote(folder, LAST, timedelta(0))
+    assert shlex.split(unfinished(runs(folder))[0].next) == ["metarun", f"resume={folder}"]
 
 
 def test_a_stopped_test_is_tested_again(tmp_path: Path) -> None:
