@@ -1,30 +1,53 @@
 """From settings and a loaded dataset to a learner, refusing what cannot go together."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
 from metarun import counters
 from metarun.algorithms.base import Learned
+from metarun.config.saved import checkpoint_files
 from metarun.config.settings import Settings
-from metarun.datasets.base import Dataset, Problem, problem
+from metarun.datasets.base import Dataset, Problem, data_name, problem
+from metarun.engine import checkpoint
 from metarun.errors import UserError
 from metarun.hypernets.base import Hypernet
 from metarun.hypernets.memory import refuse_if_too_large
+from metarun.kinds import Classification
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters, TaskModel
 from metarun.models.normalisation import Context
 
 
 def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple[Learner, MetaParameters]:
-    """The learner for a dataset's tasks and its first φ, as `assemble`; refuses an order that the dataset has not."""
+    """The learner for a dataset's tasks and its first φ, as `assemble`.
+
+    With ``mode=test`` it is the learner of the checkpoint, built for the problem that it was trained for and tested on
+    the dataset's tasks. Raises `UserError`, also for an order of training that the dataset does not support.
+    """
     posed = problem(dataset)
     check_order(settings, len(dataset.groups))
+    if settings.mode == "test":
+        trained = _trained(settings)
+        _check_transfer(settings, trained, posed)
+        return _assembled(settings, trained.tested_on(posed), device)
     return assemble(settings, posed, device)
 
 
 def assemble(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
     """The learner for a problem and its first φ, which depends on the seed alone. Raises `UserError`."""
-    check(settings, problem)
+    _check_parts(settings, problem)
+    return _assembled(settings, problem, device)
+
+
+def _trained(settings: Settings) -> Problem:
+    """What the learner in the checkpoint was trained for."""
+    assert settings.checkpoint is not None
+    return checkpoint.first_problem(checkpoint_files(settings.checkpoint))
+
+
+def _assembled(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
     kind, dtype, algorithm = problem.kind, settings.device.dtype, settings.algorithm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(counters.key(settings.seed, "first parameters"))
@@ -82,7 +105,16 @@ def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hy
 
 
 def check(settings: Settings, problem: Problem) -> None:
-    """Refuse parts that cannot go together, or not on this problem. Raises `UserError`."""
+    """Refuse parts that cannot go together, or not on this problem; with ``mode=test``, a problem that the learner in
+    the checkpoint cannot take. Raises `UserError`.
+    """
+    if settings.mode == "test":
+        _check_transfer(settings, _trained(settings), problem)
+    else:
+        _check_parts(settings, problem)
+
+
+def _check_parts(settings: Settings, problem: Problem) -> None:
     choices, kind, training_kind = settings.plain["choices"], problem.kind, problem.training_kind
     if not isinstance(kind, settings.algorithm.kinds):
         able = " and ".join(each.__name__.lower() for each in settings.algorithm.kinds)
@@ -142,6 +174,30 @@ def _check_global(settings: Settings) -> None:
             f"{chosen} takes inner steps while it is meta-trained, by statistics that no test task would have; use "
             "model.normalisation=batch, running or group"
         )
+
+
+def _check_transfer(settings: Settings, trained: Problem, posed: Problem) -> None:
+    """Refuse to test on tasks that the trained learner cannot take."""
+    option, now, then = settings.plain["choices"]["dataset"], posed.kind, trained.kind
+    if type(now) is not type(then):
+        raise UserError(
+            f"dataset={option}: its tasks are {type(now).__name__.lower()}, and the checkpoint was trained on "
+            f"{type(then).__name__.lower()} ({data_name(trained.source)}); choose a dataset of that kind"
+        )
+    if now.outputs != then.outputs and (settings.algorithm.needs_head or settings.embedding.reads_labels):
+        noun = "classes" if isinstance(now, Classification) else "targets"
+        hint = f"set dataset.ways={then.outputs}" if "ways" in settings.plain["dataset"] else "test on such tasks"
+        raise UserError(
+            f"dataset={option}: its tasks have {now.outputs} {noun}, and the checkpoint's model was trained for "
+            f"{then.outputs} ({data_name(trained.source)}); {hint}"
+        )
+    if settings.embedding.knows_tasks and posed.known_tasks not in (0, trained.known_tasks):
+        raise UserError(
+            f"dataset={option}: has {posed.known_tasks:,} known tasks, and the checkpoint has embeddings of "
+            f"{trained.known_tasks:,} ({data_name(trained.source)}); use the dataset that it was trained on"
+        )
+    # What only concerns the meta-training of that dataset does not matter here.
+    _check_parts(settings, replace(posed, training_kind=now))
 
 
 def _check_penalties(settings: Settings) -> None:

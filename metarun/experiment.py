@@ -16,7 +16,7 @@ from metarun.composition import compose
 from metarun.config.quoting import path_setting
 from metarun.config.saved import command_line
 from metarun.config.settings import Settings
-from metarun.datasets.base import Dataset, class_names, task_names
+from metarun.datasets.base import Dataset, class_names, data_name, source_of, task_names
 from metarun.engine import checkpoint
 from metarun.engine.beginning import first_state
 from metarun.engine.best_steps import BestSteps, best_steps, with_test_steps
@@ -35,7 +35,15 @@ from metarun.tracking.board import Board
 from metarun.tracking.files import write_text
 from metarun.tracking.log import Silence, TrainingLog
 from metarun.tracking.origin import origin
-from metarun.tracking.results import forgetting, protocol, result, write_embeddings, write_episodes, write_result
+from metarun.tracking.results import (
+    forgetting,
+    markdown,
+    protocol,
+    result,
+    write_embeddings,
+    write_episodes,
+    write_result,
+)
 from metarun.tracking.sizes import sizes
 from metarun.tracking.status import write_status
 from metarun.tracking.watch import Watch
@@ -72,7 +80,12 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
     torch.set_num_threads(state.decisions["threads"])
     processes.wait()
     tell = processes.count == 1 and stop_file is None
-    with listening(tell=tell, file=stop_file) as stop, _board(settings, folder, state, processes, swept) as board:
+    trained = learner.problem.source
+    other = None if trained == source_of(dataset) else data_name(trained)
+    with (
+        listening(tell=tell, file=stop_file) as stop,
+        _board(settings, folder, state, processes, swept, other) as board,
+    ):
         if processes.first:
             introduce(settings, folder, dataset, learner, phi, device, processes.count)
             write_status(folder, "running")
@@ -120,15 +133,25 @@ def _refuse_idle(settings: Settings, processes: Processes) -> None:
 
 @contextmanager
 def _board(
-    settings: Settings, folder: Path, state: State, processes: Processes, swept: Sequence[str]
+    settings: Settings,
+    folder: Path,
+    state: State,
+    processes: Processes,
+    swept: Sequence[str],
+    trained_on: str | None,
 ) -> Iterator[Board | None]:
-    """The first process's event files; and the configuration in a file of its own."""
+    """The first process's event files; and the configuration in a file of its own.
+
+    trained_on: the training data set, where that is not the one of the settings.
+    """
     if not processes.first:
         yield None
         return
     config = yaml.safe_dump({**settings.plain, "resume": None}, sort_keys=False, allow_unicode=True)
     write_text(folder / "config.yaml", config)
     row = session.columns(settings.plain, swept) if settings.tracking.hparams else None
+    if row is not None and trained_on is not None:
+        row["trained on"] = trained_on
     with Board(folder, state.step, row) as board:
         if settings.tracking.text:
             board.text("origin", origin(settings.plain, processes.launcher, swept=bool(swept)))
@@ -206,11 +229,15 @@ class Experiment:
     def test(self, tested: State, trained: State) -> float:
         """Meta-test φ of ``tested``, once, and leave the result; returns its meta-val metric."""
         test = self._episodes(tested.phi, "test", whole_curve=True)
-        train = self._episodes(tested.phi, "train_eval")
+        train = self._episodes(tested.phi, "train_eval") if self._on_training_data() else None
         validation = self._validation(tested)
         if self.board is not None and self.watch is not None:
             self._leave(self.board, self.watch, tested, trained, test, train, validation)
         return float(validation[self.dataset.kind("test").metric]["mean"])
+
+    def _on_training_data(self) -> bool:
+        """Whether the dataset is the one that φ was trained on: the same data, divided in the same way."""
+        return source_of(self.dataset) == self.learner.problem.source
 
     def _leave(
         self,
@@ -219,12 +246,15 @@ class Experiment:
         tested: State,
         trained: State,
         test: Episodes,
-        train: Episodes,
+        train: Episodes | None,
         validation: dict[str, Any],
     ) -> None:
         """Write and tell what was measured."""
-        kind = self.dataset.kind("test")
+        kind, source = self.dataset.kind("test"), self.learner.problem.source
         training = {
+            "dataset": data_name(source),
+            "source": dict(source),
+            "same_source": self._on_training_data(),
             "steps": trained.step,
             "tested_step": tested.step,
             "seconds": round(trained.seconds, 3),
@@ -232,8 +262,12 @@ class Experiment:
             "device": str(next(iter(self.learner.model.network.parameters())).device),
             **trained.decisions,
         }
-        forgotten = forgetting(self.dataset, trained.forgetting)
-        content = result(kind, test, train, validation, forgotten, protocol(self.settings, self.dataset), training)
+        # Groups of other data than those trained on have no place in the matrix.
+        forgotten = forgetting(self.dataset, trained.forgetting) if self._on_training_data() else None
+        name = data_name(source_of(self.dataset))
+        content = result(
+            kind, name, test, train, validation, forgotten, protocol(self.settings, self.dataset), training
+        )
         content["parameters"] = sizes(self.learner, tested.phi)
         names = task_names(self.dataset, "test"), class_names(self.dataset, "test")
         if self.steps is not None:
@@ -244,6 +278,8 @@ class Experiment:
         if self.settings.tracking.hparams:
             board.scalars("final", session.metrics(content), tested.step)
             board.scalars("parameters", content["parameters"], tested.step)
+        if self.settings.tracking.text:
+            board.text("result", markdown(content))
         watch.tested(tested.phi, tested.step, test, seen, self.settings.engine.mode)
         write_result(self.folder, content)
         conclude(self.settings, self.folder, content)

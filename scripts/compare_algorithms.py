@@ -151,7 +151,7 @@ def trained(run: Run) -> dict[str, Any] | None:
     steps = content["train"]["steps"]
     if steps and f"engine.steps={steps}" != run.overrides[-1]:
         raise SystemExit(f"{run.folder}: has {steps} meta-updates, not {run.overrides[-1]}; give another folder")
-    told = content["meta_test"][content["metric"]]
+    told = content["meta_test"]["metrics"][content["metric"]]
     print(f"{run.name}, {run.problem}: {told['mean']:.4f} ± {told['ci95']:.4f}", file=sys.stderr, flush=True)
     return content
 
@@ -191,7 +191,7 @@ def table(
             if result is None:
                 cells += ["–", "", ""]
                 continue
-            figure = result["meta_test"][result["metric"]]
+            figure = result["meta_test"]["metrics"][result["metric"]]
             speed, memory = costs[name, problem]
             digits = 4 if result["metric"] == "mse" else 3
             cells += [

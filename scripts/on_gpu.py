@@ -253,7 +253,7 @@ def markdown(content: dict[str, Any]) -> str:
         ]
         lines += [f"| {at['step']:,} | {at['seconds']:.1f} | {at['accuracy']:.4f} |" for at in trained["validations"]]
         if trained["result"]:
-            figure = trained["result"]["meta_test"]["accuracy"]
+            figure = trained["result"]["meta_test"]["metrics"]["accuracy"]
             lines += ["", f"meta-test accuracy {figure['mean']:.4f} ± {figure['ci95']:.4f}"]
     return "\n".join([*lines, ""])
 

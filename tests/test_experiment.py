@@ -103,8 +103,9 @@ def test_the_result_names_its_numbers_and_their_protocol(command: Command, overr
     result = json.loads((folder / "result.json").read_text())
     metrics = {"mse", "mae"} if overrides is WAVES else {"accuracy", "precision", "recall", "f1", "loss"}
     for part, episodes in (("meta_test", 7), ("meta_val", 5), ("meta_train", 7)):
-        assert result[part].keys() == metrics
-        for value in result[part].values():
+        assert result[part]["dataset"] == ("sinusoid" if overrides is WAVES else "glyphs")
+        assert result[part]["metrics"].keys() == metrics
+        for value in result[part]["metrics"].values():
             drawn = {"classes", "ci95_classes"} if overrides is GLYPHS else set()
             assert value.keys() == {"mean", "ci95", "episodes", "tasks"} | drawn
             assert value["tasks"] == episodes
@@ -113,11 +114,11 @@ def test_the_result_names_its_numbers_and_their_protocol(command: Command, overr
             assert value["ci95"] >= 0
             assert value["episodes"] == episodes
     for name in metrics:
-        gap = result["meta_train"][name]["mean"] - result["meta_test"][name]["mean"]
+        gap = result["meta_train"]["metrics"][name]["mean"] - result["meta_test"]["metrics"][name]["mean"]
         assert result["gap"][name] == pytest.approx(gap, abs=1e-12)
-        curve = result["adaptation"][name]
+        curve = result["meta_test"]["adaptation"][name]
         assert len(curve["mean"]) == len(curve["ci95"]) == result["protocol"]["inner_steps"] + 1
-        assert curve["mean"][-1] == pytest.approx(result["meta_test"][name]["mean"], rel=1e-12)
+        assert curve["mean"][-1] == pytest.approx(result["meta_test"]["metrics"][name]["mean"], rel=1e-12)
         assert result["higher_is_better"][name] is (name not in ("mse", "mae", "loss"))
     assert result["protocol"]["transductive"] is False
     assert result["protocol"]["test_episodes"] == 7
@@ -137,8 +138,8 @@ def test_episodes_are_those_of_the_result(command: Command) -> None:
     for name in ("mse", "mae"):
         after = [float(row[name]) for row in rows]
         before = [float(row[f"{name}_before"]) for row in rows]
-        assert sum(after) / 7 == pytest.approx(result["meta_test"][name]["mean"], rel=1e-12)
-        assert sum(before) / 7 == pytest.approx(result["adaptation"][name]["mean"][0], rel=1e-12)
+        assert sum(after) / 7 == pytest.approx(result["meta_test"]["metrics"][name]["mean"], rel=1e-12)
+        assert sum(before) / 7 == pytest.approx(result["meta_test"]["adaptation"][name]["mean"][0], rel=1e-12)
 
 
 def test_episodes_of_a_table_name_their_subjects_and_intervals_count_these(command: Command, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_episodes_of_a_table_name_their_subjects_and_intervals_count_these(comma
     code, out, err = command(*own, "engine.test_episodes=44", "hydra.run.dir=run")
     assert code == 0, err
     result = json.loads(Path("run/result.json").read_text())
-    told = result["meta_test"]["mse"]
+    told = result["meta_test"]["metrics"]["mse"]
     with Path("run/episodes.csv").open(newline="") as file:
         episodes = list(csv.DictReader(file))
     assert [int(row["task"]) for row in episodes] == [number % 11 for number in range(44)]
@@ -174,7 +175,9 @@ def test_episodes_that_draw_classes_name_these(command: Command) -> None:
     for row in rows:
         assert len(row["classes"].split()) == len(row["task_name"].split(", ")) == 5
     result = json.loads((folder / "result.json").read_text())
-    assert result["meta_test"]["accuracy"]["classes"] == len({c for row in rows for c in row["classes"].split()})
+    assert result["meta_test"]["metrics"]["accuracy"]["classes"] == len(
+        {c for row in rows for c in row["classes"].split()}
+    )
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
@@ -192,8 +195,10 @@ def test_tensorboard_holds_the_same_numbers(command: Command) -> None:
     for name in ("mse", "mae"):
         assert told[f"meta-train/{name}"].keys() == {2, 4, 6}
         assert told[f"meta-val/{name}"].keys() == {2, 4, 6}
-        assert told[f"meta-val/{name}"][best] == pytest.approx(result["meta_val"][name]["mean"], rel=1e-6)
-        assert told[f"meta-test/{name}"] == {best: pytest.approx(result["meta_test"][name]["mean"], rel=1e-6)}
+        assert told[f"meta-val/{name}"][best] == pytest.approx(result["meta_val"]["metrics"][name]["mean"], rel=1e-6)
+        assert told[f"meta-test/{name}"] == {
+            best: pytest.approx(result["meta_test"]["metrics"][name]["mean"], rel=1e-6)
+        }
     assert min(told["meta-val/mse"].values()) == told["meta-val/mse"][best]
     assert told["outer-loop/lr"] == {step: pytest.approx(0.001 * (1 - (step - 1) / 6)) for step in (2, 4, 6)}
     assert all(value > 0 for value in told["speed/tasks_per_second"].values())
@@ -361,7 +366,7 @@ def test_overfitting_goes_to_the_top(
     learned = scalars(folder)[f"meta-train/{metric}"]
     assert before[0] < learned[10] < before[1]
     assert top[0] <= learned[max(learned)] <= top[1]
-    test = numbers(folder)["meta_test"][metric]["mean"]
+    test = numbers(folder)["meta_test"]["metrics"][metric]["mean"]
     assert not top[0] <= test <= top[1]
 
 
@@ -551,9 +556,11 @@ def test_the_last_checkpoint_is_tested_as_what_it_is(command: Command) -> None:
     result = json.loads((last / "result.json").read_text())
     assert result["train"]["tested_step"] == 6
     assert result["protocol"]["selection"] == f"checkpoint={folder}/{LAST}"
-    assert result["meta_val"]["mse"]["episodes"] == 5
+    assert result["meta_val"]["metrics"]["mse"]["episodes"] == 5
     best = json.loads((folder / "result.json").read_text())
-    assert result["meta_val"]["mse"]["mean"] != best["meta_val"]["mse"]["mean"], "measured with other queries"
+    assert result["meta_val"]["metrics"]["mse"]["mean"] != best["meta_val"]["metrics"]["mse"]["mean"], (
+        "measured with other queries"
+    )
 
 
 def test_a_run_without_statistics_cannot_be_tested_by_them(command: Command) -> None:

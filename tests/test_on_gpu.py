@@ -33,7 +33,7 @@ def test_a_dry_run_goes_through_and_writes_both_files(tmp_path: Path) -> None:
     assert 0 < stages["omniglot"]["validations"][0]["seconds"] < stages["omniglot"]["seconds"]
     page = (tmp_path / "on_gpu.md").read_text(encoding="utf-8")
     assert "| smoke | done | " in page
-    assert f"meta-test accuracy {stages['omniglot']['result']['meta_test']['accuracy']['mean']:.4f}" in page
+    assert f"meta-test accuracy {stages['omniglot']['result']['meta_test']['metrics']['accuracy']['mean']:.4f}" in page
 
 
 @pytest.mark.slow

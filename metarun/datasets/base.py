@@ -5,7 +5,9 @@ one for each split, in which ``train`` tasks have the shape of meta-training, an
 in episodes of the test's shape, so that the gap between seen and unseen classes can be measured like with like.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -121,8 +123,8 @@ def class_names(dataset: Dataset, stream: str) -> tuple[str, ...]:
 class Problem:
     """What a learner is built for: all that it needs to know of a dataset, so that it can be built again without.
 
-    kind: of tasks as at meta-test; training_kind: of meta-training tasks, which may have more ways. The others are as
-    in `Dataset`.
+    kind: of tasks as at meta-test; training_kind: of meta-training tasks, which may have more ways. source: what
+    identifies the data (`source_of`). The others are as in `Dataset`.
     """
 
     name: str
@@ -132,6 +134,13 @@ class Problem:
     known_tasks: int
     descriptor_size: int
     training_classes: int
+    source: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def tested_on(self, other: "Problem") -> "Problem":
+        """What a learner trained for this problem is built for when it is tested on another: tasks as there, and
+        everything of meta-training (classes, ways, known tasks, source) as here.
+        """
+        return replace(self, input_shape=other.input_shape, kind=other.kind, descriptor_size=other.descriptor_size)
 
 
 def problem(dataset: Dataset) -> Problem:
@@ -144,7 +153,38 @@ def problem(dataset: Dataset) -> Problem:
         known_tasks=dataset.known_tasks,
         descriptor_size=dataset.descriptor_size,
         training_classes=dataset.training_classes,
+        source=source_of(dataset),
     )
+
+
+_SHAPES = frozenset(f"{stage}{size}" for stage in ("", "train_") for size in ("ways", "shots", "queries"))
+"""What a protocol says of the shape of episodes, which is not part of the data that they are drawn from."""
+
+
+@runtime_checkable
+class NamesSource(Protocol):
+    """A dataset whose protocol does not identify its data, or says more than that."""
+
+    def source(self) -> dict[str, Any]:
+        """Plain values that are equal for equal data and splits, whatever the shape of the episodes."""
+        ...
+
+
+def source_of(dataset: Dataset) -> dict[str, Any]:
+    """What identifies the data that a dataset's tasks are drawn from, in JSON types: its protocol without shapes.
+
+    Two datasets with equal sources have the same meta-train, meta-val and meta-test data.
+    """
+    facts = dataset.source() if isinstance(dataset, NamesSource) else dataset.protocol()
+    plain: dict[str, Any] = json.loads(json.dumps({k: v for k, v in facts.items() if k not in _SHAPES}, default=str))
+    return {"dataset": dataset.name, **plain}
+
+
+def data_name(source: Mapping[str, Any]) -> str:
+    """A source as people call it: the dataset, with its file or folder where it is the user's."""
+    place = source.get("file") or source.get("folder")
+    name = source.get("dataset", "unknown data")
+    return f"{name} ({place})" if place else str(name)
 
 
 class DatasetConfig(Protocol):

@@ -65,7 +65,12 @@ class ImageFolderConfig(EpisodeShape):
             dtype=dtype,
             noun="classes",
             remark="split by folder" if ready else f"split at random by seed {seed}",
-            facts={"split": "folders" if ready else f"random {self.fractions}", "rotations": False},
+            facts={
+                "folder": root.resolve().name,
+                "content": _content(self.size, self.channels, names, files),
+                "split": "folders" if ready else f"random {self.fractions}",
+                "rotations": False,
+            },
         )
 
     def _decoded(self, files: Sequence[tuple[Path, list[Path]]], names: Sequence[str]) -> Bank:
@@ -138,6 +143,12 @@ def _picture(path: Path, size: int, mode: str) -> np.ndarray:
             return np.asarray(ImageOps.fit(picture.convert(mode), (size, size), Image.Resampling.BILINEAR))
     except Exception as error:  # what Pillow raises for a broken file depends on its format
         raise UserError(f"{path} cannot be read as a picture: {error}") from error
+
+
+def _content(size: int, channels: int, names: Sequence[str], files: Sequence[tuple[Path, list[Path]]]) -> str:
+    """A hash of what is in the folder, the same for a copy of it elsewhere: classes and names of pictures."""
+    inside = [[path.name for path in paths] for _, paths in files]
+    return hashlib.blake2b(repr((size, channels, list(names), inside)).encode(), digest_size=8).hexdigest()
 
 
 def _fingerprint(root: Path, files: Sequence[tuple[Path, list[Path]]]) -> str:

@@ -59,6 +59,7 @@ class Table:
         train = division.train
         self.name, self.input_shape, self.feature_names = name, (rows.features.shape[1],), rows.names
         self._shape, self._seed, self._device, self._ways = shape, seed, device, rows.ways
+        self._fingerprint = rows.fingerprint
         self._classes = rows.classes or ()
         self._streams = streams(division.bounds, shape, rows.tasks, device)
         self._names = rows.tasks
@@ -166,6 +167,11 @@ class Table:
             **{"tasks": self._split_tasks(), "rows": self._split_rows, "features": self.input_shape[0]},
             "standardised": "by mean and standard deviation of the meta-train rows",
         }
+
+    def source(self) -> dict[str, Any]:
+        """See `NamesSource`: the content of the file and how it is divided, without what is computed from both."""
+        told = {name: value for name, value in self.protocol().items() if name not in ("target", "standardised")}
+        return {**told, "content": self._fingerprint}
 
     def _split_tasks(self) -> dict[str, int]:
         return {split: len(self._streams[split].members) for split in SPLITS}

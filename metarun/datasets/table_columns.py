@@ -1,5 +1,6 @@
 """From a table's columns to numbers: which task a row is of, what is known of it, and what is to be predicted."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from decimal import Decimal
@@ -42,6 +43,14 @@ class TaskRows(NamedTuple):
     def ways(self) -> int | None:
         """How many classes there are, None for regression."""
         return None if self.classes is None else len(self.classes)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all names and numbers, the same for equal tables wherever they are stored."""
+        content = hashlib.blake2b(repr((self.tasks, self.names, self.classes)).encode(), digest_size=8)
+        for array in (self.task, self.features, self.target):
+            content.update(np.ascontiguousarray(array).tobytes())
+        return content.hexdigest()
 
 
 def numbered(table: TableFile, task: str, target: str, features: Sequence[str] | None, kind: str) -> TaskRows:

@@ -48,7 +48,8 @@ def first_state(
     if settings.mode == "test":
         assert settings.checkpoint is not None
         state = checkpoint.load_first(checkpoint_files(settings.checkpoint), phi, device)
-        _refuse_other_tasks(state, known)
+        if dataset.known_tasks and settings.embedding.knows_tasks:
+            _refuse_other_tasks(state, known)
         if state.step and not isinstance(settings.algorithm, Learned):
             raise UserError(
                 f"algorithm={settings.plain['choices']['algorithm']}: starts from random parameters, and this "

@@ -21,7 +21,7 @@ from metarun.tensor_file import Damaged
 
 log = logging.getLogger(__name__)
 
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclass
@@ -105,6 +105,17 @@ def load_first(files: Sequence[Path], like: MetaParameters, device: torch.device
         for line in damage:
             log.warning("%s; using %s, of step %s, instead", line, file, f"{state.step:,}")
         return state
+    raise Damaged("; ".join(damage))
+
+
+def first_problem(files: Sequence[Path]) -> Problem:
+    """What the learner was trained for whose state `load_first` finds in these files. Raises `UserError` likewise."""
+    damage = []
+    for file in files:
+        try:
+            return read(file, torch.device("cpu")).problem
+        except Damaged as error:
+            damage.append(str(error))
     raise Damaged("; ".join(damage))
 
 

@@ -15,7 +15,7 @@ _COUNTS = ("known_tasks", "descriptor_size", "training_classes")
 def to_plain(problem: Problem) -> dict[str, Any]:
     """The problem's fields; kinds with their name. Raises `UserError` for a kind of task that is not metarun's own."""
     kinds = {name: _kind_to_plain(getattr(problem, name)) for name in ("kind", "training_kind")}
-    return {**vars(problem), "input_shape": list(problem.input_shape), **kinds}
+    return {**vars(problem), "input_shape": list(problem.input_shape), "source": dict(problem.source), **kinds}
 
 
 def from_plain(plain: dict[str, Any]) -> Problem:
@@ -26,7 +26,7 @@ def from_plain(plain: dict[str, Any]) -> Problem:
     problem = Problem(**{**plain, "input_shape": tuple(shape), **kinds})
     if not isinstance(problem.name, str) or not all(_counts(size, 1) for size in shape):
         raise ValueError("problem")
-    if not all(_counts(plain[name], 0) for name in _COUNTS):
+    if not all(_counts(plain[name], 0) for name in _COUNTS) or not isinstance(plain["source"], dict):
         raise ValueError("problem")
     return problem
 

@@ -16,6 +16,7 @@ from metarun.config.following import FOLLOWED
 from metarun.config.settings import PARTS
 from metarun.intervals import Estimate
 from metarun.report.text import clean
+from metarun.tracking.naming import trained_on
 
 CONFIG, STATUS, RESULT, LOG = "config.yaml", "status.json", "result.json", "metarun.log"
 DONE = "done"
@@ -31,11 +32,8 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 STAGES = ("meta_test", "meta_val")
 
-_UNSAID = {
-    **dict.fromkeys(("accuracy", "precision", "recall", "f1", "explained_variance"), True),
-    **dict.fromkeys(("loss", "mse", "mae"), False),
-}
-"""Whether higher is better, of every metric that was written before ``result.json`` said so."""
+TRAINED_ON = "trained on"
+"""The key that names the training data set of a run, where that is not the one it was tested on."""
 
 
 class Unreadable(Exception):
@@ -48,7 +46,8 @@ class Run:
 
     folder: Path
     settings: Mapping[str, Any]
-    """Every key by its full name (``algorithm.outer.lr``), and every group's option by the group's (``algorithm``)."""
+    """Every key by its full name (``algorithm.outer.lr``), every group's option by the group's (``algorithm``), and
+    `TRAINED_ON`."""
     status: str
     reason: str
     """Why it failed or stopped, one line; empty where nothing is said."""
@@ -69,30 +68,31 @@ class Run:
     @cached_property
     def metrics(self) -> list[str]:
         """Names of all metrics at meta-test, the run's own first."""
-        names = [self.metric, *self.result["meta_test"], *self.result.get("meta_test_pooled", {})]
+        test = self.result["meta_test"]
+        names = [self.metric, *test["metrics"], *test.get("pooled", {})]
         return list(dict.fromkeys(map(str, names)))
 
     def higher_is_better(self, metric: str) -> bool:
         """Whether more is better of one of the `metrics`."""
-        return bool(_directions(self.result)[metric])
+        return bool(self.result["higher_is_better"][metric])
 
     def figure(self, stage: str, metric: str) -> Estimate | None:
         """A metric at ``meta_test`` or ``meta_val`` with its interval over episodes; None where it is not finite."""
-        pooled = self.result.get(f"{stage}_pooled", {}).get(metric)
-        told = self.result.get(stage, {}).get(metric, {"mean": pooled})
+        block = self.result.get(stage, {})
+        told = block.get("metrics", {}).get(metric, {"mean": block.get("pooled", {}).get(metric)})
         mean = _number(told.get("mean"))
         return None if mean is None else Estimate(mean, _number(told.get("ci95")))
 
     def adaptation(self, metric: str) -> list[Estimate | None]:
         """A metric at meta-test before the first inner step and after each."""
-        told = self.result.get("adaptation", {}).get(metric, {})
+        told = self.result["meta_test"].get("adaptation", {}).get(metric, {})
         means, halves = told.get("mean", []), told.get("ci95", [])
         points = zip(map(_number, means), map(_number, halves), strict=False)
         return [None if mean is None else Estimate(mean, half) for mean, half in points]
 
     def count(self, stage: str, metric: str, what: str) -> int | None:
         """How many ``episodes``, distinct ``tasks`` or ``classes`` a figure is of."""
-        found = self.result.get(stage, {}).get(metric, {}).get(what)
+        found = self.result.get(stage, {}).get("metrics", {}).get(metric, {}).get(what)
         return found if isinstance(found, int) else None
 
     def parameters(self, name: str) -> int | None:
@@ -145,6 +145,7 @@ def read(folder: Path) -> Run | None:
     result = _json(folder / RESULT) if state == DONE else {}
     if state == DONE:
         _check(result)
+        settings |= _trained_on(result)
     return Run(folder, settings, state, clean(status.get("reason") or ""), clean(status.get("time") or ""), result)
 
 
@@ -171,26 +172,45 @@ def _check(result: Mapping[str, Any]) -> None:
     """Refuse a result without the figures that every row needs."""
     metric = result.get("metric")
     for stage in STAGES:
-        figures = result.get(stage)
-        if not isinstance(figures, dict) or not all(isinstance(told, dict) for told in figures.values()):
-            raise Unreadable(f"{RESULT} has no figures of {stage}")
-    for name in ("meta_test_pooled", "adaptation", "train", "protocol"):
+        _check_block(stage, result.get(stage))
+    for name in ("train", "protocol"):
         if not isinstance(result.get(name, {}), dict):
             raise Unreadable(f"{RESULT}: its {name} is not what metarun writes")
-    curves = result.get("adaptation", {}).values()
-    if not all(isinstance(curve, dict) and all(isinstance(part, list) for part in curve.values()) for curve in curves):
-        raise Unreadable(f"{RESULT}: its adaptation is not what metarun writes")
-    if not isinstance(metric, str) or metric not in result["meta_test"]:
+    test = result["meta_test"]
+    if not isinstance(metric, str) or metric not in test["metrics"]:
         raise Unreadable(f"{RESULT} does not say its metric")
-    directions = _directions(result)
-    for name in (*result["meta_test"], *result.get("meta_test_pooled", {})):
+    directions = result.get("higher_is_better")
+    for name in (*test["metrics"], *test.get("pooled", {})):
         if not isinstance(directions, dict) or not isinstance(directions.get(name), bool):
             raise Unreadable(f"{RESULT} does not say whether higher is better of {clean(name)}")
 
 
-def _directions(result: Mapping[str, Any]) -> Any:
-    """Of each metric, whether higher is better."""
-    return result.get("higher_is_better", _UNSAID)
+def _check_block(stage: str, block: Any) -> None:
+    """Refuse what is no block of figures (`metarun.tracking.results.measured`)."""
+    if not isinstance(block, dict):
+        raise Unreadable(f"{RESULT} has no figures of {stage}")
+    figures = block.get("metrics")
+    if not isinstance(figures, dict) or not isinstance(block.get("dataset"), str):
+        raise Unreadable(
+            f"{RESULT}: {stage} does not name its dataset and metrics; if an older version wrote it, test again with "
+            "mode=test checkpoint=RUN"
+        )
+    if not all(isinstance(told, dict) for told in figures.values()):
+        raise Unreadable(f"{RESULT} has no figures of {stage}")
+    if not isinstance(block.get("pooled", {}), dict) or not isinstance(block.get("adaptation", {}), dict):
+        raise Unreadable(f"{RESULT}: its {stage} is not what metarun writes")
+    curves = block.get("adaptation", {}).values()
+    if not all(isinstance(curve, dict) and all(isinstance(part, list) for part in curve.values()) for curve in curves):
+        raise Unreadable(f"{RESULT}: its adaptation is not what metarun writes")
+
+
+def _trained_on(result: Mapping[str, Any]) -> dict[str, str]:
+    """`TRAINED_ON` for a model that was trained on other data than it was tested on."""
+    try:
+        name = trained_on(result)
+    except KeyError as error:
+        raise Unreadable(f"{RESULT}: its train does not name {error}") from error
+    return {} if name is None else {TRAINED_ON: clean(name)}
 
 
 def _json(file: Path) -> dict[str, Any]:

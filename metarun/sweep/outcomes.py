@@ -15,7 +15,7 @@ def outcome(place: Path, objective: str | None) -> Outcome:
         return Outcome(str(told["status"]), str(told.get("reason") or ""), mistake="bug" not in told)
     content = folders.result(place)
     metric = objective or str(content.get("metric"))
-    figure = _mapping(_mapping(content.get("meta_val")).get(metric))
+    figure = _mapping(_mapping(_mapping(content.get("meta_val")).get("metrics")).get(metric))
     better = _mapping(content.get("higher_is_better")).get(metric)
     return Outcome("done", "", figure.get("mean"), figure.get("ci95"), metric, better)
 

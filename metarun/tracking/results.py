@@ -23,32 +23,60 @@ from metarun.tracking.files import write_json, write_text
 
 def result(
     kind: TaskKind,
+    dataset: str,
     test: Episodes,
-    train: Episodes,
+    train: Episodes | None,
     validation: dict[str, Any],
     forgetting: dict[str, Any] | None,
     protocol: dict[str, Any],
-    training: Any,
+    training: dict[str, Any],
 ) -> dict[str, Any]:
     """The content of ``result.json``.
 
-    test, train: episodes of the same shape on meta-test and on meta-train classes. validation: the tested φ's
-    meta-val summary. forgetting: the forgetting matrix of a sequence. training: facts of the meta-training.
+    Args:
+        kind: Kind of the meta-test tasks.
+        dataset: Name of the data set that everything was measured on (`data_name`).
+        test: Meta-test episodes, with their whole curves.
+        train: Episodes of the same shape on meta-train data; ``None`` where φ was trained on other data, so that there
+            is no gap between what it has seen and what it has not.
+        validation: The meta-val summary of the tested φ.
+        forgetting: The forgetting matrix of a sequence.
+        protocol: See `protocol`.
+        training: Facts of the meta-training, its data set (``dataset``, ``source``) among them.
     """
+    gap = None if train is None else {name: train.mean(name) - test.mean(name) for name in test.curves}
     return {
         "metric": kind.metric,
         "higher_is_better": {name: kind.directions[name] for name in (*test.curves, *test.pooled)},
-        "meta_test": test.summary(),
-        **({"meta_test_pooled": test.pooled} if test.pooled else {}),
-        "meta_val": validation,
-        "meta_train": train.summary(),
-        "gap": {name: train.mean(name) - test.mean(name) for name in test.curves},
-        "adaptation": test.adaptation(),
-        **({"forgetting": forgetting} if forgetting else {}),
+        "meta_test": measured(dataset, test.summary(), pooled=test.pooled, adaptation=test.adaptation()),
+        "meta_val": measured(dataset, validation),
+        **({} if train is None else {"meta_train": measured(dataset, train.summary()), "gap": gap}),
+        **({"forgetting": {"dataset": dataset, **forgetting}} if forgetting else {}),
         "protocol": protocol,
         "train": training,
         "versions": versions(),
     }
+
+
+def measured(dataset: str, summary: dict[str, Any], **more: dict[str, Any]) -> dict[str, Any]:
+    """A block of figures: ``dataset`` names what they were measured on, ``metrics`` has an entry for each metric.
+
+    summary: as `Episodes.summary`. more: further parts of the block; empty ones are left out.
+    """
+    return {"dataset": dataset, "metrics": summary, **{name: part for name, part in more.items() if part}}
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The figures of a ``result.json`` as a table for people: every stage with the data set it was measured on."""
+    metrics = list(content["meta_test"]["metrics"])
+    lines = ["| stage | data set | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 2) + "|"]
+    for stage in ("meta_test", "meta_val", "meta_train"):
+        if stage in content:
+            found = [content[stage]["metrics"][name] for name in metrics]
+            told = " | ".join(f"{each['mean']:.4f} ± {each['ci95']:.4f}" for each in found)
+            lines.append(f"| {stage.replace('_', '-')} | {content[stage]['dataset']} | {told} |")
+    train = content["train"]
+    return "\n".join((*lines, "", f"Trained on {train['dataset']} for {train['steps']:,} meta-updates."))
 
 
 def protocol(settings: Settings, dataset: Dataset) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _value(config: Mapping[str, Any], name: str) -> Any:
 
 def metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """The final figures of a ``result.json``: what the row tells beside the settings."""
-    stages = {"meta-test": result["meta_test"], "meta-val": result["meta_val"]}
+    stages = {"meta-test": result["meta_test"]["metrics"], "meta-val": result["meta_val"]["metrics"]}
     return {
         f"{name} {stage}": figures["mean"] for stage, by_name in stages.items() for name, figures in by_name.items()
     }

@@ -14,6 +14,7 @@ from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters, count
+from metarun.tracking.naming import trained_on
 
 log = logging.getLogger(__name__)
 
@@ -42,21 +43,26 @@ def introduce(
 def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> None:
     """The result, the protocol it was got by, and what to type next."""
     metric = content["metric"]
-    after = content["meta_test"][metric]
-    others = "   ".join(f"{name} {value['mean']:.4f}" for name, value in content["meta_test"].items() if name != metric)
+    test = content["meta_test"]
+    after = test["metrics"][metric]
+    others = "   ".join(f"{name} {value['mean']:.4f}" for name, value in test["metrics"].items() if name != metric)
     step = content["train"]["tested_step"]
     best = settings.mode == "train" and settings.engine.order != "sequential"
     which = f"best checkpoint (step {step:,})" if best else f"checkpoint of step {step:,}"
-    log.info(f"meta-test   {episodes(after)}, {which}, {settings.engine.mode}")
+    if (other := trained_on(content)) is not None:
+        which += f" trained on {other}"
+    log.info(f"meta-test   {episodes(after)} of {test['dataset']}, {which}, {settings.engine.mode}")
     log.info(f"            {metric} {after['mean']:.4f}{margin(after)}   {others}")
-    for name, value in content.get("meta_test_pooled", {}).items():
+    for name, value in test.get("pooled", {}).items():
         log.info(f"            {name.replace('_', ' ')} {value:.4f} over the examples of all tasks")
     if "test_steps" in content:
         steps = content["test_steps"]
         log.info(f"            {steps['chosen']} inner steps, chosen on meta-val among 0 to {steps['tried']}")
-    before, *later = content["adaptation"][metric]["mean"]
-    unadapted = f"before adaptation {before:.4f}   " if later else ""
-    log.info(f"            {unadapted}gap to meta-train {content['gap'][metric]:+.4f}")
+    before, *later = test["adaptation"][metric]["mean"]
+    told = [f"before adaptation {before:.4f}"] if later else []
+    told += [f"gap to meta-train {content['gap'][metric]:+.4f}"] if "gap" in content else []
+    if told:
+        log.info(f"            {'   '.join(told)}")
     log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
     if settings.mode == "train":
         again = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))

@@ -11,7 +11,9 @@ from metarun.errors import UserError
 from metarun.kinds import Classification, Regression, TaskKind
 
 PROBLEMS = [
-    Problem("glyphs", (1, 28, 28), Classification(5), Classification(20), 0, 0, 870),
+    Problem(
+        "glyphs", (1, 28, 28), Classification(5), Classification(20), 0, 0, 870, {"split": "by script", "classes": [1]}
+    ),
     Problem("table", (7,), Regression(2), Regression(2), 12, 3, 0),
     Problem("mine", (2, 3), Classification(4, metric="f1"), Classification(4), 0, 0, 0),
 ]

@@ -120,6 +120,7 @@ def result(
     half: float | None = 0.01,
     episodes: int = 1000,
     adaptation: Sequence[float] = (),
+    pooled: Mapping[str, float] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """A result of one metric and a loss."""
@@ -127,11 +128,25 @@ def result(
     return {
         "metric": metric,
         "higher_is_better": {metric: metric != "mse", "loss": False, "explained_variance": True},
-        "meta_test": {metric: {"mean": test, "ci95": half, "episodes": episodes}, "loss": loss},
-        "meta_val": {metric: {"mean": val, "ci95": half, "episodes": 100}, "loss": loss},
-        "adaptation": {metric: {"mean": list(adaptation), "ci95": [half] * len(adaptation)}},
+        "meta_test": {
+            "dataset": "glyphs",
+            "metrics": {metric: {"mean": test, "ci95": half, "episodes": episodes}, "loss": loss},
+            "adaptation": {metric: {"mean": list(adaptation), "ci95": [half] * len(adaptation)}},
+            **({"pooled": dict(pooled)} if pooled else {}),
+        },
+        "meta_val": {
+            "dataset": "glyphs",
+            "metrics": {metric: {"mean": val, "ci95": half, "episodes": 100}, "loss": loss},
+        },
         "protocol": {"dataset": "glyphs"},
-        "train": {"steps": 1000, "tested_step": 800, "seconds": 75.2, "tasks_per_second": 412.3},
+        "train": {
+            "dataset": "glyphs",
+            "same_source": True,
+            "steps": 1000,
+            "tested_step": 800,
+            "seconds": 75.2,
+            "tasks_per_second": 412.3,
+        },
         **more,
     }
 

@@ -152,8 +152,10 @@ def test_metrics_asked_for() -> None:
 
 
 def test_a_pooled_metric_leaves_selection_to_the_runs_own() -> None:
-    pooled = {"meta_test_pooled": {"explained_variance": 0.4}}
-    runs = [run({"algorithm": name}, val=val, metric="mse", **pooled) for name, val in (("maml", 2.0), ("anil", 1.0))]
+    pooled = {"explained_variance": 0.4}
+    runs = [
+        run({"algorithm": name}, val=val, metric="mse", pooled=pooled) for name, val in (("maml", 2.0), ("anil", 1.0))
+    ]
     group = only(runs, "explained_variance")
     assert group.selecting == "mse"
     assert group.best is not None

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from run_folders import config, result, write_run
 
 from metarun.checkpoint_files import LAST
-from metarun.kinds import Classification, Regression
 from metarun.report.command import main
 from metarun.report.runs import Unreadable, flat, folders, read
 from metarun.report.statistics import Estimate
 
 
 def test_a_finished_run(tmp_path: Path) -> None:
-    outcome = result(0.8, 0.9, adaptation=[0.2, 0.8], meta_test_pooled={"explained_variance": 0.4})
+    outcome = result(0.8, 0.9, adaptation=[0.2, 0.8], pooled={"explained_variance": 0.4})
     run = read(write_run(tmp_path / "a", {"algorithm.outer.lr": 0.1, "seed": 3}, outcome))
     assert run is not None
     assert (run.status, run.seed, run.metric) == ("done", 3, "accuracy")
@@ -35,18 +34,30 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert run.training("tasks_per_second") == 412.3
 
 
-def test_runs_from_before_directions_were_said_keep_theirs_and_no_name_is_guessed(tmp_path: Path) -> None:
-    told = {name: higher for kind in (Classification, Regression) for name, higher in kind.directions.items()}
-    for name, higher in told.items():
-        outcome = result(metric=name)
-        del outcome["higher_is_better"]
-        run = read(write_run(tmp_path / name, outcome=outcome))
-        assert run is not None
-        assert run.higher_is_better(name) is higher
-    outcome = result(metric="val_accuracy")
+def test_a_result_without_directions_is_refused(tmp_path: Path) -> None:
+    outcome = result()
     del outcome["higher_is_better"]
-    with pytest.raises(Unreadable, match="does not say whether higher is better of val_accuracy"):
+    with pytest.raises(Unreadable, match="does not say whether higher is better of accuracy"):
         read(write_run(tmp_path / "unknown", outcome=outcome))
+
+
+def test_a_result_of_an_older_version_says_how_to_get_a_new_one(tmp_path: Path) -> None:
+    outcome = result(meta_test={"accuracy": {"mean": 0.9, "ci95": 0.1, "episodes": 5}})
+    with pytest.raises(Unreadable, match="if an older version wrote it, test again with mode=test checkpoint=RUN"):
+        read(write_run(tmp_path / "old", outcome=outcome))
+
+
+def test_a_run_tested_on_other_data_names_its_training_data(tmp_path: Path) -> None:
+    facts = result()["train"] | {"same_source": False}
+    run = read(write_run(tmp_path / "a", outcome=result(train={**facts, "dataset": "omniglot"})))
+    assert run is not None
+    assert run.settings["trained on"] == "omniglot"
+    run = read(write_run(tmp_path / "b", outcome=result(train=facts)))
+    assert run is not None
+    assert run.settings["trained on"] == "glyphs with other settings"
+    run = read(write_run(tmp_path / "c", outcome=result()))
+    assert run is not None
+    assert "trained on" not in run.settings
 
 
 def test_figures_that_are_not_finite_are_none(tmp_path: Path) -> None:
@@ -87,6 +98,10 @@ def changed(**facts: Any) -> str:
     return json.dumps({**result(), **facts})
 
 
+def curves(adaptation: dict[str, Any]) -> str:
+    return changed(meta_test={**result()["meta_test"], "adaptation": adaptation})
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
@@ -101,10 +116,12 @@ def changed(**facts: Any) -> str:
         (damage("result.json", changed(metric=["a"])), "does not say its metric"),
         (damage("result.json", changed(higher_is_better=[])), "does not say whether higher is better of accuracy"),
         (damage("result.json", changed(higher_is_better={"accuracy": 1})), "whether higher is better of accuracy"),
-        (damage("result.json", changed(meta_val={"accuracy": 0.9})), "no figures of meta_val"),
+        (damage("result.json", changed(meta_val={"accuracy": 0.9})), "meta_val does not name its dataset"),
+        (damage("result.json", changed(meta_val={"dataset": "a", "metrics": {"b": 1}})), "no figures of meta_val"),
         (damage("result.json", changed(train=[1])), "its train is not"),
-        (damage("result.json", changed(adaptation={"accuracy": 1})), "its adaptation is not"),
-        (damage("result.json", changed(adaptation={"accuracy": {"mean": 1}})), "its adaptation is not"),
+        (damage("result.json", changed(train={})), "its train does not name"),
+        (damage("result.json", curves({"accuracy": 1})), "its adaptation is not"),
+        (damage("result.json", curves({"accuracy": {"mean": 1}})), "its adaptation is not"),
         (damage("config.yaml", None), "it has no config.yaml"),
         (damage("config.yaml", "a: [1"), "config.yaml is broken"),
         (damage("config.yaml", "!!python/object/apply:os.system ['true']"), "config.yaml is broken"),

@@ -22,6 +22,10 @@ Command = Callable[..., tuple[int, str, str]]
 Experiment = Callable[[Callable[..., Any]], None]
 
 
+def figures(value: float) -> dict[str, Any]:
+    return {"accuracy": {"mean": value, "ci95": 0.1}, "loss": {"mean": 1.0}}
+
+
 class Runs:
     """Stands for `metarun.experiment.run`: notes what was run, and does with it what ``acts`` says of its seed."""
 
@@ -53,8 +57,7 @@ class Runs:
         value = own if isinstance(own, float) else self.values.get(settings.seed, 0.5)
         content = {
             "metric": "accuracy",
-            "meta_val": {"accuracy": {"mean": value, "ci95": 0.1}, "loss": {"mean": 1.0}},
-            "meta_test": {"accuracy": {"mean": value, "ci95": 0.1}, "loss": {"mean": 1.0}},
+            **{stage: {"dataset": "glyphs", "metrics": figures(value)} for stage in ("meta_val", "meta_test")},
             "higher_is_better": {"accuracy": True, "loss": False},
         }
         (folder / "result.json").write_text(json.dumps(content))

@@ -41,7 +41,10 @@ def test_a_job_of_a_sweep_tells_what_was_swept() -> None:
 
 
 def test_final_figures_are_those_of_the_result() -> None:
-    stages = {"meta_test": {"mse": {"mean": 1.5}, "mae": {"mean": 1.0}}, "meta_val": {"mse": {"mean": 2.5}}}
+    stages = {
+        "meta_test": {"metrics": {"mse": {"mean": 1.5}, "mae": {"mean": 1.0}}},
+        "meta_val": {"metrics": {"mse": {"mean": 2.5}}},
+    }
     assert metrics(stages) == {"mse meta-test": 1.5, "mae meta-test": 1.0, "mse meta-val": 2.5}
 
 

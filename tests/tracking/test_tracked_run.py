@@ -67,8 +67,8 @@ def test_tags_hold_the_figures_of_the_result(command: Command, overrides: tuple[
     folder = ran(command, "run", *overrides)
     result, events = result_of(folder), read(folder)
     tested = result["train"]["tested_step"]
-    for metric, figures in result["meta_test"].items():
-        validated = result["meta_val"][metric]
+    for metric, figures in result["meta_test"]["metrics"].items():
+        validated = result["meta_val"]["metrics"][metric]
         assert scalars(events, f"meta-test/{metric}") == {tested: close(figures["mean"])}
         assert scalars(events, f"final/{metric} meta-test") == {tested: close(figures["mean"])}
         assert scalars(events, f"final/{metric} meta-val") == {tested: close(validated["mean"])}
