@@ -71,6 +71,7 @@ def _assembled(settings: Settings, problem: Problem, device: torch.device) -> tu
             hypernet=hypernet,
             algorithm=algorithm,
             penalties=settings.regulariser,
+            seed=settings.seed,
         )
         modules = (network, own, embedding, hypernet)
         for module in modules:
@@ -101,7 +102,9 @@ def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hy
         refuse_if_too_large(
             settings.hypernet, option, settings.embedding.size, theta, tasks, settings.device.dtype, device
         )
-    return settings.hypernet.build(settings.embedding.size, theta)
+    hypernet = settings.hypernet.build(settings.embedding.size, theta)
+    hypernet.draw(settings.seed)
+    return hypernet
 
 
 def check(settings: Settings, problem: Problem) -> None:

@@ -72,7 +72,7 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
     keep_freed_memory()
     device = processes.device(settings.device.resolve())
     with processes.first_ahead():
-        dataset = settings.dataset.load(settings.seed, device, settings.device.dtype)
+        dataset = settings.load_dataset(device)
     learner, phi = compose(settings, dataset, device)
     _refuse_idle(settings, processes)
     state = first_state(settings, dataset, folder, phi, device, processes)

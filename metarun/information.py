@@ -1,6 +1,6 @@
 """What a run would be, told without running it: ``mode=info``."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -71,9 +71,9 @@ def _loaded(settings: Settings, device: torch.device) -> Dataset:
     """The dataset, of files that are there."""
     config, key = settings.dataset, "download"
     if not any(field.name == key and getattr(config, key) is True for field in fields(config)):  # type: ignore[arg-type]
-        return config.load(settings.seed, device, settings.device.dtype)
+        return settings.load_dataset(device)
     try:
-        return replace(config, **{key: False}).load(settings.seed, device, settings.device.dtype)  # type: ignore[type-var]
+        return settings.load_dataset(device, **{key: False})
     except UserError as error:
         option = settings.plain["choices"]["dataset"]
         raise UserError(f"mode=info downloads nothing, and dataset={option} is not there yet: {error}") from error

@@ -4,12 +4,14 @@ Everything here is a pure function of tensors for one task: the engine batches i
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metarun import counters
 from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Seen
@@ -18,7 +20,7 @@ from metarun.models.base import STATISTICS, Parameters, TaskModel
 from metarun.models.memory import MEMORY, Memory
 from metarun.models.normalisation import remembered
 from metarun.regularisers.penalties import Penalties
-from metarun.tasks import Task
+from metarun.tasks import Task, TaskBatch
 
 MetaParameters = dict[str, Parameters]
 """φ, in groups: ``theta`` (θ₀), ``embedding``, ``hypernet``, ``algorithm``; a group may be empty.
@@ -31,7 +33,7 @@ No gradient moves a fifth, `MEMORY`: what is remembered of the tasks met (`metar
 class Learner:
     """A start, an adaptation and an outer rule.
 
-    problem: what it is built for. model: the task model, for tasks as at meta-test.
+    problem: what it is built for. model: the task model, for tasks as at meta-test. seed: the run's.
     """
 
     problem: Problem
@@ -40,6 +42,7 @@ class Learner:
     hypernet: Hypernet
     algorithm: Algorithm
     penalties: Penalties
+    seed: int = 0
 
     def initial(self) -> MetaParameters:
         """φ before meta-training, as the parts were initialised."""
@@ -98,6 +101,10 @@ class Learner:
         """Where the task starts."""
         return self.generated(phi, self.embed(phi, task, testing))
 
+    def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
+        """What the inner loops of T tasks receive from outside (`Algorithm.draws`), random by the run's seed."""
+        return self.algorithm.draws(tasks._replace(number=tasks.number + _offset(self.seed)), testing, progress)
+
     def objective(self, phi: MetaParameters, task: Task, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """What the outer loop differentiates, and the metrics of the adapted model on the queries.
 
@@ -141,6 +148,12 @@ class Learner:
         metrics = {name: torch.stack([point[name] for point in points]) for name in points[0]}
         asked = (predictions[-1], query.y, query.real)
         return Curve(metrics, model.kind.totals(*asked), model.kind.answers(*asked))
+
+
+@cache
+def _offset(seed: int) -> int:
+    """Where the numbers of tasks begin for the random choices of algorithms: far apart for any two seeds."""
+    return counters.key(seed, "algorithm") - counters.key(0, "algorithm")
 
 
 class Curve(NamedTuple):

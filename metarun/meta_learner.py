@@ -132,7 +132,7 @@ class MetaLearner:
         learner = self._with_steps(steps)
         task: Task = tree_map(lambda tensor: tensor[0], tasks)
         with self._lock, torch.no_grad():
-            draws = {name: each[0] for name, each in learner.algorithm.draws(tasks, testing=True, progress=1.0).items()}
+            draws = {name: each[0] for name, each in learner.draws(tasks, testing=True, progress=1.0).items()}
             start = learner.start(self._phi, task, testing=True)
             model, phi = learner.for_task(self._phi), self._phi["algorithm"]
             state = learner.algorithm.adapt(model, phi, start, task.support, draws, testing=True)
@@ -188,7 +188,7 @@ class MetaLearner:
             # As many at once as in a run, also the last time, since rounding may depend on it.
             places = torch.arange(first, first + size, device=self._device) % count
             some: TaskBatch = tree_map(lambda tensor, places=places: tensor[places], tasks)
-            draws = learner.algorithm.draws(some, testing=True, progress=1.0)
+            draws = learner.draws(some, testing=True, progress=1.0)
             metrics = curve(self._phi, some, draws).metrics
             parts.append({name: values[: count - first].double().cpu() for name, values in metrics.items()})
         return parts

@@ -66,7 +66,7 @@ def measured(overrides: list[str]) -> dict[str, Any]:
     keep_freed_memory()
     torch.set_num_threads(settings.device.thread_count())
     device = settings.device.resolve()
-    dataset = settings.dataset.load(settings.seed, device, settings.device.dtype)
+    dataset = settings.load_dataset(device)
     learner, phi = assemble(settings, dataset, device)
     meta_gradient = MetaGradient(learner, None, compiled=False)
     batch = dataset.sample("train", 0, settings.engine.meta_batch_size)

@@ -119,7 +119,7 @@ def looped(
     count, metrics = len(tasks.number), []
     for number in range(count):
         task = task_of(tasks, number)
-        draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), False, progress).items()}
+        draws = {name: value[0] for name, value in learner.draws(alone(task), False, progress).items()}
         objective, (measured, reports) = learner.lesson(leaves, task, draws)
         for n, report in reports.items():
             gradient[MEMORY][n] += report / count

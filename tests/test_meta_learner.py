@@ -72,7 +72,7 @@ def waves(runs: Path) -> MetaLearner:
 def meta_test_tasks(learner: MetaLearner, count: int) -> TaskBatch:
     """The meta-test tasks of its run."""
     settings = learner.settings
-    return settings.dataset.load(settings.seed, CPU, settings.device.dtype).sample("test", 0, count)
+    return settings.load_dataset(CPU).sample("test", 0, count)
 
 
 def alone(batch: TaskBatch) -> list[Task]:

@@ -108,6 +108,7 @@ class Algorithm:
         """What the inner loops of T tasks are told before batching: random choices, and what is annealed.
 
         Tensors ``[T, ...]``, pure in the tasks' numbers and sizes and in ``progress``, the share of meta-training done.
+        Here ``tasks.number`` is shifted by an amount that belongs to the run's seed (`Learner.draws`).
         """
         return {}
 

@@ -7,6 +7,7 @@ from metarun import counters
 from metarun.tasks import AnyExamples
 
 _ORDER = counters.key(0, "minibatches")
+"""The purpose alone: the run's seed is in the numbers of the tasks (`Learner.draws`)."""
 
 
 def minibatches(tasks: Tensor, support: AnyExamples, steps: int, size: int) -> Tensor:

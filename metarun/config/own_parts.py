@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,12 @@ def _place(error: Exception, own: set[str]) -> str | None:
 
 def refuse_incomplete(settings: Settings) -> None:
     """Refuse parts of the user's own that lack what their group is used by. Raises `UserError`."""
+    load = getattr(settings.dataset, "load", None)
+    if callable(load) and "episode_seed" not in signature(load).parameters:
+        raise UserError(
+            f"dataset={settings.plain['choices'].get('dataset')}: its method 'load' takes no episode_seed; write "
+            "load(self, seed, device, dtype, episode_seed=0), and draw the tasks of val, test and train_eval by that"
+        )
     for group, method in _OFFERS.items():
         kind = type(getattr(settings, group))
         if not callable(getattr(kind, method, None)):

@@ -142,8 +142,9 @@ def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override], con
     names = {_name(override): override for override in parsed}
     for name in _DECIDE_SPLITS:
         if name in names:
+            hint = "; engine.episode_seed gives other episodes" if name == "seed" else ""
             raise UserError(
-                f"{name} does not go with checkpoint={path}: it decides which classes that run was trained on"
+                f"{name} does not go with checkpoint={path}: it decides which classes that run was trained on{hint}"
             )
     for name in ("experiment", "debug"):
         if name in names:

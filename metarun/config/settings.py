@@ -1,13 +1,15 @@
 """A whole run's settings, checked and typed."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from metarun.config.fields import choice, number
 
 if TYPE_CHECKING:
+    import torch
+
     from metarun.algorithms.base import Algorithm
-    from metarun.datasets.base import DatasetConfig
+    from metarun.datasets.base import Dataset, DatasetConfig
     from metarun.embeddings.base import EmbeddingConfig
     from metarun.engine.device import DeviceSettings
     from metarun.engine.settings import EngineSettings
@@ -61,3 +63,11 @@ class Settings(Root):
     plain: dict[str, Any] = field(repr=False)
     """The resolved configuration in builtin types only, with the options chosen under ``choices``: what
     ``config.yaml`` and checkpoints hold."""
+
+    def load_dataset(self, device: "torch.device", **changes: Any) -> "Dataset":
+        """The dataset of these settings, with both seeds; ``changes`` are keys of its configuration.
+
+        Raises `UserError` where the data are missing, broken or too few.
+        """
+        config: DatasetConfig = replace(self.dataset, **changes) if changes else self.dataset  # type: ignore[type-var]
+        return config.load(self.seed, device, self.device.dtype, episode_seed=self.engine.episode_seed)

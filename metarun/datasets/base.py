@@ -28,14 +28,30 @@ def split_of(stream: str) -> str:
     return "train" if stream == "train_eval" else stream
 
 
+class Seeds(NamedTuple):
+    """What the tasks of a dataset are drawn by.
+
+    run: the run's seed, which decides meta-training, what known tasks are, and splits that are random by definition.
+    episodes: ``engine.episode_seed``, which decides the episodes of all other streams.
+    """
+
+    run: int
+    episodes: int
+
+    def of(self, stream: str) -> int:
+        """The seed of a stream. Raises `ValueError` for a name that is no stream."""
+        split_of(stream)
+        return self.run if stream == "train" else self.episodes
+
+
 class Sampler(Protocol):
     """What tasks come from."""
 
     def sample(self, stream: str, index: int, tasks: int, group: int | None = None) -> TaskBatch:
         """Tasks number ``index * tasks`` to ``(index + 1) * tasks - 1`` of a stream: the same at every call.
 
-        What a task holds depends on the seed, the stream, the group asked for and its number alone, not on how tasks
-        are batched. With ``group`` all tasks are of that group (a place in ``groups``); else of any.
+        What a task holds depends on the stream and its seed (`Seeds.of`), the group asked for and its number alone, not
+        on how tasks are batched. With ``group`` all tasks are of that group (a place in ``groups``); else of any.
         """
         ...
 
@@ -78,7 +94,10 @@ class Dataset(Sampler, Protocol):
         ...
 
     def protocol(self) -> dict[str, Any]:
-        """Plain values that a result must name to be comparable: ways, shots, queries, splits, rotations."""
+        """Plain values that a result must name to be comparable: ways, shots, queries, splits, rotations.
+
+        ``split_seed`` is the run's seed where that decides the split; left out where the split is fixed.
+        """
         ...
 
 
@@ -190,8 +209,15 @@ def data_name(source: Mapping[str, Any]) -> str:
 class DatasetConfig(Protocol):
     """The keys of a ``conf/dataset/*.yaml`` file."""
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Dataset:
-        """Read, check and place the data. Raises `UserError` when they are missing, broken or too few."""
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Dataset:
+        """Read, check and place the data. Raises `UserError` when they are missing, broken or too few.
+
+        Args:
+            seed: The run's: of meta-training tasks, and of splits that are random by definition.
+            device: Where the data are placed.
+            dtype: Of inputs and of regression targets.
+            episode_seed: Of the tasks of all streams but ``train`` (`Seeds`).
+        """
         ...
 
 

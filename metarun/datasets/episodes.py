@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metarun.counters import choose, key, keys
 from metarun.datasets.bank import Bank
-from metarun.datasets.base import EpisodeShape, split_of
+from metarun.datasets.base import EpisodeShape, Seeds, split_of
 from metarun.errors import UserError
 from metarun.kinds import Classification
 from metarun.tasks import SPLITS, Examples, TaskBatch, batch
@@ -36,7 +36,7 @@ class Episodes:
         banks: Mapping[str, Bank],
         shape: EpisodeShape,
         *,
-        seed: int,
+        seeds: Seeds,
         device: torch.device,
         dtype: torch.dtype,
         noun: str,
@@ -54,7 +54,7 @@ class Episodes:
         self.input_shape = tuple(banks["train"].images.shape[1:])
         self.training_classes = len(banks["train"].names)
         self._banks = {split: banks[split].to(device) for split in SPLITS}
-        self._shape, self._seed, self._device, self._dtype = shape, seed, device, dtype
+        self._shape, self._seeds, self._device, self._dtype = shape, seeds, device, dtype
         self._noun, self._remark, self._facts = noun, remark, dict(facts)
         grouped = _grouped(banks["train"].names, group_of) if group_of else {}
         most_ways = max(shape.sizes(stream).ways for stream in ("train", "test"))
@@ -74,9 +74,10 @@ class Episodes:
         """
         bank, sizes = self.bank(stream), self._shape.sizes(stream)
         members = torch.arange(len(bank.names), device=numbers.device) if group is None else self._group(stream, group)
-        classes = choose(keys(key(self._seed, "dataset", stream, "classes"), numbers), len(members), sizes.ways)
+        seed = self._seeds.of(stream)
+        classes = choose(keys(key(seed, "dataset", stream, "classes"), numbers), len(members), sizes.ways)
         classes = members[classes]
-        tasks = keys(key(self._seed, "dataset", stream, "items"), numbers)
+        tasks = keys(key(seed, "dataset", stream, "items"), numbers)
         labels = torch.arange(sizes.ways, device=numbers.device)
         items = choose(keys(tasks[:, None], labels), bank.count[classes], sizes.shots + sizes.queries)
         return classes, items

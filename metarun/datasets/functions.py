@@ -12,7 +12,7 @@ from torch import Tensor
 from metarun.config.fields import number
 from metarun.config.names import shown
 from metarun.counters import key, keys, uniform
-from metarun.datasets.base import split_of
+from metarun.datasets.base import Seeds, split_of
 from metarun.errors import UserError
 from metarun.kinds import Regression
 from metarun.tasks import Examples, TaskBatch, batch
@@ -74,13 +74,13 @@ class Functions(ABC):
     def __init__(
         self,
         config: FunctionsConfig,
-        seed: int,
+        seeds: Seeds,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         self._config, self.known_tasks = config, config.known_tasks
         self._shots, self._points, self._noise = config.shots, config.shots + config.queries, config.noise
-        self._seed, self._device, self._dtype = seed, device, dtype
+        self._seeds, self._device, self._dtype = seeds, device, dtype
 
     def kind(self, stream: str) -> Regression:
         return Regression()
@@ -185,7 +185,7 @@ class Functions(ABC):
 
     def _own(self, visits: Visits, purpose: str) -> Tensor:
         """Keys ``[T]`` for what is the same whenever a task is visited."""
-        known = keys(key(self._seed, "dataset", "known", purpose), visits.identity)
+        known = keys(key(self._seeds.run, "dataset", "known", purpose), visits.identity)
         return torch.where(visits.identity < 0, self._keys(visits.stream, purpose, visits.number), known)
 
     def _fresh(self, visits: Visits) -> Tensor:
@@ -193,8 +193,7 @@ class Functions(ABC):
         return self._keys(visits.stream, "points", visits.number)
 
     def _keys(self, stream: str, purpose: str, numbers: Tensor) -> Tensor:
-        split_of(stream)  # a mistyped stream would otherwise be one more seed
-        return keys(key(self._seed, "dataset", stream, purpose), numbers)
+        return keys(key(self._seeds.of(stream), "dataset", stream, purpose), numbers)
 
 
 def check_range(name: str, bounds: list[float]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from metarun.datasets.bank import Bank
-from metarun.datasets.base import EpisodeShape
+from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
 from metarun.datasets.episodes import Episodes
 from metarun.datasets.lettering import FACES, Distortion, distorted, enlarged, printed, script, shared_letters
@@ -58,7 +58,7 @@ RECIPE = Recipe(
 class GlyphsConfig(EpisodeShape):
     """Keys of ``conf/dataset/glyphs.yaml``."""
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Episodes:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Episodes:
         letters = glyphs(RECIPE)
         classes = {
             split: [number for number, letter in enumerate(letters.names) if SCRIPTS[script(letter)] == split]
@@ -68,7 +68,7 @@ class GlyphsConfig(EpisodeShape):
             "glyphs",
             {split: letters.select(classes[split]) for split in SPLITS},
             self,
-            seed=seed,
+            seeds=Seeds(seed, episode_seed),
             device=device,
             dtype=dtype,
             noun="letters",

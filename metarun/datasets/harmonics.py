@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metarun.config.fields import number
 from metarun.counters import uniform
+from metarun.datasets.base import Seeds
 from metarun.datasets.functions import (
     DrawnFunctionsConfig,
     Functions,
@@ -38,10 +39,10 @@ class HarmonicsConfig(DrawnFunctionsConfig):
     centre: list[float]
     spread: float = number(least=0)
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> "Harmonics":
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> "Harmonics":
         for name in ("frequency", "centre"):
             check_range(name, getattr(self, name))
-        return Harmonics(self, seed, device, dtype)
+        return Harmonics(self, Seeds(seed, episode_seed), device, dtype)
 
 
 class Harmonics(Functions):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from metarun.config.fields import number
 from metarun.counters import key, uniform
 from metarun.datasets.bank import Bank
-from metarun.datasets.base import EpisodeShape
+from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
 from metarun.datasets.episodes import Episodes
 from metarun.errors import UserError
@@ -33,7 +33,7 @@ class ImageFolderConfig(EpisodeShape):
     channels: int = number(least=1, most=3)
     fractions: list[float]
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Episodes:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Episodes:
         root = Path(self.root).expanduser()
         if self.channels not in _MODES:
             raise UserError(f"dataset.channels={self.channels}: choose 1 (grey) or 3 (colour)")
@@ -60,7 +60,7 @@ class ImageFolderConfig(EpisodeShape):
             "image_folder",
             {split: pictures.select(classes[split]) for split in SPLITS},
             self,
-            seed=seed,
+            seeds=Seeds(seed, episode_seed),
             device=device,
             dtype=dtype,
             noun="classes",
@@ -68,7 +68,7 @@ class ImageFolderConfig(EpisodeShape):
             facts={
                 "folder": root.resolve().name,
                 "content": _content(self.size, self.channels, names, files),
-                "split": "folders" if ready else f"random {self.fractions}",
+                **({"split": "folders"} if ready else {"split": f"random {self.fractions}", "split_seed": seed}),
                 "rotations": False,
             },
         )

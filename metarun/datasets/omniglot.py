@@ -10,7 +10,7 @@ from metarun.config.fields import choice
 from metarun.counters import key, uniform
 from metarun.datasets import omniglot_files
 from metarun.datasets.bank import Bank
-from metarun.datasets.base import EpisodeShape
+from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
 from metarun.datasets.episodes import Episodes
 from metarun.errors import UserError
@@ -32,7 +32,7 @@ class OmniglotConfig(EpisodeShape):
     protocol: str = choice("vinyals", "random")
     rotations: bool
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Episodes:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Episodes:
         characters = self._characters()
         classes = vinyals(characters.names) if self.protocol == "vinyals" else shuffled(len(characters.names), seed)
         # Turned after splitting: a character and its turns are always in one split.
@@ -43,12 +43,16 @@ class OmniglotConfig(EpisodeShape):
             "omniglot",
             banks,
             self,
-            seed=seed,
+            seeds=Seeds(seed, episode_seed),
             device=device,
             dtype=dtype,
             noun="characters and their turns by 90°" if self.rotations else "characters",
             remark=f"{self.protocol} split",
-            facts={"split": self.protocol, "rotations": self.rotations},
+            facts={
+                "split": self.protocol,
+                **({"split_seed": seed} if self.protocol == "random" else {}),
+                "rotations": self.rotations,
+            },
             group_of=alphabet,
         )
 

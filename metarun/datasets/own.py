@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Dataset, Seeds
 from metarun.datasets.own_streams import Drawn, Listed
 from metarun.kinds import TaskKind
 
@@ -55,10 +55,10 @@ class OwnTasks(_Own):
         random numbers each.
         """
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Dataset:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Dataset:
         """See `DatasetConfig.load`."""
         self.prepare()
-        return Drawn(self, seed, device, dtype)
+        return Drawn(self, Seeds(seed, episode_seed), device, dtype)
 
 
 class OwnTaskList(_Own):
@@ -72,7 +72,7 @@ class OwnTaskList(_Own):
     def tasks(self, split: str) -> Sequence[Sequence[Any]]:
         """All tasks of a split, ``train``, ``val`` or ``test``, each as `OwnTasks.task` gives one."""
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Dataset:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Dataset:
         """See `DatasetConfig.load`."""
         self.prepare()
-        return Listed(self, seed, device, dtype)
+        return Listed(self, Seeds(seed, episode_seed), device, dtype)

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from metarun.arrays import examples, floating
 from metarun.counters import key, keys, uniform
-from metarun.datasets.base import STREAMS, split_of
+from metarun.datasets.base import STREAMS, Seeds, split_of
 from metarun.errors import UserError
 from metarun.kinds import Classification, Regression, TaskKind
 from metarun.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
@@ -42,10 +42,10 @@ class Own(ABC):
     training_classes = 0
     known_tasks = 0
 
-    def __init__(self, own: "OwnTasks | OwnTaskList", seed: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, own: "OwnTasks | OwnTaskList", seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
         _refuse_unfit(own)
         self.name, self.input_shape, self.descriptor_size = own.name, tuple(own.input_shape), own.descriptor_size
-        self._kind, self._own, self._seed, self._device, self._dtype = own.kind, own, seed, device, dtype
+        self._kind, self._own, self._seeds, self._device, self._dtype = own.kind, own, seeds, device, dtype
 
     def kind(self, stream: str) -> TaskKind:
         return self._kind
@@ -133,8 +133,8 @@ class Drawn(Own):
 
     _own: "OwnTasks"
 
-    def __init__(self, own: "OwnTasks", seed: int, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(own, seed, device, dtype)
+    def __init__(self, own: "OwnTasks", seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(own, seeds, device, dtype)
         largest = own.largest
         if largest is not None and (len(largest) != 2 or not all(type(size) is int and size > 0 for size in largest)):
             raise UserError(f"{self.name}.largest = {largest}: give the most support and the most query examples")
@@ -149,7 +149,7 @@ class Drawn(Own):
 
     def _given(self, stream: str, number: int, identity: int, *, sized: bool = True) -> Given:
         told = f"{self.name}.task({split_of(stream)!r}) of task {number}"
-        generator = np.random.default_rng([key(self._seed, "dataset", stream), number])
+        generator = np.random.default_rng([key(self._seeds.of(stream), "dataset", stream), number])
         given = self._checked(self._own.task(split_of(stream), generator), told)
         if sized:
             self._refuse_size(told, _sizes(given), *self._sizes(stream))
@@ -184,8 +184,8 @@ class Drawn(Own):
 class Listed(Own):
     """Tasks that are there, by `metarun.datasets.own.OwnTaskList`."""
 
-    def __init__(self, own: "OwnTaskList", seed: int, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(own, seed, device, dtype)
+    def __init__(self, own: "OwnTaskList", seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(own, seeds, device, dtype)
         self._tasks = {split: self._listed(own, split) for split in SPLITS}
         self.known_tasks = len(self._tasks["train"])
         sizes = [_sizes(each) for tasks in self._tasks.values() for each in tasks]
@@ -209,7 +209,7 @@ class Listed(Own):
         count = len(self._tasks[split_of(stream)])
         if stream != "train":
             return numbers % count
-        return (uniform(keys(key(self._seed, "dataset", stream), numbers), 1).squeeze(-1) * count).long()
+        return (uniform(keys(key(self._seeds.of(stream), "dataset", stream), numbers), 1).squeeze(-1) * count).long()
 
     def _given(self, stream: str, number: int, identity: int) -> Given:
         return self._tasks[split_of(stream)][identity]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metarun.config.names import shown
 from metarun.counters import uniform
+from metarun.datasets.base import Seeds
 from metarun.datasets.functions import Functions, FunctionsConfig, Visits, between, check_range
 from metarun.errors import UserError
 
@@ -29,7 +30,7 @@ class PolynomialsConfig(FunctionsConfig):
     def known_tasks(self) -> int:
         return len(self.polynomials)
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> "Polynomials":
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> "Polynomials":
         if not self.polynomials or not all(self.polynomials):
             raise UserError(
                 f"dataset.polynomials={shown(self.polynomials)}: give one or more lists of coefficients, "
@@ -42,7 +43,7 @@ class PolynomialsConfig(FunctionsConfig):
             )
         for domain in self.domains:
             check_range("domains", domain)
-        return Polynomials(self, seed, device, dtype)
+        return Polynomials(self, Seeds(seed, episode_seed), device, dtype)
 
 
 class Polynomials(Functions):
@@ -52,8 +53,8 @@ class Polynomials(Functions):
     _config: PolynomialsConfig
     split = "same tasks, points of their own"
 
-    def __init__(self, config: PolynomialsConfig, seed: int, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(config, seed, device, dtype)
+    def __init__(self, config: PolynomialsConfig, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(config, seeds, device, dtype)
         self.groups = tuple(f"task {number}: {written(own)}" for number, own in enumerate(config.polynomials, 1))
         terms = max(map(len, config.polynomials))
         self.descriptor_size = terms

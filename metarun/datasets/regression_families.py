@@ -22,6 +22,7 @@ from torch import Tensor
 
 from metarun.config.names import listed, nearest, shown
 from metarun.counters import uniform
+from metarun.datasets.base import Seeds
 from metarun.datasets.functions import (
     DrawnFunctionsConfig,
     Functions,
@@ -83,7 +84,7 @@ class RegressionFamiliesConfig(DrawnFunctionsConfig):
     offset: list[float]
     x: list[float]
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> "RegressionFamilies":
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> "RegressionFamilies":
         given = f"dataset.families={shown(self.families)}"
         for place, family in enumerate(self.families):
             if family not in FAMILIES:
@@ -100,7 +101,7 @@ class RegressionFamiliesConfig(DrawnFunctionsConfig):
             )
         for name in RANGES:
             check_range(name, getattr(self, name))
-        return RegressionFamilies(self, seed, device, dtype)
+        return RegressionFamilies(self, Seeds(seed, episode_seed), device, dtype)
 
 
 class RegressionFamilies(Functions):
@@ -109,8 +110,10 @@ class RegressionFamilies(Functions):
     name = "regression_families"
     _config: RegressionFamiliesConfig
 
-    def __init__(self, config: RegressionFamiliesConfig, seed: int, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(config, seed, device, dtype)
+    def __init__(
+        self, config: RegressionFamiliesConfig, seeds: Seeds, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        super().__init__(config, seeds, device, dtype)
         self.groups = tuple(config.families)
         self.descriptor_size = len(self.groups) + _MOST
         self._families = [FAMILIES[name] for name in self.groups]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from metarun.counters import uniform
+from metarun.datasets.base import Seeds
 from metarun.datasets.functions import (
     DrawnFunctionsConfig,
     Functions,
@@ -27,10 +28,10 @@ class SinusoidConfig(DrawnFunctionsConfig):
     phase: list[float]
     x: list[float]
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> "Sinusoid":
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> "Sinusoid":
         for name in ("amplitude", "phase", "x"):
             check_range(name, getattr(self, name))
-        return Sinusoid(self, seed, device, dtype)
+        return Sinusoid(self, Seeds(seed, episode_seed), device, dtype)
 
 
 class Sinusoid(Functions):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarun.config.fields import choice
 from metarun.counters import key, keys, uniform
-from metarun.datasets.base import split_of
+from metarun.datasets.base import Seeds, split_of
 from metarun.datasets.table_columns import TaskRows, constant_within_tasks, numbered
 from metarun.datasets.table_files import quoted, read
 from metarun.datasets.table_split import divided
@@ -30,9 +30,9 @@ class TableConfig(TableShape):
     features: list[str] | None
     kind: str = choice("regression", "classification")
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> "Table":
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> "Table":
         rows = numbered(read(self.path), self.task, self.target, self.features, self.kind)
-        return Table("table", rows, self, seed, device, dtype)
+        return Table("table", rows, self, Seeds(seed, episode_seed), device, dtype)
 
 
 class Table:
@@ -52,13 +52,13 @@ class Table:
     """
 
     def __init__(
-        self, name: str, rows: TaskRows, shape: TableShape, seed: int, device: torch.device, dtype: torch.dtype
+        self, name: str, rows: TaskRows, shape: TableShape, seeds: Seeds, device: torch.device, dtype: torch.dtype
     ) -> None:
         """Raises `UserError` where tasks or rows are too few for the shape."""
-        division = divided(rows, shape.split, shape.fractions, seed)
+        division = divided(rows, shape.split, shape.fractions, seeds.run)
         train = division.train
         self.name, self.input_shape, self.feature_names = name, (rows.features.shape[1],), rows.names
-        self._shape, self._seed, self._device, self._ways = shape, seed, device, rows.ways
+        self._shape, self._seeds, self._device, self._ways = shape, seeds, device, rows.ways
         self._fingerprint = rows.fingerprint
         self._classes = rows.classes or ()
         self._streams = streams(division.bounds, shape, rows.tasks, device)
@@ -163,7 +163,7 @@ class Table:
         return {
             **{"dataset": self.name, "file": PurePath(self._shape.path).name, **kind},
             **{"shots": shots, "queries": queries, "train_shots": train_shots, "train_queries": train_queries},
-            **{"split": self._shape.split, "fractions": list(self._shape.fractions)},
+            **{"split": self._shape.split, "fractions": list(self._shape.fractions), "split_seed": self._seeds.run},
             **{"tasks": self._split_tasks(), "rows": self._split_rows, "features": self.input_shape[0]},
             "standardised": "by mean and standard deviation of the meta-train rows",
         }
@@ -197,7 +197,7 @@ class Table:
             raise ValueError(f"no group {group}; {self.name} has {len(self.groups)}")
 
     def _keys(self, stream: str, purpose: str, numbers: Tensor) -> Tensor:
-        return keys(key(self._seed, "dataset", stream, purpose), numbers)
+        return keys(key(self._seeds.of(stream), "dataset", stream, purpose), numbers)
 
     def _examples(self, draw: Draw) -> AnyExamples:
         x, y = self._x[draw.rows], self._y[draw.rows]

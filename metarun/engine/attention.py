@@ -39,7 +39,7 @@ def attended(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: st
     tasks = episodes_of(dataset, stream, TASKS)
     batch = dataset.sample(stream, 0, tasks)
     facts = dataset.facts(stream, batch)
-    every_draws = algorithm.draws(batch, testing=True, progress=1.0)
+    every_draws = learner.draws(batch, testing=True, progress=1.0)
     seen = []
     for number in range(tasks):
         task, draws = tree_map(lambda tensor, number=number: tensor[number], (batch, every_draws))

@@ -158,7 +158,7 @@ class Evaluator:
         def computed(at_once: int) -> Curve:
             parts = []
             for part in chunks(tasks, at_once):
-                draws = self.learner.algorithm.draws(part, testing=True, progress=1.0)
+                draws = self.learner.draws(part, testing=True, progress=1.0)
                 parts.append(self._curves[whole](phi, part, draws))
             joined: Curve = tree_map(lambda *leaves: torch.cat(leaves), *parts)
             return joined

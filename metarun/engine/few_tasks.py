@@ -31,7 +31,7 @@ def before_and_after(
     with torch.no_grad():
         for first, part in zip(range(0, len(x), at_once), chunks(tasks, at_once), strict=True):
             of = slice(first, first + at_once)
-            draws = algorithm.draws(part, testing=True, progress=1.0)
+            draws = learner.draws(part, testing=True, progress=1.0)
             masks = None if real is None else real[of]
             batched = vmap(predicted, in_dims=(None, 0, 0, 0, None if masks is None else 0))
             parts.append(batched(phi, part, draws, x[of], masks))

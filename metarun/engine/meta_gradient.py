@@ -32,7 +32,7 @@ class MetaGradient:
     def __init__(self, learner: Learner, chunk: int | None, compiled: bool) -> None:
         self.chunk = chunk
         lesson = vmap(learner.lesson, in_dims=(None, 0, 0))
-        self.algorithm = learner.algorithm
+        self.learner = learner
 
         def part(
             phi: MetaParameters, tasks: TaskBatch, draws: Draws, weights: Tensor, of: Tensor
@@ -68,7 +68,7 @@ class MetaGradient:
         total: tuple[MetaParameters, Metrics] | None = None
         for first, tasks in zip(range(0, size, at_once), chunks(batch, at_once), strict=True):
             counted = each if at_once >= size else each[first : first + at_once]  # a view takes time, see `chunks`
-            draws = self.algorithm.draws(tasks, testing=False, progress=progress)
+            draws = self.learner.draws(tasks, testing=False, progress=progress)
             gradient, (_, (metrics, reports)) = self.gradient(phi, tasks, draws, counted, of)
             part = ({**gradient, MEMORY: reports}, metrics)
             total = part if total is None else tree_map(torch.add, total, part)

@@ -40,8 +40,6 @@ for both just as well, and rounding shall not choose: it is another in another n
 TINY = 1e-30
 """Keeps the logarithm of a random number finite."""
 
-_NOISE, _SIGNS = counters.key(0, "task selection"), counters.key(0, "sketch of gradients")
-
 
 class Chosen(NamedTuple):
     """Tasks to learn from, of which this process has its share. weights: what each of these counts; over all tasks of
@@ -109,7 +107,7 @@ class Selector:
             return learner.unadapted_loss(phi, theta, task, learning=True)
 
         slopes = grad(loss)(learner.generated(phi, embedding))
-        return sketch(torch.cat([slope.flatten() for slope in slopes.values()]))
+        return sketch(torch.cat([slope.flatten() for slope in slopes.values()]), learner.seed)
 
     def _hard(self, phi: MetaParameters, pool: TaskBatch, progress: float) -> Chosen:
         learner, algorithm = self._learner, self._learner.algorithm
@@ -122,12 +120,13 @@ class Selector:
             return algorithm.judged(model, own, state, task).objective
 
         def losses_of(tasks: TaskBatch) -> Tensor:
-            draws = algorithm.draws(tasks, testing=False, progress=progress)
+            draws = learner.draws(tasks, testing=False, progress=progress)
             return vmap(loss, in_dims=(None, 0, 0))(phi, tasks, draws)
 
         with torch.no_grad():
             losses = self._of_all(pool, losses_of).double()
-        chosen = drawn(losses, pool.number, self._settings.temperature, self._tasks).sort().values
+        noise = counters.keys(counters.key(learner.seed, "task selection"), pool.number)
+        chosen = drawn(losses, noise, self._settings.temperature, self._tasks).sort().values
         own = self._processes.share(self._tasks)
         return Chosen(
             tree_map(lambda tensor: tensor[chosen[own]], pool),
@@ -142,16 +141,16 @@ class Selector:
         return torch.cat(self._processes.gathered([found], self._processes.count))
 
 
-def sketch(vector: Tensor) -> Tensor:
+def sketch(vector: Tensor, seed: int) -> Tensor:
     """A vector ``[n]``, or where it is longer than `SKETCH` a random projection of it that keeps distances.
 
-    Numbers `SKETCH` apart are added under random signs (the count sketch of Charikar, Chen & Farach-Colton 2002, with
-    places in turn instead of random ones), whose square of the norm is right on average.
+    Numbers `SKETCH` apart are added under random signs, which the run's ``seed`` decides: the count sketch of Charikar,
+    Chen & Farach-Colton (2002) with places in turn instead of random ones. Squares of norms are right on average.
     """
     size = len(vector)
     if size <= SKETCH:
         return vector
-    odd = counters.keys(_SIGNS, torch.arange(size, device=vector.device)) & 1
+    odd = counters.keys(counters.key(seed, "sketch of gradients"), torch.arange(size, device=vector.device)) & 1
     signed = torch.cat((vector * (1 - 2 * odd), vector.new_zeros(-size % SKETCH)))
     return signed.view(-1, SKETCH).sum(0)
 
@@ -224,13 +223,13 @@ def to_nearest(distances: Tensor, chosen: Tensor) -> Tensor:
     return distances[:, chosen].amin(1)
 
 
-def drawn(losses: Tensor, numbers: Tensor, temperature: float, count: int) -> Tensor:
+def drawn(losses: Tensor, noise: Tensor, temperature: float, count: int) -> Tensor:
     """``count`` places of ``losses`` ``[n]``, drawn one after another with probability ∝ rank^(1/temperature).
 
     By the Gumbel-max trick for drawing without replacement (Kool, van Hoof & Welling 2019): the largest of log-weights
-    with Gumbel noise, which is a function of the tasks' ``numbers`` ``[n]``.
+    with Gumbel noise, made from the keys ``noise`` ``[n]``.
     """
-    uniform = counters.uniform(counters.keys(_NOISE, numbers), 1).squeeze(-1)
+    uniform = counters.uniform(noise, 1).squeeze(-1)
     gumbel = -torch.log(-torch.log(uniform.clamp_min(TINY)))
     return torch.topk(ranks(losses).log() / temperature + gumbel, count).indices
 

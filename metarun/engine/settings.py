@@ -14,6 +14,7 @@ class EngineSettings:
     steps: int = number(least=1)
     meta_batch_size: int = number(least=1)
     train_tasks: int | None = number(least=1)
+    episode_seed: int = number(least=0, most=2**63 - 1)
     order: str = choice("shuffled", "sequential")
     task_chunk: int | str = number(least=1, words=("auto",))
     val_every: int = number(least=1)

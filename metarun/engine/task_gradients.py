@@ -55,11 +55,11 @@ def task_gradients(
         inner: list[dict[str, Tensor]] = []
         total: MetaParameters = {}
         for part in chunks(batch, at_once):
-            draws = learner.algorithm.draws(part, testing=False, progress=progress)
+            draws = learner.draws(part, testing=False, progress=progress)
             slopes, _ = vmap(grad(learner.objective, has_aux=True), in_dims=(None, 0, 0))(phi, part, draws)
             gradients = moving(slopes)
             flat = torch.cat([tensor.reshape(len(part.number), -1) for tensor in tree_leaves(gradients)], 1)
-            sketched.append(torch.stack([sketch(row) for row in flat]).cpu())
+            sketched.append(torch.stack([sketch(row, learner.seed) for row in flat]).cpu())
             whole.append(flat.cpu() if exact else sketched[-1])
             sums = tree_map(lambda tensor: tensor.sum(0), gradients)
             total = tree_map(torch.add, total, sums) if total else sums

@@ -15,6 +15,10 @@ class Hypernet(nn.Module):
     made: frozenset[str]
     """Names of the tensors of θ_t⁰ that depend on the task."""
 
+    def draw(self, seed: int) -> None:
+        """Draw what is random beside the parameters, from counters keyed by the run's ``seed``; called once, built."""
+        return
+
     def forward(self, theta: Parameters, embedding: Tensor) -> Parameters:
         """θ_t⁰, every tensor of it, for e_t ``[size]``; ``theta`` holds the ``shared`` tensors of θ₀."""
         raise NotImplementedError

@@ -34,6 +34,8 @@ class ChunkedHypernet(GeneratingHypernet):
 
 
 class Chunked(Maker):
+    signs: Tensor
+
     def __init__(self, config: ChunkedHypernet, embedding_size: int, theta: Parameters) -> None:
         super().__init__(theta, config)
         tensors = picked(theta, self.made)
@@ -46,12 +48,16 @@ class Chunked(Maker):
         self.chunks = nn.Parameter(torch.randn(-(-numbers // length), config.chunk_embedding))
         self.trunk = Trunk(embedding_size + config.chunk_embedding, config.hidden)
         self.head = uniform_head(self.trunk.width, length, std=0.0 if config.delta else 1.0)
-        # From counters: a checkpoint of φ means the same network wherever it is read.
-        signs = 1 - 2 * (keys(key(0, "signs of chunks"), torch.arange(numbers)) < 0).to(torch.int8)
-        self.register_buffer("signs", signs, persistent=False)
+        self.register_buffer("signs", torch.ones(numbers, dtype=torch.int8), persistent=False)
+        self.draw(0)
         # Made outright, gains start at one whatever the task: what the head makes for them counts for nothing at first.
         gains = [] if config.delta else [name for name in tensors if is_gain(name)]
         self.gains = nn.ParameterDict({module_name(name): nn.Parameter(torch.zeros(())) for name in gains})
+
+    def draw(self, seed: int) -> None:
+        # From counters: a checkpoint of φ means the same network wherever it is read.
+        negative = keys(key(seed, "signs of chunks"), torch.arange(len(self.signs))) < 0
+        self.signs.copy_(1 - 2 * negative.to(torch.int8))
 
     def generated(self, embedding: Tensor) -> Parameters:
         pairs = torch.cat((embedding.expand(len(self.chunks), -1), self.chunks), dim=1)

@@ -9,7 +9,7 @@ from metarun.config.names import listed, nearest, shown
 from metarun.errors import UserError
 from metarun.intervals import Estimate
 from metarun.report import keys
-from metarun.report.episodes import EPISODES, Episodes, episodes
+from metarun.report.episodes import EPISODE_SEED, EPISODES, Episodes, episodes
 from metarun.report.runs import DONE, HUGE, Run, Unreadable, read
 from metarun.report.statistics import Paired, paired
 from metarun.report.text import clean, figure, probability
@@ -106,10 +106,16 @@ def _run(path: str) -> Run:
 
 
 def _refuse_other_episodes(first: Run, second: Run) -> None:
-    """Task n of meta-test depends on the dataset's settings and the seed alone."""
+    """Task n of meta-test depends on the dataset's settings, ``engine.episode_seed`` and, if random, the split."""
     # Whether queries may be seen all at once changes what is done with an episode, not the episode.
     mine, other = (
-        {**keys.of_the_problem(run), keys.SEED: run.seed, "engine.transductive": None} for run in (first, second)
+        {
+            **keys.of_the_problem(run),
+            EPISODE_SEED: run.settings.get(EPISODE_SEED, run.seed),
+            "seed of the split": run.split_seed,
+            "engine.transductive": None,
+        }
+        for run in (first, second)
     )
     for name in sorted(mine.keys() | other.keys()):
         if name not in mine or name not in other or keys.fingerprint(mine[name]) != keys.fingerprint(other[name]):

@@ -86,7 +86,7 @@ def drawn_by(run: Run) -> tuple[str, str]:
     that of the split where this is random.
     """
     seed = run.settings.get(EPISODE_SEED, run.seed)
-    return fingerprint(seed), fingerprint(run.result.get("protocol", {}).get("split_seed"))
+    return fingerprint(seed), fingerprint(run.split_seed)
 
 
 def shared(runs: Sequence[Run]) -> bool:

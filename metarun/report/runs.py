@@ -61,6 +61,11 @@ class Run:
         return self.settings.get("seed")
 
     @property
+    def split_seed(self) -> Any:
+        """The seed that decides the split; ``None`` where the split is fixed, so that all seeds are tested alike."""
+        return self.result.get("protocol", {}).get("split_seed")
+
+    @property
     def metric(self) -> str:
         """The metric that names a finished run's success."""
         return str(self.result["metric"])

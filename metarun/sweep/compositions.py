@@ -48,7 +48,7 @@ class Compositions:
         if key not in self._known:
             try:
                 with own_parts.blaming(settings.plain):
-                    dataset = settings.dataset.load(settings.seed, torch.device("cpu"), settings.device.dtype)
+                    dataset = settings.load_dataset(torch.device("cpu"))
                 self._known[key] = problem(dataset), len(dataset.groups)
             except UserError:
                 self._known[key] = None

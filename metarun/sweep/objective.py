@@ -13,7 +13,7 @@ def direction(settings: Settings, objective: str | None) -> bool:
     Loads the dataset first, so that whatever a run would download or draw is there before several begin. Raises
     `UserError` for a metric that runs of these settings don't have.
     """
-    dataset = settings.dataset.load(settings.seed, torch.device("cpu"), settings.device.dtype)
+    dataset = settings.load_dataset(torch.device("cpu"))
     kind = dataset.kind("val")
     y = dataset.sample("val", 0, 1).query.y[0]
     metrics = list(kind.metrics(torch.zeros(len(y), kind.outputs, dtype=settings.device.dtype), y))

@@ -83,7 +83,9 @@ def protocol(settings: Settings, dataset: Dataset) -> dict[str, Any]:
     """All that a figure must name to be comparable with another."""
     engine = settings.engine
     return {
+        "split_seed": None,
         **dataset.protocol(),
+        "episode_seed": engine.episode_seed,
         "transductive": engine.transductive,
         "normalisation": settings.model.normalisation,
         "inner_steps": settings.algorithm.steps(testing=True),

@@ -36,7 +36,7 @@ def looped(row: Row, device: torch.device) -> Callable[[], dict[str, Tensor]]:
     made, phi = learner(row, device)
     phi = tree_map(lambda tensor: tensor.requires_grad_(), phi)
     batch, leaves = made_up(row, device), [tensor for _, tensor in _named(phi)]
-    draws = made.algorithm.draws(batch, testing=False, progress=0.0)
+    draws = made.draws(batch, testing=False, progress=0.0)
     tasks = [tree_map(lambda tensor, n=n: tensor[n], (batch, draws)) for n in range(row.tasks)]
 
     def step() -> dict[str, Tensor]:

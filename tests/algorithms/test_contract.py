@@ -64,7 +64,7 @@ def made(name: str, problem: str, *overrides: str, **changes: Any) -> tuple[Lear
 
 
 def drawn(learner: Learner, task: Task, testing: bool) -> Draws:
-    return {name: value[0] for name, value in learner.algorithm.draws(alone(task), testing, 0.0).items()}
+    return {name: value[0] for name, value in learner.draws(alone(task), testing, 0.0).items()}
 
 
 def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | None = None) -> Tensor:

@@ -52,7 +52,7 @@ def ends_and_optimisers(
     **keys: Any,
 ) -> list[tuple[Parameters, dict[str, dict[str, Tensor]]]]:
     """The same, with the optimiser's state by parameter; which begins as ``begun``, where that is given."""
-    draws = learner.algorithm.draws(batch, testing, 0.0)
+    draws = learner.draws(batch, testing, 0.0)
     ends = []
     for number in range(len(batch.number)):
         network = deepcopy(learner.model.network)

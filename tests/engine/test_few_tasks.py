@@ -18,7 +18,7 @@ from metarun.tasks import Task, TaskBatch
 def predicted(learner: Learner, phi: MetaParameters, task: Task, x: Tensor, *, adapted: bool) -> Tensor:
     """For inputs ``x``, by what the learner consists of."""
     own, start = phi["algorithm"], learner.start(phi, task, testing=True)
-    draws = {name: value[0] for name, value in learner.algorithm.draws(alone(task), True, 1.0).items()}
+    draws = {name: value[0] for name, value in learner.draws(alone(task), True, 1.0).items()}
     state = learner.algorithm.begin(own, start)
     for number in range(learner.algorithm.steps(testing=True) if adapted else 0):
         state = learner.algorithm.step(learner.for_task(phi), own, state, task.support, number, draws)

@@ -208,13 +208,13 @@ def test_sketches_keep_distances() -> None:
     vectors = torch.randn(6, 10 * SKETCH + 7, generator=generator, dtype=torch.float64)
     # As gradients are: a few numbers are large, and many of those next to each other.
     vectors[:, 500:900] *= 30
-    sketches = torch.stack([sketch(vector) for vector in vectors])
+    sketches = torch.stack([sketch(vector, 0) for vector in vectors])
     assert sketches.shape == (6, SKETCH)
     ratio = (apart(sketches) / apart(vectors))[~torch.eye(6, dtype=torch.bool)]
     assert ((ratio - 1).abs() < 0.1).all()
-    torch.testing.assert_close(torch.func.vmap(sketch)(vectors), sketches, rtol=0, atol=0)
+    torch.testing.assert_close(torch.func.vmap(sketch, in_dims=(0, None))(vectors, 0), sketches, rtol=0, atol=0)
     short = vectors[0, :SKETCH]
-    assert sketch(short) is short
+    assert sketch(short, 0) is short
 
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from builders import CONV, Blobs, build
 from networks import EMBEDDING, conv4, mlp, parameters, small, start, theta_of
 from torch import Tensor, nn
 
@@ -51,6 +52,14 @@ def test_signs_are_the_same_always_and_half_of_them_negative() -> None:
     signs = small("chunked").build(EMBEDDING, {"head.weight": torch.zeros(100, 100)}).signs
     assert signs[:16].tolist() == [-1, -1, 1, 1, -1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1]
     assert abs(int(signs.sum())) < 300
+
+
+def test_signs_belong_to_the_runs_seed() -> None:
+    dataset = Blobs()
+    learners = [build(dataset, *CONV, "hypernet=chunked", "embedding=support", f"seed={seed}")[0] for seed in (0, 0, 1)]
+    first, same, other = (learner.hypernet.get_buffer("signs") for learner in learners)
+    assert torch.equal(first, same)
+    assert 0.4 < (first == other).double().mean() < 0.6
 
 
 def test_gains_start_at_one_and_can_move() -> None:

@@ -81,7 +81,7 @@ def test_what_leaves_the_episodes_as_they_are_may_differ(tmp_path: Path, setting
 @pytest.mark.parametrize(
     ("setting", "value", "told"),
     [
-        ("seed", 1, "seed is 0 and 1"),
+        ("engine.episode_seed", 1, "engine.episode_seed is 0 and 1"),
         ("dataset.shots", 5, "dataset.shots is 1 and 5"),
         ("dataset", "omniglot", "dataset is glyphs and omniglot"),
         ("dataset.noise", 0.1, "dataset.noise is no such key and 0.1"),
