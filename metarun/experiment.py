@@ -154,8 +154,8 @@ def _board(
         row["trained on"] = trained_on
     with Board(folder, state.step, row) as board:
         if settings.tracking.text:
-            board.text("origin", origin(settings.plain, processes.launcher, swept=bool(swept)))
-            board.text("config", f"```yaml\n{config}```")
+            board.text("origin", lambda: origin(settings.plain, processes.launcher, swept=bool(swept)))
+            board.text("config", lambda: f"```yaml\n{config}```")
         yield board
 
 
@@ -231,8 +231,11 @@ class Experiment:
         test = self._episodes(tested.phi, "test", whole_curve=True)
         train = self._episodes(tested.phi, "train_eval") if self._on_training_data() else None
         validation = self._validation(tested)
-        if self.board is not None and self.watch is not None:
-            self._leave(self.board, self.watch, tested, trained, test, train, validation)
+        if self.processes.first:
+            content = self._leave(tested, trained, test, train, validation)
+            if self.board is not None and self.watch is not None:
+                self._show(self.board, self.watch, tested, test, content)
+            conclude(self.settings, self.folder, content)
         return float(validation[self.dataset.kind("test").metric]["mean"])
 
     def _on_training_data(self) -> bool:
@@ -241,15 +244,13 @@ class Experiment:
 
     def _leave(
         self,
-        board: Board,
-        watch: Watch,
         tested: State,
         trained: State,
         test: Episodes,
         train: Episodes | None,
         validation: dict[str, Any],
-    ) -> None:
-        """Write and tell what was measured."""
+    ) -> dict[str, Any]:
+        """Write what was measured; returns the content of ``result.json``."""
         kind, source = self.dataset.kind("test"), self.learner.problem.source
         training = {
             "dataset": data_name(source),
@@ -273,21 +274,27 @@ class Experiment:
         if self.steps is not None:
             content["test_steps"] = self.steps.told()
         write_episodes(self.folder, test, *names)
-        seen = self._embedded(tested, test.final(kind.metric), kind.metric)
-        board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, tested.step)
-        if self.settings.tracking.hparams:
-            board.scalars("final", session.metrics(content), tested.step)
-            board.scalars("parameters", content["parameters"], tested.step)
-        if self.settings.tracking.text:
-            board.text("result", markdown(content))
-        watch.tested(tested.phi, tested.step, test, seen, self.settings.engine.mode)
         write_result(self.folder, content)
-        conclude(self.settings, self.folder, content)
+        return content
 
-    def _embedded(self, tested: State, values: Tensor, metric: str) -> Insight | None:
-        """What is seen of the meta-test tasks before adaptation, left in a file too; without embeddings nothing."""
-        if not self.settings.embedding.size:
-            return None
+    def _show(self, board: Board, watch: Watch, tested: State, test: Episodes, content: dict[str, Any]) -> None:
+        """Put on the board what is only looked at; nothing that fails here ends the run."""
+        tracking, step = self.settings.tracking, tested.step
+        board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, step)
+        if tracking.hparams:
+            board.scalars("final", session.metrics(content), step)
+            board.scalars("parameters", content["parameters"], step)
+        if tracking.text:
+            board.text("result", lambda: markdown(content))
+        seen = None
+        if self.settings.embedding.size:
+            metric = str(content["metric"])
+            with board.attempt("embeddings.csv, and what is made of task embeddings"):
+                seen = self._embedded(tested, test.final(metric), metric)
+        watch.tested(tested.phi, step, test, seen, self.settings.engine.mode)
+
+    def _embedded(self, tested: State, values: Tensor, metric: str) -> Insight:
+        """What is seen of the meta-test tasks before adaptation, left in a file too."""
         seen = insight(self.learner, tested.phi, self.dataset, "test", len(values), self.evaluator.chunk)
         write_embeddings(self.folder, seen, values, metric)
         return seen

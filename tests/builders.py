@@ -15,7 +15,7 @@ from metarun.config.check import check
 from metarun.config.compose import compose, plain
 from metarun.config.settings import Settings
 from metarun.counters import choose, key, keys, uniform
-from metarun.datasets.base import Dataset, Problem, problem, split_of
+from metarun.datasets.base import Dataset, Problem, Seeds, problem, split_of
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.embeddings.none import Nothing
 from metarun.errors import UserError
@@ -133,7 +133,7 @@ def looped(
 def waves(shots: int = 5, queries: int = 6, dtype: torch.dtype = torch.float64) -> Sinusoid:
     """Sine waves."""
     config = settings("dataset=sinusoid").dataset
-    return Sinusoid(replace(config, shots=shots, queries=queries), 0, CPU, dtype)
+    return Sinusoid(replace(config, shots=shots, queries=queries), Seeds(0, 0), CPU, dtype)
 
 
 class Blobs:

@@ -9,7 +9,7 @@ from builders import CONV, CPU, MLP, Blobs, build, looped, moved, settings
 from torch.utils._pytree import tree_leaves
 
 from metarun import composition
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Dataset, Seeds
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.engine.compilation import compiled_if_equal
 from metarun.engine.evaluation import Evaluator
@@ -25,7 +25,7 @@ ALGORITHMS = ("maml", "reptile", "meta_sgd", "anil")
 
 def known_waves() -> Sinusoid:
     config = settings("dataset=sinusoid").dataset
-    return Sinusoid(replace(config, shots=5, queries=6, tasks=4), 0, CPU, torch.float64)
+    return Sinusoid(replace(config, shots=5, queries=6, tasks=4), Seeds(0, 0), CPU, torch.float64)
 
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {

@@ -19,7 +19,7 @@ from metarun.datasets.base import Dataset, Sampler
 from metarun.datasets.repeated import Repeated
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
-from metarun.engine.evaluation import Evaluator
+from metarun.engine.evaluation import Episodes, Evaluator
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.engine.planning import Planner
 from metarun.engine.processes import Processes
@@ -68,8 +68,10 @@ class Training:
             with profiling(steps, self.folder, self.log.profiled) as profiled:
                 self._train(self.learner.algorithm, stop, profiled)
         if self.state.best is None:
-            self._validate()
+            validated = self._validate()
             self._save()
+            if self.watch is not None:
+                self.watch.validated(self.state.phi, self.state.step, validated)
 
     def _train(self, algorithm: Learned, stop: StopRequest, profiled: Callable[[], None]) -> None:
         state, settings = self.state, self.settings
@@ -126,17 +128,26 @@ class Training:
             if group is not None and (last or sequence.begins(state.step)):
                 self._close()
                 behind = self._behind()
-            if last or state.step % settings.val_every == 0:
-                self._validate(optimiser)
-            if self.watch is not None:
-                self.watch.updated(state.phi, state.step)
+            due = last or state.step % settings.val_every == 0
+            validated = self._validate(optimiser) if due else None
             state.seconds += time.perf_counter() - started
             stopping = processes.stopping(stop.asked)
             if last or stopping or state.step % settings.checkpoint_every == 0:
                 self._save(optimiser)
+            looked = time.perf_counter()
+            self._look(validated)
+            state.seconds += time.perf_counter() - looked
             if stopping and not last:
                 again = processes.launcher + command_line(self.config, path_setting("resume", self.folder))
                 raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; go on with: {again}")
+
+    def _look(self, validated: Episodes | None) -> None:
+        """Show what there is to see after a meta-update, once it is saved; ``validated``: the validation, if any."""
+        if self.watch is None:
+            return
+        if validated is not None:
+            self.watch.validated(self.state.phi, self.state.step, validated)
+        self.watch.updated(self.state.phi, self.state.step)
 
     def _sequence(self) -> Sequence:
         groups = len(self.dataset.groups) if self.settings.order == "sequential" else 0
@@ -168,7 +179,7 @@ class Training:
         behind = [self.dataset.sample("train", 0, count, group) for group in range(len(self.state.forgetting))]
         return OutputRegulariser(self.learner, self.state.kept, behind, self.state.decisions["task_chunk"])
 
-    def _validate(self, optimiser: OuterOptimiser | None = None) -> None:
+    def _validate(self, optimiser: OuterOptimiser | None = None) -> Episodes:
         """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first.
 
         The best state is saved with its ``optimiser``, so that the run can go on from there if the last one is damaged.
@@ -190,8 +201,7 @@ class Training:
             state.best = Best(state.step, episodes.summary())
             self._write(best_file(self.folder), optimiser)
         self.log.validated(state.step, episodes, kind.metric, better)
-        if self.watch is not None:
-            self.watch.validated(state.phi, state.step, episodes)
+        return episodes
 
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:
         self._write(last_file(self.folder), optimiser)

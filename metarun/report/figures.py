@@ -1,19 +1,17 @@
 """The pictures of a report: which there are, and files of them."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from metarun.report.curve_figures import adaptation, chosen, learning
 from metarun.report.events import curves
 from metarun.report.grouping import Group
 from metarun.report.hyperparameter_figures import hyperparameters, parallel
+from metarun.tracking.figures.texts import plain_texts
 
 
 def figures(group: Group) -> Iterator[tuple[str, Callable[[], Figure]]]:
@@ -29,15 +27,6 @@ def figures(group: Group) -> Iterator[tuple[str, Callable[[], Figure]]]:
         yield "hyperparameters", lambda: hyperparameters(group, metric)
     if len(group.keys) > 1:
         yield "parallel", lambda: parallel(group, metric)
-
-
-@contextmanager
-def plain_texts() -> Iterator[None]:
-    """Within, a dollar in a user's text is a dollar, and a letter that the font lacks is nobody's concern."""
-    settings: Any = {"text.usetex": False, "text.parse_math": False, "svg.hashsalt": "metarun"}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*Glyph.*")
-        yield
 
 
 def save(figure: Figure, target: Any, kind: str) -> None:

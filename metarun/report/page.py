@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from html import escape
 
 from metarun.report.comparison import Comparison
-from metarun.report.figures import draw, plain_texts, save
+from metarun.report.figures import draw, save
 from metarun.report.grouping import Group
 from metarun.report.table import Table
 from metarun.report.unfinished import Unfinished
+from metarun.tracking.figures.texts import plain_texts
 
 STYLE = """
 :root { color-scheme: light dark; }

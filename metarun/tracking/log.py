@@ -80,7 +80,7 @@ class TrainingLog:
         """After the last meta-update on a group: how well every group is known by now."""
         if self._forgetting:
             self._board.figure(
-                f"forgetting/{self._metric}", forgetting_figure(dataset.groups, matrix, self._metric), step
+                f"forgetting/{self._metric}", lambda: forgetting_figure(dataset.groups, matrix, self._metric), step
             )
         group, metric = dataset.groups[len(matrix) - 1], self._metric
         if len(dataset.groups) > MOST_TOLD:
@@ -93,7 +93,7 @@ class TrainingLog:
 
     def profiled(self, short: str, table: str) -> None:
         """After the meta-updates that were profiled."""
-        self._board.text("profile", f"```\n{table}```")
+        self._board.text("profile", lambda: f"```\n{table}```")
         log.info(short)
 
     def __enter__(self) -> Self:

@@ -74,7 +74,8 @@ def markdown(content: dict[str, Any]) -> str:
         if stage in content:
             found = [content[stage]["metrics"][name] for name in metrics]
             told = " | ".join(f"{each['mean']:.4f} ± {each['ci95']:.4f}" for each in found)
-            lines.append(f"| {stage.replace('_', '-')} | {content[stage]['dataset']} | {told} |")
+            name = content[stage]["dataset"].replace("|", "\\|")
+            lines.append(f"| {stage.replace('_', '-')} | {name} | {told} |")
     train = content["train"]
     return "\n".join((*lines, "", f"Trained on {train['dataset']} for {train['steps']:,} meta-updates."))
 

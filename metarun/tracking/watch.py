@@ -12,7 +12,7 @@ from metarun.engine.fits import draws_functions, fits
 from metarun.engine.insight import Insight, insight
 from metarun.engine.settings import EngineSettings
 from metarun.engine.step_sizes import step_sizes
-from metarun.engine.task_gradients import task_gradients
+from metarun.engine.task_gradients import TaskGradients, task_gradients
 from metarun.learner import Learner, MetaParameters
 from metarun.tracking import layout
 from metarun.tracking.board import Board
@@ -40,6 +40,8 @@ def evenly(number: int, total: int, most: int) -> bool:
 class Watch:
     """Looks at a learner at the times that the settings say, and puts what it sees on the board.
 
+    Nothing here raises: what cannot be computed or drawn is left out (`Board`).
+
     at_once: tasks computed at once.
     """
 
@@ -64,12 +66,14 @@ class Watch:
         """After a validation at meta-update ``step``."""
         settings = self._settings
         if settings.layout:
-            self._board.scalars(layout.BOUNDS, layout.bounds(episodes), step)
-            if not self._laid_out:
-                self._lay_out(phi, episodes)
+            with self._board.attempt("bounds of meta-val's interval, and their layout"):
+                self._board.scalars(layout.BOUNDS, layout.bounds(episodes), step)
+                if not self._laid_out:
+                    self._lay_out(phi, episodes)
         if settings.embeddings and self.learner.hypernet.made:
-            count = min(episodes.count, EPISODES_AT_ONCE)
-            self._generated(insight(self.learner, phi, self._dataset, "val", count, self._at_once), step)
+            with self._board.attempt("norms of what the hypernetwork makes"):
+                count = min(episodes.count, EPISODES_AT_ONCE)
+                self._generated(insight(self.learner, phi, self._dataset, "val", count, self._at_once), step)
 
     def updated(self, phi: MetaParameters, step: int) -> None:
         """After meta-update ``step``, and its validation if there was one."""
@@ -91,20 +95,24 @@ class Watch:
         settings, board, stream = self._settings, self._board, "test"
         learner, dataset, metric = self.learner, self._dataset, self._dataset.kind(stream).metric
         if settings.adaptation:
-            board.figure(f"meta-test/adaptation of {metric}", adaptation_figure(episodes, metric, mode), step)
+            board.figure(f"meta-test/adaptation of {metric}", lambda: adaptation_figure(episodes, metric, mode), step)
         if settings.embeddings and seen is not None:
             self._embedded(seen, episodes.final(metric), metric, step)
         if settings.attention:
             if seen is not None and seen.attention is not None:
-                board.figure("meta-test/attention over support", attention_figure(seen), step)
+                board.figure("meta-test/attention over support", lambda: attention_figure(seen), step)
             if learner.algorithm.attends:
-                found = queries_figure(attended(learner, phi, dataset, stream))
-                board.figure("meta-test/attention of queries", found, step)
+                board.figure(
+                    "meta-test/attention of queries",
+                    lambda: queries_figure(attended(learner, phi, dataset, stream)),
+                    step,
+                )
         self._pictures(phi, step, stream)
         if settings.confusion:
-            mistakes = confusion(episodes, class_names(dataset, stream), MOST)
-            if mistakes is not None:
-                board.figure("meta-test/confusion", confusion_figure(mistakes, episodes.count), step)
+            with board.attempt("meta-test/confusion"):
+                mistakes = confusion(episodes, class_names(dataset, stream), MOST)
+                if mistakes is not None:
+                    board.figure("meta-test/confusion", lambda: confusion_figure(mistakes, episodes.count), step)
 
     def _due(self, step: int, every: int | None) -> bool:
         engine = self._engine
@@ -126,27 +134,33 @@ class Watch:
         """Pictures of meta-val tasks, and the learned step sizes."""
         self._pictures(phi, step, "val")
         if self._settings.step_sizes:
-            for layer, values in step_sizes(self.learner, phi).items():
-                self._board.scalars(layout.STEP_SIZE, {layer: values.mean().item()}, step)
-                self._board.histogram(f"step-sizes/{layer}", values, step)
+            with self._board.attempt("learned step sizes"):
+                for layer, values in step_sizes(self.learner, phi).items():
+                    self._board.scalars(layout.STEP_SIZE, {layer: values.mean().item()}, step)
+                    self._board.histogram(f"step-sizes/{layer}", values, step)
 
     def _pictures(self, phi: MetaParameters, step: int, stream: str) -> None:
         """The first tasks of a stream: images with what they are taken for, or functions."""
         settings, learner = self._settings, self.learner
-        of = (learner, phi, self._dataset, stream, settings.tasks, self._at_once)
+        of, stage = (learner, phi, self._dataset, stream, settings.tasks, self._at_once), f"meta-{stream}"
         if settings.examples and shows_images(learner):
-            self._board.figure(f"meta-{stream}/examples", examples_figure(examples(*of), f"meta-{stream}"), step)
+            self._board.figure(f"{stage}/examples", lambda: examples_figure(examples(*of), stage), step)
         if settings.fits and draws_functions(learner):
-            self._board.figure(f"meta-{stream}/fits", fits_figure(fits(*of), f"meta-{stream}"), step)
+            self._board.figure(f"{stage}/fits", lambda: fits_figure(fits(*of), stage), step)
 
     def _pull(self, phi: MetaParameters, step: int) -> None:
         """The gradients of some meta-training tasks."""
         settings, board = self._settings, self._board
         if not (settings.gradients or settings.similarity):
             return
-        found = task_gradients(
-            self.learner, phi, self._dataset, settings.gradient_tasks, step / self._engine.steps, self._at_once
-        )
+        with board.attempt("gradients of single tasks"):
+            progress = step / self._engine.steps
+            count = settings.gradient_tasks
+            found = task_gradients(self.learner, phi, self._dataset, count, progress, self._at_once)
+            self._pulled(found, step)
+
+    def _pulled(self, found: TaskGradients, step: int) -> None:
+        settings, board = self._settings, self._board
         if settings.gradients:
             for group, norms in (
                 (layout.OUTER, found.outer),
@@ -158,20 +172,21 @@ class Watch:
             self._seen.append((step, found.sketches))
             if len(self._seen) > MOST_KEPT:
                 self._seen = self._seen[::2]
-            board.figure("meta-gradients/cosines", cosine_figure(found.cosines, step), step)
+            board.figure("meta-gradients/cosines", lambda: cosine_figure(found.cosines, step), step)
             steps, sketches = zip(*self._seen, strict=True)
-            board.figure("meta-gradients/projection", projection_figure(sketches, steps), step)
+            board.figure("meta-gradients/projection", lambda: projection_figure(sketches, steps), step)
 
     def _embedded(self, seen: Insight, values: Tensor, metric: str, step: int) -> None:
         """Task embeddings of meta-test with the metric of each task, ``[T]``."""
-        self._generated(seen, step)
+        with self._board.attempt("norms of what the hypernetwork makes"):
+            self._generated(seen, step)
         facts = {
             "task": [str(number) for number in range(len(values))],
             **seen.facts,
             metric: [f"{value:.4g}" for value in values.tolist()],
         }
         self._board.embeddings(seen.embeddings, facts, step)
-        self._board.figure("meta-test/task embeddings", embedding_figure(seen, values, metric), step)
+        self._board.figure("meta-test/task embeddings", lambda: embedding_figure(seen, values, metric), step)
 
     def _generated(self, seen: Insight, step: int) -> None:
         """The norms of generated tensors, mean over tasks."""

@@ -163,7 +163,7 @@ def test_moments_that_are_kept_are_those_of_one_adam_over_all_meta_updates(momen
     before = {name: tensor.clone() for name, tensor in phi[MEMORY].items()}
     tests = dataset.sample("test", 0, 2)
     ((end, _), *_) = ends_and_optimisers(learner, theta, tests, torch.optim.Adam, begun, testing=True, **torchs)
-    draws = {name: value[0] for name, value in learner.algorithm.draws(tests, True, 1.0).items()}
+    draws = {name: value[0] for name, value in learner.draws(tests, True, 1.0).items()}
     model, support = learner.for_task(phi), task_of(tests, 0).support
     adapted = learner.algorithm.adapt(model, {}, phi["theta"], support, draws, testing=True).theta
     torch.testing.assert_close(adapted, end, rtol=0, atol=1e-9)

@@ -3,7 +3,7 @@
 import torch
 
 from metarun.datasets.bank import Bank
-from metarun.datasets.base import EpisodeShape
+from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.episodes import Episodes
 
 
@@ -20,7 +20,7 @@ def speaking_episodes(shape: EpisodeShape, seed: int = 0, dtype: torch.dtype = t
     banks = {name: speaking_bank(split, counts[split]) for split, name in enumerate(("train", "val", "test"))}
     return Episodes(
         *("speaking", banks, shape),
-        **{"seed": seed, "device": torch.device("cpu"), "dtype": dtype},
+        **{"seeds": Seeds(seed, seed), "device": torch.device("cpu"), "dtype": dtype},
         **{"noun": "classes", "remark": "made up", "facts": {"split": "made up"}},
     )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speaking import said, speaking_bank, speaking_episodes
 
-from metarun.datasets.base import STREAMS, EpisodeShape
+from metarun.datasets.base import STREAMS, EpisodeShape, Seeds
 from metarun.datasets.episodes import Episodes
 from metarun.errors import UserError
 from metarun.tasks import Task
@@ -61,7 +61,7 @@ def test_a_class_in_two_splits_is_refused() -> None:
     banks = {name: speaking_bank(split, [9] * 5) for split, name in enumerate(("train", "val", "test"))}
     leaking = banks["test"].select([0, 1, 2, 3])
     leaking = dataclasses.replace(leaking, names=(*leaking.names[:3], banks["train"].names[4]))
-    settings = {"seed": 0, "device": torch.device("cpu"), "dtype": torch.float32}
+    settings = {"seeds": Seeds(0, 0), "device": torch.device("cpu"), "dtype": torch.float32}
     words = {"noun": "classes", "remark": "", "facts": {}}
     Episodes("fine", banks, SHAPE, **settings, **words)
     with pytest.raises(ValueError, match="class '0-4' is in meta-train and in meta-test"):
@@ -165,7 +165,7 @@ def halves(shape: EpisodeShape) -> Episodes:
     banks = {name: speaking_bank(split, [9] * 8) for split, name in enumerate(("train", "val", "test"))}
     return Episodes(
         *("grouped", banks, shape),
-        **{"seed": 0, "device": torch.device("cpu"), "dtype": torch.float64},
+        **{"seeds": Seeds(0, 0), "device": torch.device("cpu"), "dtype": torch.float64},
         **{"noun": "classes", "remark": "", "facts": {}},
         group_of=lambda name: ("low", "mid", "high")[int(name[-1]) // 3],
     )

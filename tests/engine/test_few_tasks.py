@@ -8,6 +8,7 @@ import torch
 from builders import CONV, CPU, HYPERNET, MLP, Blobs, alone, build, moved, padded, settings, task_of, waves
 from torch import Tensor
 
+from metarun.datasets.base import Seeds
 from metarun.datasets.polynomials import Polynomials
 from metarun.engine.examples import examples, shows_images
 from metarun.engine.fits import POINTS, draws_functions, fits
@@ -53,7 +54,7 @@ def test_functions_before_and_after_adaptation(extra: tuple[str, ...]) -> None:
 
 def test_the_truth_of_polynomials() -> None:
     config = settings("dataset=polynomials").dataset
-    dataset = Polynomials(config, 0, CPU, torch.float64)
+    dataset = Polynomials(config, Seeds(0, 0), CPU, torch.float64)
     learner, phi = build(dataset, *MLP)
     for fit, coefficients in zip(fits(learner, phi, dataset, "test", 3, 3), config.polynomials, strict=False):
         assert fit.truth is not None

@@ -10,10 +10,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from metarun.report import curve_figures
 from metarun.report.curve_figures import MOST_LINES
-from metarun.report.figures import draw, plain_texts, write
+from metarun.report.figures import draw, write
 from metarun.report.grouping import Group, grouped
 from metarun.report.runs import Run, flat
 from metarun.report.value_axis import Axis
+from metarun.tracking.figures.texts import plain_texts
 
 
 def run(overrides: dict[str, Any], val: float = 0.8, folder: Path = Path("run"), metric: str = "accuracy") -> Run:

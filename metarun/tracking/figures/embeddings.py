@@ -26,7 +26,9 @@ def embedding_figure(seen: Insight, values: Tensor, metric: str) -> Figure:
     else:
         for kind in sorted(set(kinds)):
             chosen = [one == kind for one in kinds]
-            axes.scatter(points[chosen, 0], points[chosen, 1], s=8, label=kind, alpha=0.7, linewidth=0)
+            # Matplotlib leaves labels out that begin with an underscore.
+            name = f" {kind}" if kind.startswith("_") else kind
+            axes.scatter(points[chosen, 0], points[chosen, 1], s=8, label=name, alpha=0.7, linewidth=0)
         figure.legend(loc="outside right upper", frameon=False, markerscale=2)
     axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"second ({share[1]:.0%})")
