@@ -203,7 +203,9 @@ def _outer(run: _Run, outer: OuterLoop, state: State) -> Rows:
         ["validation", f"every {engine.val_every:,} meta-updates"],
     ]
     if engine.order == "sequential":
-        rows.append(["order", f"{len(run.dataset.groups):,} groups of tasks, one after another"])
+        per = "each group" if engine.schedule_per == "group" else "all of them"
+        told = f"{len(run.dataset.groups):,} groups of tasks, one after another; step sizes scheduled over {per}"
+        rows.append(["order", told])
     if outer.tasks.select != "all":
         rows.append(["tasks", f"chosen among {outer.tasks.pool} times as many ({outer.tasks.select})"])
     return rows

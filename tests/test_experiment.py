@@ -607,6 +607,18 @@ def test_a_profile_is_left_in_the_folder_and_on_the_board(command: Command) -> N
     assert "profile/text_summary" in events.Tags()["tensors"]
 
 
+@pytest.mark.parametrize(("per", "steps"), [("group", 3 * [3, 2, 1]), ("run", [9, 8, 7, 6, 5, 4, 3, 2, 1])])
+def test_every_group_of_a_sequence_is_learned_with_the_whole_schedule(
+    command: Command, per: str, steps: list[int]
+) -> None:
+    """Else the last groups are learned, and the others forgotten, with smaller steps."""
+    falling = ("algorithm.outer.lr=0.01", "algorithm.outer.schedule=linear", "engine.log_every=1")
+    one = () if per == "group" else ("engine.schedule_per=run",)
+    folder = ran(command, "run", *SEQUENCE, *falling, *one)
+    told = scalars(folder)["outer-loop/lr"]
+    assert [told[step] for step in range(1, 10)] == pytest.approx([0.01 * left / max(steps) for left in steps])
+
+
 @pytest.mark.parametrize("stop", [2, 3, 4, 6, 7])
 def test_a_sequence_stopped_anywhere_and_resumed_is_the_same(
     command: Command, monkeypatch: pytest.MonkeyPatch, stop: int

@@ -18,6 +18,14 @@ class Sequence:
         """The group that meta-update ``step`` (from 0) learns; ``None``: any."""
         return step * self.groups // self.steps if self.groups else None
 
+    def within(self, step: int) -> tuple[int, int]:
+        """Which meta-update of its group meta-update ``step`` is (from 0), and how many the group has."""
+        group = self.group(step)
+        if group is None:
+            return step, self.steps
+        first, behind = (-(-place * self.steps // self.groups) for place in (group, group + 1))
+        return step - first, behind - first
+
     def begins(self, step: int) -> bool:
         """Whether meta-update ``step`` is the first of its group."""
         return bool(self.groups) and (step == 0 or self.group(step) != self.group(step - 1))

@@ -16,6 +16,7 @@ class EngineSettings:
     train_tasks: int | None = number(least=1)
     episode_seed: int = number(least=0, most=2**63 - 1)
     order: str = choice("shuffled", "sequential")
+    schedule_per: str = choice("group", "run")
     task_chunk: int | str = number(least=1, words=("auto",))
     val_every: int = number(least=1)
     val_episodes: int = number(least=2)

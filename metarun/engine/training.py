@@ -89,6 +89,7 @@ class Training:
         source: Sampler = self.dataset if few is None else Repeated(self.dataset, few)
         selector = Selector(algorithm.outer.tasks, self.learner, source, tasks, meta_gradient.chunk, processes)
         sequence = self._sequence()
+        scheduled = sequence if settings.schedule_per == "group" else Sequence(0, settings.steps)
         state.decisions["task_chunk"] = meta_gradient.chunk
         behind = self._behind()
         warm = state.step + WARM_UP
@@ -104,7 +105,7 @@ class Training:
             state.decisions["task_chunk"] = meta_gradient.chunk  # less than before where memory ran out
             gradient, metrics = processes.summed(own, len(batch.number) / tasks, stop.asked)
             metrics |= standing
-            lr = algorithm.outer.lr_at(state.step, settings.steps)
+            lr = algorithm.outer.lr_at(*scheduled.within(state.step))
             if behind is not None:
                 gradient, metrics["omega/output"] = self._held(behind, optimiser, gradient, lr)
             sound = all(figure.isfinite() for figure in metrics.values())

@@ -22,6 +22,19 @@ def test_groups_come_in_order_and_share_the_steps_evenly(groups: int, more: int)
     assert [step for step in range(steps) if sequence.begins(step)] == [order.index(group) for group in range(groups)]
 
 
+@given(st.integers(1, 12), st.integers(0, 60))
+def test_each_group_counts_its_own_steps(groups: int, more: int) -> None:
+    steps = groups + more
+    sequence = Sequence(groups, steps)
+    order = [sequence.group(step) for step in range(steps)]
+    expected = [(step - order.index(group), order.count(group)) for step, group in enumerate(order)]
+    assert [sequence.within(step) for step in range(steps)] == expected
+
+
+def test_without_groups_there_is_one_schedule() -> None:
+    assert [Sequence(0, 5).within(step) for step in range(5)] == [(step, 5) for step in range(5)]
+
+
 def test_without_groups_every_step_takes_tasks_of_all() -> None:
     sequence = Sequence(0, 5)
     assert [sequence.group(step) for step in range(5)] == [None] * 5
