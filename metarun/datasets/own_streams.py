@@ -1,8 +1,11 @@
 """The datasets behind `metarun.datasets.own`: what a user's class gives, checked, stacked and padded."""
 
 import dataclasses
+import hashlib
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +22,8 @@ from metarun.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBat
 
 if TYPE_CHECKING:
     from metarun.datasets.own import OwnTaskList, OwnTasks
+
+log = logging.getLogger(__name__)
 
 
 class Given(NamedTuple):
@@ -187,6 +192,7 @@ class Listed(Own):
     def __init__(self, own: "OwnTaskList", seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(own, seeds, device, dtype)
         self._tasks = {split: self._listed(own, split) for split in SPLITS}
+        _warn_of_equal_tasks(self.name, self._tasks)
         self.known_tasks = len(self._tasks["train"])
         sizes = [_sizes(each) for tasks in self._tasks.values() for each in tasks]
         self._most = (max(size[0] for size in sizes), max(size[1] for size in sizes))
@@ -219,6 +225,26 @@ class Listed(Own):
 
     def _remark(self) -> str:
         return " / ".join(f"{len(self._tasks[split]):,} meta-{split}" for split in SPLITS) + " tasks"
+
+
+def _warn_of_equal_tasks(name: str, tasks: Mapping[str, Sequence[Given]]) -> None:
+    """Say how many tasks are in two splits: a figure of those is not one of unseen tasks."""
+    there = {split: {_digest(each) for each in tasks[split]} for split in SPLITS}
+    shared = {(one, other): len(there[one] & there[other]) for one, other in combinations(SPLITS, 2)}
+    told = [f"{count:,} in both {one} and {other}" for (one, other), count in shared.items() if count]
+    if told:
+        log.warning(
+            f"{name}.tasks: splits share equal tasks ({', '.join(told)}); these are not unseen when they are measured"
+        )
+
+
+def _digest(given: Given) -> bytes:
+    """The same for tasks of equal examples in the same order."""
+    content = hashlib.blake2b(digest_size=16)
+    for tensor in tree_leaves(given):
+        content.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+        content.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return content.digest()
 
 
 def _refuse_unfit(own: "OwnTasks | OwnTaskList") -> None:

@@ -77,6 +77,29 @@ class Patients(OwnTaskList):
         ]
 
 
+@dataclass(kw_only=True)
+class Leaking(Patients):
+    """The first of the training's patients are in both other splits, and one more is in these alone."""
+
+    both: int = 2
+
+    def tasks(self, split: str) -> list[Any]:
+        one_more = [([5.0], [500.0], [0.0], [500.0])] if split != "train" else []
+        return [*super().tasks("train")[: 4 if split == "train" else self.both], *one_more]
+
+
+def test_equal_tasks_in_two_splits_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        loaded(Patients())
+        assert not caplog.records
+        loaded(Leaking())
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Leaking.tasks: splits share equal tasks (2 in both train and val, 2 in both train and test, 3 in both val and "
+        "test); these are not unseen when they are measured"
+    )
+
+
 def loaded(own: Any, seed: int = 0) -> Dataset:
     made: Dataset = own.load(seed, CPU, torch.float64)
     return made
