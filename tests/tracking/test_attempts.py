@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from metarun import experiment
+from metarun.checkpoint_files import best_file
 from metarun.errors import Interrupted
 from metarun.tracking import attempts, board, log, watch
 from metarun.tracking.attempts import Attempts
@@ -70,7 +71,7 @@ def planted(*arguments: Any, **by_name: Any) -> Any:
 def measured(folder: str) -> Any:
     """The figures of a run that is done, and its checkpoint is there."""
     assert json.loads(Path(folder, "status.json").read_text())["status"] == "done"
-    assert Path(folder, "checkpoints/best.pt").is_file()
+    assert best_file(Path(folder)).is_file()
     assert Path(folder, "episodes.csv").is_file()
     content = json.loads(Path(folder, "result.json").read_text())
     return {name: content[name] for name in ("meta_test", "meta_val", "meta_train", "gap", "protocol")}
