@@ -57,7 +57,9 @@ def main() -> None:
     chosen = replace(settings.algorithm, **{key: value for key, value in asked.items() if value is not None})
     precise = replace(settings, algorithm=chosen, device=replace(settings.device, precision="float64"))
     learner, start = assemble(precise, content.problem, cpu)
-    batch = settings.dataset.load(settings.seed, cpu, torch.float64, settings.engine.episode_seed).sample("train", 0, given.tasks)
+    batch = settings.dataset.load(settings.seed, cpu, torch.float64, settings.engine.episode_seed).sample(
+        "train", 0, given.tasks
+    )
     end = tree_map(lambda tensor, like: tensor.to(like.dtype), content.state.phi, start)
     print(f"| at | left | first order | {' | '.join(SOLVERS)} |\n|{' --- |' * (3 + len(SOLVERS))}")
     for name, phi in (("initialization", start), (f"meta-update {content.state.step}", end)):
