@@ -71,11 +71,14 @@ def test_the_steps_are_chosen_on_meta_val_and_told(command: Command) -> None:
     told, best = result("best")["test_steps"], result("best")
     assert told["tried"] == 10
     assert told["chosen"] == min(range(11), key=told["meta_val"].__getitem__)
-    assert told["meta_val"][10] == pytest.approx(result("ten")["meta_val"]["mse"]["mean"])
+    assert told["meta_val"][10] == pytest.approx(result("ten")["meta_val"]["metrics"]["mse"]["mean"])
     assert best["protocol"]["inner_steps"] == told["chosen"]
     # Everything else is measured with as many steps.
-    assert best["meta_val"]["mse"]["mean"] == pytest.approx(told["meta_val"][told["chosen"]])
-    assert best["adaptation"]["mse"]["mean"] == result("ten")["adaptation"]["mse"]["mean"][: told["chosen"] + 1]
+    assert best["meta_val"]["metrics"]["mse"]["mean"] == pytest.approx(told["meta_val"][told["chosen"]])
+    assert (
+        best["meta_test"]["adaptation"]["mse"]["mean"]
+        == result("ten")["meta_test"]["adaptation"]["mse"]["mean"][: told["chosen"] + 1]
+    )
     chosen = ("mode=test", "checkpoint=best", f"algorithm.test_steps={told['chosen']}", "hydra.run.dir=chosen")
     done(command, *chosen)
     for stage in ("meta_test", "meta_train", "meta_val"):
