@@ -115,7 +115,7 @@ def test_only_failed_runs_are_a_report_too(report: Report) -> None:
         (["sweep", "--format", "pdf"], "invalid choice: 'pdf'"),
         (["sweep", "--nonsense"], "unrecognized arguments: --nonsense"),
         (["--paired", "sweep/maml,0"], "expected 2 arguments"),
-        (["--paired", "sweep/maml,0", "sweep/maml,1"], "sweep/maml,0/episodes.csv cannot be read"),
+        (["--paired", "sweep/maml,0", "sweep/maml,1"], "not the same episodes: engine.episode_seed is 0 and 1"),
     ],
 )
 def test_mistakes_are_one_line(report: Report, arguments: list[str], told: str) -> None:
