@@ -118,7 +118,7 @@ class _Reference:
 
 def _annealed(learner: Learner, batch: TaskBatch) -> bool:
     """Whether meta-training changes anything but φ while it goes on."""
-    one, other = (tree_leaves(learner.algorithm.draws(batch, False, progress)) for progress in BEGINNING_AND_END)
+    one, other = (tree_leaves(learner.draws(batch, False, progress)) for progress in BEGINNING_AND_END)
     return not all(map(torch.equal, one, other))
 
 
