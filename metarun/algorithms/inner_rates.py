@@ -18,10 +18,10 @@ PREFIX = "rate."
 class InnerRates:
     """How many step sizes there are, and whether they are meta-parameters.
 
-    per: one for ``all`` parameters, one a ``layer`` (a normalisation is one of its own), or one a ``parameter``, that
-        is for every number of θ, as in Meta-SGD (Li et al. 2017).
+    per: one for ``all`` parameters, one a ``layer`` (a normalisation is one of its own), one a ``tensor`` (weights and
+        biases apart), or one a ``parameter``, that is for every number of θ, as in Meta-SGD (Li et al. 2017).
     each_step: others for every inner step; steps beyond those of the training use the last. With ``layer`` these are
-        MAML++'s (Antoniou et al. 2019, section 4).
+        those of the paper on MAML++ (Antoniou et al. 2019, section 4), with ``tensor`` those of its authors' code.
     learned: whether the outer loop moves them; else they stay where they start.
     scale: what the outer loop moves, the step sizes (``linear``) or their logarithms (``log``). Adam's steps are of
         about its own step size whatever the scale of a parameter: with ``linear``, 0.001 a meta-update is a tenth of a
@@ -29,7 +29,7 @@ class InnerRates:
     least, most: bounds of learned step sizes, into which each meta-update brings them back; ``None``: none.
     """
 
-    per: str = choice("all", "layer", "parameter")
+    per: str = choice("all", "layer", "tensor", "parameter")
     each_step: bool
     learned: bool
     scale: str = choice("linear", "log")
@@ -83,7 +83,7 @@ class InnerRates:
                 kept.clamp_(least, most)
 
     def _key(self, name: str) -> str:
-        keys = {"all": "all", "layer": name.rpartition(".")[0], "parameter": name}
+        keys = {"all": "all", "layer": name.rpartition(".")[0], "tensor": name, "parameter": name}
         return PREFIX + keys[self.per]
 
     def _shape(self, tensor: Tensor) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ def step_sizes(learner: Learner, phi: MetaParameters) -> dict[str, Tensor]:
         if not key.startswith(PREFIX):
             continue
         name = key.removeprefix(PREFIX)
-        layer = layer_of(name) if rates.per == "parameter" else name
+        layer = layer_of(name) if rates.per in ("tensor", "parameter") else name
         sizes = rates.value(value.cpu())
         for step, part in enumerate(sizes if rates.each_step else [sizes], 1):
             found.setdefault(f"{layer} step {step}" if rates.each_step else layer, []).append(part.flatten())

@@ -29,7 +29,7 @@ def gradient(learner: Learner, phi: MetaParameters, batch: TaskBatch, progress: 
 
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("each_step", [False, True])
-@pytest.mark.parametrize("per", ["all", "layer", "parameter"])
+@pytest.mark.parametrize("per", ["all", "layer", "tensor", "parameter"])
 def test_equal_step_sizes_are_maml_however_many_there_are(per: str, each_step: bool, order: int) -> None:
     """MAML++ without its other parts is MAML, and so is Meta-SGD."""
     batch = waves().sample("train", 0, 4)
@@ -44,7 +44,12 @@ def test_equal_step_sizes_are_maml_however_many_there_are(per: str, each_step: b
         its_phi["theta"] = moved(phi)["theta"]
         found = gradient(other, its_phi, batch)
         torch.testing.assert_close(found["theta"], wanted, rtol=0, atol=1e-12)
-        sizes = {"all": 1, "layer": 3, "parameter": sum(tensor.numel() for tensor in phi["theta"].values())}
+        sizes = {
+            "all": 1,
+            "layer": 3,
+            "tensor": 6,
+            "parameter": sum(tensor.numel() for tensor in phi["theta"].values()),
+        }
         assert sum(rate.numel() for rate in its_phi["algorithm"].values()) == sizes[per] * (3 if each_step else 1)
         assert any(bool(slope.any()) for slope in found["algorithm"].values()) == learned
 

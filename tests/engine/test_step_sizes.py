@@ -36,6 +36,14 @@ def test_one_for_every_layer_and_step() -> None:
     }  # fmt: skip
 
 
+def test_one_for_every_tensor() -> None:
+    learner, phi = build(waves(), "algorithm=meta_sgd", "algorithm.rates.per=tensor", *MLP)
+    phi = numbered(learner, phi)
+    assert list(phi["algorithm"]) == [f"rate.{name}" for name in phi["theta"]]
+    found = {name: values.tolist() for name, values in step_sizes(learner, phi).items()}
+    assert found == {"layers.0": [0, 1], "layers.1": [2, 3], "head": [4, 5]}
+
+
 def test_step_sizes_that_are_settings_are_not_shown() -> None:
     for name in ("maml", "reptile", "cnp"):
         assert step_sizes(*build(waves(), f"algorithm={name}", *MLP)) == {}
