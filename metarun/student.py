@@ -5,6 +5,7 @@ from math import atan, cos, exp, fsum, lgamma, log, pi, sin, sqrt
 from statistics import NormalDist
 
 CONFIDENCE = 0.95
+TINY, LARGEST = 1e-300, 1e9
 
 
 def within(t: float, freedom: int) -> float:
@@ -23,6 +24,21 @@ def within(t: float, freedom: int) -> float:
         terms.append(term)
     series = sin(angle) * fsum(terms)
     return series if freedom % 2 == 0 else 2 / pi * (angle + series)
+
+
+def inverse(probability: float, freedom: int) -> float:
+    """What a Student-t variable stays within, in absolute value, with this probability, 0 to 1."""
+    if freedom == 1:
+        return sin(pi * probability / 2) / max(cos(pi * probability / 2), TINY)
+    if freedom == 2:
+        return probability * sqrt(2 / max(1 - probability * probability, TINY))
+    low, high = 0.0, 1.0
+    while within(high, freedom) < probability and high < LARGEST:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle, freedom) < probability else (low, middle)
+    return high
 
 
 @lru_cache

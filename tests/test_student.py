@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarun.student import quantile, within
+from metarun.student import inverse, quantile, within
 
 # Two-sided 95 % quantiles as printed in every table of Student's t.
 TABLE = {
@@ -39,6 +39,14 @@ def test_the_distribution_is_that_of_scipy(freedom: int, t: float) -> None:
 
     assert within(t, freedom) == pytest.approx(stats.t.cdf(t, freedom) - stats.t.cdf(-t, freedom), abs=1e-12)
     assert quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 30])
+@pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 0.95, 0.999, 1 - 1e-9])
+def test_the_inverse_is_that_of_scipy(freedom: int, probability: float) -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy, of the extra tables, is not installed")
+    expected = stats.t.isf((1 - probability) / 2, freedom)
+    assert inverse(probability, freedom) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @given(st.integers(1, 3000))

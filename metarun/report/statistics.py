@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import fsum, sqrt
 
 from metarun.intervals import Estimate, clustered_mean, p_value, paired_difference
-from metarun.student import quantile
+from metarun.student import inverse, quantile, within
 
 
 @dataclass(frozen=True)
@@ -107,41 +107,54 @@ class Effect:
 def crossed(seeds: Sequence[Measured]) -> Effect:
     """The mean of differences over seeds and episodes, both taken for samples.
 
-    The variance of the mean is V_seeds + V_tasks - V_cells, the cluster-robust variances by seed, by task and by both
-    (Cameron, Gelbach & Miller 2011), and at least the larger of the first two. Degrees of freedom are Satterthwaite's,
-    rounded down: V² / (V_seeds² / (seeds - 1) + V_tasks² / (tasks - 1)). With separate tasks for every seed this is the
-    t-test over the seeds' means, and with one seed that over tasks.
+    V_seeds is the variance of the mean by seed: what differs between seeds, and what is left over. V_tasks is that by
+    task (`over_episodes`) and V_rest the part of it that is left over, from the deviations of a task within seeds from
+    its mean over seeds; V_tasks - V_rest, at least 0, is what differs between tasks for all seeds alike. With equal
+    clusters these are the mean squares of a two-way analysis of variance. Each of the two has degrees of freedom of its
+    own, very few for seeds, and their half-widths add in squares:
+    h² = t²(seeds - 1) · V_seeds + t²(tasks - 1) · (V_tasks - V_rest). p is where h is the mean itself. With separate
+    tasks for every seed this is the t-test over the seeds' means, and with one seed that over tasks.
     """
-    middle = mean([mean(one.values) for one in seeds])
-    by_task: dict[Hashable, float] = {}
-    by_seed: list[float] = []
-    by_cell: list[float] = []
-    for one in seeds:
-        weight = 1 / (len(seeds) * len(one.values))
+    means = [mean(one.values) for one in seeds]
+    middle, cells = mean(means), []
+    members: dict[Hashable, list[float]] = {}
+    for one, center in zip(seeds, means, strict=True):
         own: dict[Hashable, float] = {}
         for value, task in zip(one.values, one.tasks, strict=True):
-            own[task] = own.get(task, 0.0) + weight * (value - middle)
+            own[task] = own.get(task, 0.0) + (value - center) / (len(seeds) * len(one.values))
+        cells.append(own)
         for task, total in own.items():
-            by_task[task] = by_task.get(task, 0.0) + total
-        by_seed.append(fsum(own.values()))
-        by_cell += own.values()
-    of_seeds, of_tasks, of_cells = (_variance(list(totals)) for totals in (by_seed, by_task.values(), by_cell))
-    tasks = len(by_task)
-    if of_cells is None or (of_seeds is None and of_tasks is None) or (of_seeds is not None and of_tasks is None):
+            members.setdefault(task, []).append(total)
+    tasks = len(members)
+    separate = len(seeds) > 1 and tasks == sum(map(len, cells))
+    parts: list[tuple[float, int]] = []
+    if len(seeds) > 1:
+        parts.append((_variance([(each - middle) / len(seeds) for each in means]), len(seeds) - 1))
+    if not separate and tasks > 1:
+        rest = fsum((total - mean(of_task)) ** 2 for of_task in members.values() for total in of_task)
+        left = rest * len(seeds) / (len(seeds) - 1) * tasks / (tasks - 1) if len(seeds) > 1 else 0.0
+        parts.append((max(0.0, _variance(list(map(fsum, members.values()))) - left), tasks - 1))
+    elif not separate:
         # A single task, or a single value: nothing says how much others would differ.
         return Effect(Estimate(middle, None, tasks), None, len(seeds), tasks)
-    assert of_tasks is not None
-    if of_seeds is None:
-        variance, freedom = of_tasks, tasks - 1
-    elif tasks == len(by_cell):  # no seed shares a task with another
-        variance, freedom = of_seeds, len(seeds) - 1
-    else:
-        variance = max(of_seeds + of_tasks - of_cells, of_seeds, of_tasks)
-        parts = of_seeds**2 / (len(seeds) - 1) + of_tasks**2 / (tasks - 1)
-        freedom = max(1, int(variance**2 / parts)) if parts else tasks - 1
-    error = sqrt(variance)
-    half = quantile(freedom) * error
-    return Effect(Estimate(middle, half, tasks), p_value(middle, error, freedom), len(seeds), tasks)
+    half = sqrt(fsum(quantile(freedom) ** 2 * variance for variance, freedom in parts))
+    return Effect(Estimate(middle, half, tasks), _p(middle, parts), len(seeds), tasks)
+
+
+def _p(middle: float, parts: Sequence[tuple[float, int]]) -> float:
+    """Two-sided p where independent variances with their degrees of freedom add up (see `crossed`)."""
+    (of_first, first), *more = [(variance, freedom) for variance, freedom in parts if variance > 0] or [(0.0, 1)]
+    if not more:
+        return p_value(middle, sqrt(of_first), first)
+    ((of_second, second),) = more
+    low, high = 0.0, abs(middle) / sqrt(of_second)
+    for _ in range(100):
+        t = (low + high) / 2
+        if inverse(within(t, second), first) ** 2 * of_first + t * t * of_second < middle * middle:
+            low = t
+        else:
+            high = t
+    return max(0.0, 1 - within(low, second))
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -155,10 +168,9 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     return found
 
 
-def _variance(totals: Sequence[float]) -> float | None:
-    """The variance of a sum of independent totals that are 0 on average, with the factor n / (n - 1)."""
-    count = len(totals)
-    return count / (count - 1) * fsum(total * total for total in totals) if count > 1 else None
+def _variance(totals: Sequence[float]) -> float:
+    """The variance of a sum of two or more independent totals that are 0 on average, with the factor n / (n - 1)."""
+    return len(totals) / (len(totals) - 1) * fsum(total * total for total in totals)
 
 
 def _unconnected(seeds: Sequence[Measured]) -> int:
