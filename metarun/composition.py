@@ -58,7 +58,7 @@ def _assembled(settings: Settings, problem: Problem, device: torch.device) -> tu
         if isinstance(head, nn.Linear):
             network.head = algorithm.last_layer(head)
         theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
-        own = algorithm.network(_width(network, problem), problem)
+        own = algorithm.network(_width(network, problem, settings.plain["choices"]["model"]), problem)
         model = TaskModel(
             network, kind, settings.model.normalisation, settings.engine.transductive, own, settings.device.compute
         )
@@ -86,11 +86,18 @@ def _assembled(settings: Settings, problem: Problem, device: torch.device) -> tu
     }
 
 
-def _width(network: nn.Module, problem: Problem) -> int:
-    """How many numbers a network makes of an example."""
+def _width(network: nn.Module, problem: Problem, option: str) -> int:
+    """How many numbers a network makes of an example. Raises `UserError` where a user's own makes something else."""
     with torch.no_grad():
-        width: int = network(torch.zeros(2, *problem.input_shape), Context()).shape[1]
-    return width
+        out = network(torch.zeros(2, *problem.input_shape), Context())
+    if not isinstance(out, torch.Tensor) or out.dim() != 2 or len(out) != 2:
+        told = list(out.shape) if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
+        kind = type(network)
+        raise UserError(
+            f"model={option}: {kind.__module__}.{kind.__qualname__}.forward returns {told} for 2 inputs, where "
+            "[2, outputs] is expected"
+        )
+    return int(out.shape[1])
 
 
 def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hypernet:

@@ -26,6 +26,7 @@ from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
 from metarun.engine.insight import Insight, insight
 from metarun.engine.planning import Planner
 from metarun.engine.processes import ALONE, Processes
+from metarun.engine.soundness import refuse_unsound
 from metarun.engine.stopping import StopRequest, listening
 from metarun.engine.training import Training
 from metarun.errors import Interrupted, Lost, UserError
@@ -74,6 +75,7 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
     with processes.first_ahead():
         dataset = settings.load_dataset(device)
     learner, phi = compose(settings, dataset, device)
+    refuse_unsound(settings, learner, phi, dataset)
     _refuse_idle(settings, processes)
     state = first_state(settings, dataset, folder, phi, device, processes)
     processes.follow(state.phi)

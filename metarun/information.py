@@ -20,6 +20,7 @@ from metarun.engine.evaluation import episodes_of
 from metarun.engine.planning import Planner
 from metarun.engine.processes import ALONE
 from metarun.engine.profiling import FOLDER as PROFILE
+from metarun.engine.soundness import refuse_unsound
 from metarun.errors import UserError
 from metarun.free_memory import available
 from metarun.kinds import Classification
@@ -36,7 +37,8 @@ Rows = list[list[str]]
 def describe(settings: Settings, folder: Path) -> str:
     """The run that these settings make, which would be left in ``folder``, for people.
 
-    Data are read, but nothing is computed with them or written, unless to the cache of decoded images.
+    Data are read. Nothing is computed with them, other than to check parts of the user's own, and nothing is written,
+    unless to the cache of decoded images.
 
     Raises `UserError` for what the run itself would refuse before its first step.
     """
@@ -44,6 +46,7 @@ def describe(settings: Settings, folder: Path) -> str:
         device = settings.device.resolve()
         dataset = _loaded(settings, device)
         learner, phi = compose(settings, dataset, device)
+        refuse_unsound(settings, learner, phi, dataset)
         run = _Run(settings, folder, device, dataset, learner, phi)
         state = first_state(settings, dataset, folder, phi, device, ALONE)
         parts = (

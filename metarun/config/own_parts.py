@@ -50,6 +50,11 @@ def packages(plain: Mapping[str, Any]) -> set[str]:
     return {target.partition(".")[0] for target in targets if isinstance(target, str)} - {"metarun"}
 
 
+def own_groups(settings: Settings) -> set[str]:
+    """The groups whose parts are of classes that are not metarun's."""
+    return {group for group in PARTS if type(getattr(settings, group)).__module__.partition(".")[0] != "metarun"}
+
+
 @contextmanager
 def blaming(plain: Mapping[str, Any]) -> Iterator[None]:
     """Within, an error that comes out of the user's own code becomes an `OwnCodeError` that names file and line.
