@@ -231,17 +231,40 @@ def test_an_error_in_own_code_before_the_run_shows_its_traceback(command: Comman
 
 
 def test_an_error_in_own_code_later_is_in_the_log(command: Command, package: Path) -> None:
-    edit("my_package/sign_maml.py", "slope.sign()", "slope.sing()")
+    lines = (
+        "    def draws(self, tasks, testing, progress):",
+        "        return tasks.none if testing else super().draws(tasks, testing, progress)",
+    )
+    edit("my_package/sign_maml.py", "    def directed", "\n".join((*lines, "", "    def directed")))
     code, _, err = command(*TIDES, "algorithm=sign_maml", "hydra.run.dir=run")
-    assert (code, err.count("\n")) == (2, 1)
+    assert (code, err.count("\n")) == (2, 1), err
     place = f"{package / 'my_package' / 'sign_maml.py'}, line 11"
-    assert err.startswith(f"metarun: an error in your code, {place}: AttributeError: 'Tensor' object has no")
+    assert err.startswith(f"metarun: an error in your code, {place}: AttributeError: 'Task' object has no")
     assert err.endswith(f"(traceback in {package / 'run' / 'metarun.log'})\n")
     log = Path("run/metarun.log").read_text()
     assert "Traceback (most recent call last)" in log
     assert "sign_maml.py" in log
     status = json.loads(Path("run/status.json").read_text())
     assert (status["status"], status["reason"][:26]) == ("failed", "an error in your code, /tm")
+
+
+def test_an_error_in_an_algorithm_of_own_is_met_before_the_run(command: Command, package: Path) -> None:
+    edit("my_package/sign_maml.py", "slope.sign()", "slope.sing()")
+    code, _, err = command(*TIDES, "algorithm=sign_maml", "hydra.run.dir=run")
+    assert code == 2
+    assert "sign_maml.py, line 11: AttributeError: 'Tensor' object has no" in err.splitlines()[-1]
+    assert not Path("run").exists()
+
+
+def test_an_algorithm_of_own_that_predicts_something_else_is_one_line(command: Command, package: Path) -> None:
+    edit("my_package/smoother.py", "@ support.y", "@ support.y.flatten()")
+    small = [word for word in TIDES if "inner_lr" not in word]
+    for mode in ("train", "info"):
+        code, _, err = command(*small, "algorithm=smoother", f"mode={mode}", "hydra.run.dir=run")
+        assert (code, err.count("\n")) == (2, 1), err
+        said = "my_package.smoother.Smoother.predict returns [20], where [20, 1] is expected"
+        assert err == f"metarun: algorithm=smoother: {said}\n"
+    assert not Path("run").exists()
 
 
 def test_a_jobs_error_in_own_code_is_theirs_in_a_sweep(command: Command, package: Path) -> None:
@@ -273,8 +296,12 @@ def test_only_own_code_is_blamed() -> None:
 
 
 def test_an_error_of_which_nobody_knows_whose_it_is_names_both(command: Command, package: Path) -> None:
-    edit("my_package/smoother.py", "nearness.softmax(-1) @ support.y", "nearness.softmax(-1)[:3] @ support.y")
+    lines = (
+        "    def draws(self, tasks, testing, progress, *rest):",
+        "        return {'odd': torch.zeros(3)} if testing else {}",
+    )
+    edit("my_package/smoother.py", "    def predict", "\n".join((*lines, "", "    def predict")))
     small = [word for word in TIDES if "inner_lr" not in word]
     code, _, err = command(*small, "algorithm=smoother", "hydra.run.dir=run")
-    assert (code, err.count("\n")) == (1, 1)
+    assert (code, err.count("\n")) == (1, 1), err
     assert err.startswith("metarun: this is a bug, metarun's or one of my_package, which this run uses: ValueError: ")
