@@ -36,7 +36,7 @@ def refuse_unsound(settings: Settings, learner: Learner, phi: MetaParameters, da
     `UserError`.
     """
     own = own_groups(settings)
-    if not own:
+    if not own or settings.checkpoint is not None:  # which was trained with these, on other data perhaps
         return
     group = 0 if settings.engine.order == "sequential" else None
     batch = dataset.sample("train", 0, TASKS, group)
@@ -136,7 +136,7 @@ class _Check:
     def _algorithm(self, start: Parameters) -> None:
         learner, task, number = self.learner, self.task, self.number
         algorithm = learner.algorithm
-        drawn = algorithm.draws(self.batch, testing=False, progress=0.0)
+        drawn = learner.draws(self.batch, testing=False, progress=0.0)
         draws = {name: tensor[number] for name, tensor in drawn.items()}
         say = self._say("algorithm", algorithm, "predict")
 
@@ -199,7 +199,7 @@ def _refuse_unreached(
     if not names:
         return
     # At the end of training, when whatever is annealed in has its part.
-    drawn = learner.algorithm.draws(batch, testing=False, progress=0.999)
+    drawn = learner.draws(batch, testing=False, progress=0.999)
     objectives = []
     for number in range(TASKS):
         task: Task = tree_map(lambda tensor, number=number: tensor[number], batch)

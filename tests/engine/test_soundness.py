@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metarun import composition
 from metarun.algorithms.maml import MAML
 from metarun.config.settings import Settings
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Dataset, Seeds
 from metarun.datasets.sinusoid import Sinusoid, SinusoidConfig
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.engine.soundness import refuse_unsound
@@ -254,8 +254,8 @@ class Noisy(Sinusoid):
 
 @dataclass(kw_only=True)
 class NoisyConfig(SinusoidConfig):
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype) -> Dataset:
-        return Noisy(self, seed, device, dtype)
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Noisy:
+        return Noisy(self, Seeds(seed, episode_seed), device, dtype)
 
 
 def test_a_dataset_whose_tasks_are_others_at_every_call() -> None:
