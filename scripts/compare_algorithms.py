@@ -1,12 +1,15 @@
-"""Every algorithm on the same tasks with the same budget of meta-updates: accuracy or error, speed, memory.
+"""Train and test every algorithm on the same tasks with the same number of meta-updates, over several seeds.
 
-    scripts/compare_algorithms.py FOLDER [--only NAME,…] [--jobs 2] [--scale 1.0]
+    scripts/compare_algorithms.py FOLDER [--only NAME,…] [--seeds 0,1,2] [--jobs 2] [--minutes N] [--costs]
+                                         [--results FILE] [--write PAGE]
 
 Three problems: sine waves 10-shot, and letters 5-way 1-shot and 5-shot. Runs go to FOLDER, one thread each, ``--jobs``
-at a time; what is there already is kept, so that the command can be stopped and given again. Then each
-algorithm runs once more, alone, for a few meta-updates: for tasks a second, and for the most memory that its process
-held. Prints a table in Markdown; the overrides behind each row are those in this file. ``--scale`` multiplies the
-meta-updates.
+at a time, the first seed of everything first. What a run found is added to the results file, and a run that is in the
+file with the same settings is not repeated; interrupted runs are resumed. So the command can be stopped and given again,
+and ``--minutes`` stops it by itself. The episodes of validation and test are the same for all seeds. With ``--costs``
+each algorithm runs once more, alone, for a few meta-updates, for tasks per second and the peak memory of its process:
+only on a machine that does nothing else. Prints a table in Markdown from the results file; with ``--write`` it also
+replaces the table between the page's markers.
 """
 
 import argparse
@@ -15,30 +18,37 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metarun.checkpoint_files import saved
+from benchmark import machine
 
+from metarun.report.statistics import over_seeds
+from metarun.tracking.files import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
 LETTERS = [
     "dataset=glyphs", "model.channels=32", "engine.steps=600", "engine.val_every=200", "engine.val_episodes=50",
-    "engine.checkpoint_every=200", "engine.test_episodes=600",
+    "engine.checkpoint_every=100", "engine.test_episodes=600",
 ]  # fmt: skip
 WAVES = [
     "dataset=sinusoid", "dataset.shots=10", "model=mlp", "engine.meta_batch_size=25", "engine.steps=10000",
-    "engine.val_every=2500", "engine.checkpoint_every=2500", "engine.log_every=100",
+    "engine.val_every=2500", "engine.checkpoint_every=1000", "engine.log_every=100",
 ]  # fmt: skip
 PROBLEMS = {
     "sines 10-shot": WAVES,
     "letters 5-way 1-shot": [*LETTERS, "dataset.shots=1"],
-    "letters 5-way 5-shot": [*LETTERS, "dataset.shots=5", "engine.steps=300", "engine.val_every=100"],
+    "letters 5-way 5-shot": [*LETTERS, "dataset.shots=5"],
 }
-COMMON = ["device.name=cpu", "device.threads=1", "device.compile=false"]
+COMMON = ["device.name=cpu", "device.threads=1", "device.compile=false", "tracking=scalars"]
 SPEED_STEPS = 23
 """Meta-updates of a run for speed; the first three don't count."""
+MARKERS = ("<!-- table by scripts/compare_algorithms.py -->", "<!-- end of table -->")
 
 GRADIENT_STEP = ["algorithm.inner_lr=0.01"]
 """The inner step size of Finn et al. 2017 for sine waves."""
@@ -48,32 +58,15 @@ SINES: dict[str, list[str]] = {
     "fomaml": ONE_STEP,
     "meta_sgd": ["algorithm.outer.lr=0.001"],
     "meta_curvature": ONE_STEP,
-    "anil": [*GRADIENT_STEP, "algorithm.outer.lr=0.001"],
+    "anil": ONE_STEP,
     "boil": ONE_STEP,
-    "maml_pp": [*ONE_STEP, "algorithm.inner_steps=1"],
+    "maml_pp": ONE_STEP,
     "mbml": ONE_STEP,
-    "imaml": [
-        "algorithm.inner_lr=0.001",
-        "algorithm.inner_steps=40",
-        "algorithm.proximal=20",
-        "algorithm.damping=20",
-        "algorithm.outer.lr=0.0003",
-        "engine.gradient_clip=1",
-    ],
     "cavia": ["algorithm.outer.lr=0.001"],
     "scratch": GRADIENT_STEP,
     "finetune": GRADIENT_STEP,
 }
-"""What an algorithm needs on sine waves beside its defaults, which are for letters: mostly step sizes of the papers.
-
-iMAML's outer loop does not see where its inner loop begins to diverge, hence small steps and a strong pull to the
-start; MAML++ diverges with five steps.
-"""
-INTERPOLATING = [
-    "algorithm.inner_optimiser.name=sgd", "algorithm.inner_lr=0.01", "algorithm.inner_steps=10",
-    "algorithm.test_steps=10", "algorithm.test_minibatch=10", "algorithm.outer.lr=0.1",
-]  # fmt: skip
-SINES |= {"reptile": INTERPOLATING, "meml": INTERPOLATING}
+"""What an algorithm needs on sine waves beside its defaults, which are for letters: mostly step sizes of the papers."""
 LETTERS_ONLY: dict[str, list[str]] = {
     "reptile": ["dataset.train_shots=10", "algorithm.test_steps=20"],
     "meml": ["dataset.train_shots=10", "algorithm.test_steps=20"],
@@ -83,85 +76,152 @@ LETTERS_ONLY: dict[str, list[str]] = {
 VARIANTS = {"metaopt ridge": ("metaopt", ["algorithm.head=ridge"])}
 """Rows that are no algorithm of their own."""
 
+Record = dict[str, Any]
+"""What the results file holds of a run: its overrides, and either its figures or why there are none."""
+
 
 @dataclass(frozen=True)
 class Run:
-    """One run: an algorithm (or variant) on a problem."""
+    """One run: an algorithm (or variant) on a problem, with a seed."""
 
     name: str
     problem: str
+    seed: int
     folder: Path
     overrides: list[str]
+
+    @property
+    def key(self) -> str:
+        return f"{self.problem} / {self.name} / seed {self.seed}"
 
     def command(self, folder: Path, *more: str) -> list[str]:
         return [sys.executable, "-m", "metarun", *self.overrides, *more, f"hydra.run.dir={folder}"]
 
 
+class ResultsFile:
+    """The records by `Run.key`, as JSON; written anew after each run."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._records: dict[str, Record] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def get(self, run: Run) -> Record | None:
+        """The run's record, unless it is of other settings."""
+        record = self._records.get(run.key)
+        return record if record is not None and record["overrides"] == run.overrides else None
+
+    def add(self, run: Run, record: Record) -> None:
+        with self._lock:
+            self._records[run.key] = {"overrides": run.overrides, **record}
+            write_text(self._path, json.dumps(self._records, indent=1, sort_keys=True) + "\n")
+
+
 def main() -> None:
+    given = arguments()
+    runs = list(planned(given.folder, given.only, given.seeds))
+    results = ResultsFile(given.results)
+    deadline = time.monotonic() + 60 * given.minutes if given.minutes else None
+    missing = [run for run in runs if results.get(run) is None]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(lambda run: trained(run, results, deadline), missing))
+    if given.costs:
+        for run in runs:
+            record = results.get(run)
+            if run.seed == given.seeds[0] and record is not None and "mean" in record and "cost" not in record:
+                results.add(run, {**record, "cost": cost(run)})
+    text = table(given.only, runs, results, len(given.seeds))
+    print(text)
+    if given.write is not None:
+        replace_table(given.write, text)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kept = ROOT / "docs" / "algorithms" / "comparison.json"
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", help="names of algorithms, with commas between")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--scale", type=float, default=1.0, help="times the meta-updates")
+    parser.add_argument("--seeds", default="0,1,2", help="with commas between (default %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default %(default)s)")
+    parser.add_argument("--minutes", type=float, help="stop after this time; what runs then is saved")
+    parser.add_argument("--costs", action="store_true", help="measure speed and memory, one run at a time")
+    parser.add_argument("--results", type=Path, default=kept, help="file to add to (default %(default)s)")
+    parser.add_argument("--write", type=Path, help="Markdown page whose table to replace")
     given = parser.parse_args()
     everything = names()
-    chosen = given.only.split(",") if given.only else everything
-    for name in chosen:
+    given.only = given.only.split(",") if given.only else everything
+    for name in given.only:
         if name not in everything:
             parser.error(f"--only {name}: no such algorithm; there are {', '.join(everything)}")
-    if given.jobs < 1 or given.scale <= 0:
-        parser.error("--jobs and --scale must be positive")
-    runs = list(planned(given.folder, chosen, given.scale))
-    with ThreadPoolExecutor(given.jobs) as pool:
-        results = dict(zip(((run.name, run.problem) for run in runs), pool.map(trained, runs), strict=True))
-    costs = {(run.name, run.problem): cost(run) for run in runs if results[run.name, run.problem]}
-    print(table(chosen, results, costs))
+    try:
+        given.seeds = [int(seed) for seed in given.seeds.split(",")]
+    except ValueError:
+        parser.error(f"--seeds {given.seeds}: give whole numbers with commas between, as in 0,1,2")
+    if given.jobs < 1 or (given.minutes is not None and given.minutes <= 0):
+        parser.error("--jobs and --minutes must be positive")
+    return given
 
 
 def names() -> list[str]:
     """All algorithms that there are, and the variants."""
-    options = Path(__file__).parents[1] / "conf" / "algorithm"
+    options = ROOT / "conf" / "algorithm"
     return sorted([*(file.stem for file in options.glob("*.yaml")), *VARIANTS])
 
 
-def planned(folder: Path, chosen: list[str], scale: float) -> Iterator[Run]:
-    for problem, task in PROBLEMS.items():
-        for name in chosen:
-            algorithm, variant = VARIANTS.get(name, (name, []))
-            own = (SINES if "dataset=sinusoid" in task else LETTERS_ONLY).get(algorithm, [])
-            overrides = [*COMMON, *task, f"algorithm={algorithm}", *own, *variant]
-            *_, steps = (int(item.partition("=")[2]) for item in task if item.startswith("engine.steps="))
-            overrides.append(f"engine.steps={max(1, round(scale * steps))}")
-            yield Run(name, problem, folder / problem.replace(" ", "_") / name.replace(" ", "_"), overrides)
+def planned(folder: Path, chosen: list[str], seeds: list[int]) -> Iterator[Run]:
+    """All runs, those of the first seed first."""
+    for seed in seeds:
+        for problem, task in PROBLEMS.items():
+            for name in chosen:
+                algorithm, variant = VARIANTS.get(name, (name, []))
+                own = (SINES if "dataset=sinusoid" in task else LETTERS_ONLY).get(algorithm, [])
+                overrides = [*COMMON, *task, f"algorithm={algorithm}", *own, *variant, f"seed={seed}"]
+                place = folder / problem.replace(" ", "_") / name.replace(" ", "_") / f"seed{seed}"
+                yield Run(name, problem, seed, place, overrides)
 
 
-def trained(run: Run) -> dict[str, Any] | None:
-    """The run's result; ``None`` where there is none: the algorithm refuses such tasks, or diverges on them."""
+def trained(run: Run, results: ResultsFile, deadline: float | None) -> None:
+    """Run, or resume, what is missing, and add it to the results; nothing if there is no time left for it."""
+    left = None if deadline is None else deadline - time.monotonic()
+    if left is not None and left <= 0:
+        return
     result = run.folder / "result.json"
     if not result.exists():
-        resumable = bool(saved(run.folder))
+        resumable = any((run.folder / "checkpoints").glob("last.*"))
         command = [sys.executable, "-m", "metarun", f"resume={run.folder}"] if resumable else run.command(run.folder)
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode == 2:
-            print(f"{run.name}, {run.problem}: {last_line(done.stderr)}", file=sys.stderr)
-            return None
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{last_line(done.stderr)}")
-    content: dict[str, Any] = json.loads(result.read_text())
-    steps = content["train"]["steps"]
-    if steps and f"engine.steps={steps}" != run.overrides[-1]:
-        raise SystemExit(f"{run.folder}: has {steps} meta-updates, not {run.overrides[-1]}; give another folder")
-    told = content["meta_test"]["metrics"][content["metric"]]
-    print(f"{run.name}, {run.problem}: {told['mean']:.4f} ± {told['ci95']:.4f}", file=sys.stderr, flush=True)
-    return content
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            _, errors = process.communicate(timeout=left)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.communicate()
+            return
+        if process.returncode == 2:
+            refused = not resumable and not (run.folder / "checkpoints").exists()
+            results.add(run, {"refused" if refused else "diverged": last_line(errors)})
+            print(f"{run.key}: {last_line(errors)}", file=sys.stderr, flush=True)
+            return
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)}\n{last_line(errors)}")
+    content: Record = json.loads(result.read_text(encoding="utf-8"))
+    figure = content["meta_test"]["metrics"][content["metric"]]
+    results.add(
+        run,
+        {
+            "metric": content["metric"],
+            "mean": figure["mean"],
+            "ci95": figure["ci95"],
+            "beats_baselines": content["baselines"]["beaten"],
+            "best_baseline": content["baselines"]["best"],
+            "seconds": content["train"]["seconds"],
+            "cpu": machine()["cpu"],
+            "versions": content["versions"],
+        },
+    )
+    print(f"{run.key}: {figure['mean']:.4f} ± {figure['ci95']:.4f}", file=sys.stderr, flush=True)
 
 
-def cost(run: Run) -> tuple[float | None, float]:
-    """Tasks per second, and the most memory in MiB, of a short run alone; kept beside the run's folder."""
-    kept = run.folder.with_name(f"{run.folder.name}.json")
-    if kept.exists():
-        speed, memory = json.loads(kept.read_text())
-        return speed, memory
+def cost(run: Run) -> Record:
+    """Tasks per second and peak memory of a short run alone."""
     short = [f"engine.steps={SPEED_STEPS}", f"engine.val_every={SPEED_STEPS}", "engine.val_episodes=2"]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
@@ -170,41 +230,59 @@ def cost(run: Run) -> tuple[float | None, float]:
         _, status, used = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"{' '.join(command)}: failed")
-        speed = json.loads((folder / "result.json").read_text())["train"]["tasks_per_second"]
-    memory = used.ru_maxrss / 1024
-    kept.write_text(json.dumps([speed, memory]))
-    return speed, memory
+        speed = json.loads((folder / "result.json").read_text(encoding="utf-8"))["train"]["tasks_per_second"]
+    return {"tasks_per_second": speed, "mib": used.ru_maxrss / 1024, "cpu": machine()["cpu"]}
 
 
-def table(
-    chosen: list[str],
-    results: dict[tuple[str, str], dict[str, Any] | None],
-    costs: dict[tuple[str, str], tuple[float | None, float]],
-) -> str:
+def table(chosen: list[str], runs: list[Run], results: ResultsFile, seeds: int) -> str:
     """Rows are algorithms; for each problem: the figure, tasks per second, MiB."""
     lines = ["| algorithm | " + " | ".join(f"{problem} | tasks/s | MiB" for problem in PROBLEMS) + " |"]
     lines.append("| --- |" + " --- | --- | --- |" * len(PROBLEMS))
     for name in chosen:
         cells = [f"`{name}`"]
         for problem in PROBLEMS:
-            result = results[name, problem]
-            if result is None:
-                cells += ["–", "", ""]
-                continue
-            figure = result["meta_test"]["metrics"][result["metric"]]
-            speed, memory = costs[name, problem]
-            digits = 4 if result["metric"] == "mse" else 3
-            cells += [
-                f"{figure['mean']:.{digits}f} ± {figure['ci95']:.{digits}f}",
-                "" if speed is None else f"{speed:,.0f}",
-                f"{memory:,.0f}",
-            ]
+            own = [run for run in runs if (run.name, run.problem) == (name, problem)]
+            found = [record for record in map(results.get, own) if record is not None]
+            spent = next((record["cost"] for record in found if "cost" in record), {})
+            numbers = (spent.get("tasks_per_second"), spent.get("mib"))
+            cells += [cell(found, seeds), *("" if number is None else f"{number:,.0f}" for number in numbers)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def cell(found: list[Record], seeds: int) -> str:
+    """The mean over seeds with its 95 % interval.
+
+    In brackets the number of seeds where there are fewer than asked for, and how many diverged. ``†``: with some seed not
+    significantly better than the best trivial baseline on the same episodes.
+    """
+    there = [record for record in found if "mean" in record]
+    diverged = sum("diverged" in record for record in found)
+    if not there:
+        return "diverged" if diverged else "refused" if found else ""
+    digits = 4 if there[0]["metric"] == "mse" else 3
+    estimate = over_seeds([record["mean"] for record in there])
+    text = f"{estimate.mean:.{digits}f}"
+    if estimate.half is not None:
+        text += f" ± {estimate.half:.{digits}f}"
+    if not all(record["beats_baselines"] for record in there):
+        text += " †"
+    if len(there) < seeds:
+        text += f" ({len(there)} seed{'s' if len(there) > 1 else ''}{f', {diverged} diverged' if diverged else ''})"
+    return text
+
+
+def replace_table(page: Path, text: str) -> None:
+    """Put the table between the page's markers."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(MARKERS[0])
+    _, end, after = rest.partition(MARKERS[1])
+    if not begin or not end:
+        raise SystemExit(f"{page}: has no lines {MARKERS[0]} and {MARKERS[1]}")
+    write_text(page, f"{before}{begin}\n{text}\n{end}{after}")
+
+
 def last_line(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else "(nothing said)"
+    return text.strip().splitlines()[-1] if text.strip() else "(no output)"
 
 
 if __name__ == "__main__":
