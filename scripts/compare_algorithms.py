@@ -5,7 +5,7 @@
 
 Three problems: sine waves 10-shot, and letters 5-way 1-shot and 5-shot. Runs go to FOLDER, one thread each, ``--jobs``
 at a time, the first seed of everything first. What a run found is added to the results file, and a run that is in the
-file with the same settings is not repeated; interrupted runs are resumed. So the command can be stopped and given again,
+file with the same settings is not repeated; interrupted runs are resumed. So the command can be stopped and repeated,
 and ``--minutes`` stops it by itself. The episodes of validation and test are the same for all seeds. With ``--costs``
 each algorithm runs once more, alone, for a few meta-updates, for tasks per second and the peak memory of its process:
 only on a machine that does nothing else. Prints a table in Markdown from the results file; with ``--write`` it also
@@ -253,8 +253,8 @@ def table(chosen: list[str], runs: list[Run], results: ResultsFile, seeds: int) 
 def cell(found: list[Record], seeds: int) -> str:
     """The mean over seeds with its 95 % interval.
 
-    In brackets the number of seeds where there are fewer than asked for, and how many diverged. ``†``: with some seed not
-    significantly better than the best trivial baseline on the same episodes.
+    In brackets the number of seeds where there are fewer than asked for, and how many diverged. ``†``: with some seed
+    not significantly better than the best trivial baseline on the same episodes.
     """
     there = [record for record in found if "mean" in record]
     diverged = sum("diverged" in record for record in found)
