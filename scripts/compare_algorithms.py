@@ -28,6 +28,7 @@ from typing import Any
 
 from benchmark import machine
 
+from metarun.checkpoint_files import saved
 from metarun.report.statistics import over_seeds
 from metarun.tracking.files import write_text
 
@@ -186,7 +187,7 @@ def trained(run: Run, results: ResultsFile, deadline: float | None) -> None:
         return
     result = run.folder / "result.json"
     if not result.exists():
-        resumable = any((run.folder / "checkpoints").glob("last.*"))
+        resumable = bool(saved(run.folder))
         command = [sys.executable, "-m", "metarun", f"resume={run.folder}"] if resumable else run.command(run.folder)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
