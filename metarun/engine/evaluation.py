@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 from metarun.algorithms.base import Draws
 from metarun.class_intervals import ClassSample
 from metarun.datasets.base import Dataset
+from metarun.engine.baselines import baselines
 from metarun.engine.footprint import as_memory_allows
 from metarun.engine.fusion import compiled_whole
 from metarun.engine.processes import ALONE, Processes
@@ -31,7 +32,8 @@ class Episodes:
     alone. pooled: figures over the examples of all episodes together, after the last. answers: what queries were and
     what they were taken for, int64 ``[episodes, q]`` (`TaskKind.answers`). classes: what the labels stand for, int64
     ``[episodes, ways]``, or ``[episodes, 0]`` (`Task.classes`). sources: which task each is a visit to, int64
-    ``[episodes]``, -1 where it is one of its own (`Task.source`); empty: all are.
+    ``[episodes]``, -1 where it is one of its own (`Task.source`); empty: all are. baselines: what trivial methods
+    reach, ``[episodes]`` each (`metarun.engine.baselines`); empty where not asked for.
 
     Intervals are clustered by task, since visits to one task are not independent of each other. Where episodes draw
     classes, each is a task of its own; `other_classes` says what that leaves out.
@@ -42,6 +44,7 @@ class Episodes:
     answers: dict[str, Tensor] = field(default_factory=dict)
     classes: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     sources: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    baselines: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -103,6 +106,10 @@ class Episodes:
         return ClassSample(self.classes.tolist()) if self.classes.numel() else None
 
 
+_Part = tuple[Curve, Tensor, Tensor, dict[str, Tensor]]
+"""Of some episodes: curves, classes, sources and baselines."""
+
+
 def episodes_of(dataset: Dataset, stream: str, asked: int, group: int | None = None) -> int:
     """How many episodes to measure: those asked for, but none that would come again exactly alike."""
     return min(asked, dataset.distinct(stream, group) or asked)
@@ -131,26 +138,30 @@ class Evaluator:
         whole_curve: bool = True,
         progress: Callable[[int], object] = lambda done: None,
         group: int | None = None,
+        with_baselines: bool = False,
     ) -> Episodes:
         """Measure the first ``episodes`` episodes of a stream; φ stays as it is.
 
         Fewer where the stream has no more that differ: episodes told twice would only make an interval look narrow.
         A ``whole_curve`` takes a prediction at every inner step, which often costs more than the steps. ``progress`` is
-        told how many episodes are done. With ``group`` all tasks are of that group of the dataset's.
+        told how many episodes are done. With ``group`` all tasks are of that group of the dataset's. With baselines
+        what they reach on the same episodes is measured too.
         """
+        kind = dataset.kind(stream)
         processes = self.processes
         episodes = episodes_of(dataset, stream, episodes, group)
         size = min(self.chunk, episodes)
-        parts: list[tuple[Curve, Tensor, Tensor]] = []
+        parts: list[_Part] = []
         for first in processes.own(range(0, episodes, size)):
             batch = dataset.sample(stream, first // size, size, group)
-            parts.append((self.curves(phi, batch, whole_curve), batch.classes, batch.source))
+            trivial = baselines(kind, batch) if with_baselines else {}
+            parts.append((self.curves(phi, batch, whole_curve), batch.classes, batch.source, trivial))
             progress(min(first + size * processes.count, episodes))
         parts = processes.gathered(parts, -(-episodes // size))
-        measured: tuple[Curve, Tensor, Tensor] = tree_map(lambda *leaves: torch.cat(leaves)[:episodes].cpu(), *parts)
-        (metrics, totals, answers), classes, sources = measured
+        measured: _Part = tree_map(lambda *leaves: torch.cat(leaves)[:episodes].cpu(), *parts)
+        (metrics, totals, answers), classes, sources, trivial = measured
         curves = {name: values.double() for name, values in metrics.items()}
-        return Episodes(curves, dataset.kind(stream).pooled(totals), answers, classes, sources)
+        return Episodes(curves, kind.pooled(totals), answers, classes, sources, trivial)
 
     def curves(self, phi: MetaParameters, tasks: TaskBatch, whole: bool) -> Curve:
         """The learner's curves on a batch of tasks (`Learner.curve`); where memory runs out, on halves of it."""

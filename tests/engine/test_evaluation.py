@@ -10,8 +10,10 @@ from builders import CONV, CPU, Blobs, build, settings, task_of
 
 from metarun import composition
 from metarun.datasets.sinusoid import Sinusoid
+from metarun.engine.baselines import baselines
 from metarun.engine.evaluation import Episodes, Evaluator, half_width
 from metarun.engine.processes import ALONE, Processes
+from metarun.kinds import Classification
 from metarun.tasks import TaskBatch
 
 
@@ -144,3 +146,22 @@ def test_explained_variance_does_not_cancel_however_episodes_are_shared(chunk: i
     wanted = 1 - errors / np.square(truth - truth.mean()).sum()
     assert abs(wanted) < 100
     assert found.pooled["explained_variance"] == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [None, 4])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_baselines_are_measured_on_the_same_episodes(chunk: int | None, processes: int) -> None:
+    dataset = Blobs()
+    learner, phi = build(dataset, *CONV)
+
+    def measured(process: Processes) -> Episodes:
+        return Evaluator(learner, chunk, processes=process)(
+            phi, dataset, "test", 7, whole_curve=False, with_baselines=True
+        )
+
+    table: dict[int, list[Any]] = {}
+    *_, found = map(measured, [Turn(rank, table) for rank in (0, 1, 0)] if processes == 2 else [ALONE])
+    assert found.baselines.keys() == {"nearest_centroid", "nearest_neighbor", "majority_class"}
+    for name, values in baselines(Classification(3), dataset.sample("test", 0, 7)).items():
+        torch.testing.assert_close(found.baselines[name], values)
+    assert Evaluator(learner)(phi, dataset, "test", 3, whole_curve=False).baselines == {}

@@ -1,0 +1,72 @@
+"""What trivial baselines reach on the meta-test episodes, and whether the meta-learner beats the best of them."""
+
+from collections.abc import Mapping
+from math import isfinite, nan
+from typing import Any
+
+from metarun.engine.baselines import metric_of
+from metarun.engine.evaluation import Episodes, half_width
+from metarun.intervals import paired_difference
+from metarun.kinds import TaskKind
+
+
+def compared(kind: TaskKind, test: Episodes) -> dict[str, Any]:
+    """The ``baselines`` of a result.
+
+    ``methods`` has each baseline's mean with the half-width of its interval, ``best`` names the one of best mean. The
+    ``advantage`` of the meta-learner over it is positive where the meta-learner is better, paired by episode and
+    clustered by task; ``beaten`` says whether it is significant (p < 0.05).
+    """
+    metric = metric_of(kind)
+    sign = 1 if kind.directions[metric] else -1
+    methods = {
+        name: {"mean": values.mean().item(), "ci95": half_width(values, test.tasks)}
+        for name, values in test.baselines.items()
+    }
+    ranked = [name for name in methods if isfinite(methods[name]["mean"])] or list(methods)
+    best = max(ranked, key=lambda name: sign * methods[name]["mean"])
+    learner, other = (sign * values for values in (test.final(metric), test.baselines[best]))
+    found = paired_difference(learner.tolist(), other.tolist(), test.tasks)
+    half = found.difference.half
+    return {
+        "metric": metric,
+        "methods": methods,
+        "best": best,
+        "advantage": {"mean": found.difference.mean, "ci95": nan if half is None else half, "p": found.p},
+        "beaten": found.significant and found.difference.mean > 0,
+    }
+
+
+def line(found: Mapping[str, Any]) -> str:
+    """All baselines in one line, the best first."""
+    methods = found["methods"]
+    names = sorted(methods, key=lambda name: name != found["best"])
+    figures = (f"{spoken(name)} {methods[name]['mean']:.4f}{_margin(methods[name]['ci95'])}" for name in names)
+    return f"{'   '.join(figures)}   ({found['metric']} on the same episodes)"
+
+
+def warning(found: Mapping[str, Any], reached: float) -> str | None:
+    """A line where the meta-learner, which ``reached`` so much, does not beat the best baseline significantly."""
+    if found["beaten"]:
+        return None
+    best, advantage = found["best"], found["advantage"]
+    tested = "no test" if advantage["p"] is None else f"paired t-test: p = {advantage['p']:.3g}"
+    return (
+        f"the meta-learner is not significantly better than the baseline {spoken(best)}: {found['metric']} "
+        f"{reached:.4f} against {found['methods'][best]['mean']:.4f} on the same episodes ({tested})"
+    )
+
+
+def scalars(found: Mapping[str, Any]) -> dict[str, float]:
+    """For TensorBoard, by tag."""
+    return {
+        f"baselines/{spoken(name)} {found['metric']} meta-test": told["mean"] for name, told in found["methods"].items()
+    }
+
+
+def spoken(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _margin(half: float) -> str:
+    return f" ± {half:.4f}" if isfinite(half) else ""
