@@ -106,6 +106,16 @@ class Run:
         size = found.get(name) if isinstance(found, dict) else None
         return size if isinstance(size, int) else None
 
+    def baselines(self) -> tuple[str, dict[str, float], bool]:
+        """The metric of the trivial baselines, the finite means of these, and whether the best of them is beaten."""
+        told = self.result.get("baselines")
+        found = told if isinstance(told, dict) else {}
+        methods = found.get("methods")
+        each = methods.items() if isinstance(methods, dict) else ()
+        means = {str(name): _number(figure.get("mean")) for name, figure in each if isinstance(figure, dict)}
+        known = {name: mean for name, mean in means.items() if mean is not None}
+        return clean(found.get("metric", "")), known, found.get("beaten") is True
+
     def training(self, name: str) -> float | None:
         """A number of the meta-training, such as ``seconds`` and ``tasks_per_second``."""
         return _number(self.result.get("train", {}).get(name))
