@@ -31,7 +31,7 @@ from metarun.engine.stopping import StopRequest, listening
 from metarun.engine.training import Training
 from metarun.errors import Interrupted, Lost, UserError
 from metarun.learner import Learner, MetaParameters
-from metarun.tracking import session
+from metarun.tracking import baselines, session
 from metarun.tracking.board import Board
 from metarun.tracking.files import write_text
 from metarun.tracking.log import Silence, TrainingLog
@@ -230,7 +230,7 @@ class Experiment:
 
     def test(self, tested: State, trained: State) -> float:
         """Meta-test φ of ``tested``, once, and leave the result; returns its meta-val metric."""
-        test = self._episodes(tested.phi, "test", whole_curve=True)
+        test = self._episodes(tested.phi, "test", whole_curve=True, with_baselines=True)
         train = self._episodes(tested.phi, "train_eval") if self._on_training_data() else None
         validation = self._validation(tested)
         if self.processes.first:
@@ -282,7 +282,8 @@ class Experiment:
     def _show(self, board: Board, watch: Watch, tested: State, test: Episodes, content: dict[str, Any]) -> None:
         """Put on the board what is only looked at; nothing that fails here ends the run."""
         tracking, step = self.settings.tracking, tested.step
-        board.scalars("meta-test", {name: test.mean(name) for name in test.curves}, step)
+        board.scalars("meta-test", {name: test.mean(name) for name in test.curves} | test.pooled, step)
+        board.scalars("baselines", baselines.scalars(content["baselines"]), step)
         if tracking.hparams:
             board.scalars("final", session.metrics(content), step)
             board.scalars("parameters", content["parameters"], step)
@@ -308,7 +309,9 @@ class Experiment:
             return tested.best.metrics
         return self._episodes(tested.phi, "val").summary()
 
-    def _episodes(self, phi: MetaParameters, stream: str, whole_curve: bool = False) -> Episodes:
+    def _episodes(
+        self, phi: MetaParameters, stream: str, whole_curve: bool = False, with_baselines: bool = False
+    ) -> Episodes:
         engine, processes = self.settings.engine, self.processes
         label = f"meta-{stream.removesuffix('_eval')}"
         asked = engine.val_episodes if stream == "val" else engine.test_episodes
@@ -320,7 +323,9 @@ class Experiment:
                 if processes.any(self.stop.asked):
                     raise Interrupted(f"stopped during the meta-test; test again with: {self.again()}")
 
-            return self.evaluator(phi, self.dataset, stream, count, whole_curve, progress)
+            return self.evaluator(
+                phi, self.dataset, stream, count, whole_curve, progress, with_baselines=with_baselines
+            )
 
     def again(self) -> str:
         """The command that takes up the run, or repeats the test."""

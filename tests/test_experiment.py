@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 import torch
-from builders import ALGORITHMS, Blobs, able, algorithm, waves
+from builders import ALGORITHMS, CPU, Blobs, able, algorithm, settings, waves
 from checkpoints import state_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarun.algorithms.base import Learned
 from metarun.checkpoint_files import BEST, LAST
+from metarun.engine.baselines import baselines
 from metarun.learner import MetaParameters
 from metarun.tracking.log import TrainingLog
 
@@ -127,6 +128,34 @@ def test_the_result_names_its_numbers_and_their_protocol(command: Command, overr
     assert result["train"]["seconds"] > 0
     assert result["train"]["tasks_per_second"] > 0
     assert result["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("overrides", [WAVES, GLYPHS], ids=["waves", "glyphs"])
+def test_trivial_baselines_are_those_of_the_same_episodes(command: Command, overrides: tuple[str, ...]) -> None:
+    """Computed again from the dataset; a run of six steps beats none, and says so."""
+    folder = Path("run")
+    code, out, err = command(*overrides, "hydra.run.dir=run")
+    assert code == 0, err
+    result = json.loads((folder / "result.json").read_text())
+    found, metric = result["baselines"], result["metric"]
+    config = settings(*overrides)
+    dataset = config.dataset.load(config.seed, CPU, torch.float32, config.engine.episode_seed)
+    kind = dataset.kind("test")
+    wanted = baselines(kind, dataset.sample("test", 0, 7))
+    assert found["methods"].keys() == wanted.keys()
+    with (folder / "episodes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name, values in wanted.items():
+        assert found["methods"][name]["mean"] == pytest.approx(values.mean().item(), rel=1e-9)
+        assert [float(row[f"baseline_{name}"]) for row in rows] == pytest.approx(values.tolist())
+    assert (found["metric"], found["dataset"]) == (metric, result["meta_test"]["dataset"])
+    assert found["beaten"] is False
+    told = [line for line in (out + err).splitlines() if "not significantly better than the baseline" in line]
+    assert len(told) == 1
+    assert any(line.startswith("baselines   ") for line in (out + err).splitlines())
+    if kind.metric == "accuracy":
+        assert 0 <= result["meta_test"]["pooled"]["ece"] <= 1
+        assert "   ece 0." in out + err
 
 
 def test_episodes_are_those_of_the_result(command: Command) -> None:

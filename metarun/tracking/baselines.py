@@ -45,12 +45,14 @@ def line(found: Mapping[str, Any]) -> str:
     return f"{'   '.join(figures)}   ({found['metric']} on the same episodes)"
 
 
-def warning(found: Mapping[str, Any], reached: float) -> str | None:
-    """A line where the meta-learner, which ``reached`` so much, does not beat the best baseline significantly."""
+def warning(content: Mapping[str, Any]) -> str | None:
+    """A line where, by a result's content, the meta-learner does not beat the best baseline significantly."""
+    found = content["baselines"]
     if found["beaten"]:
         return None
     best, advantage = found["best"], found["advantage"]
-    tested = "no test" if advantage["p"] is None else f"paired t-test: p = {advantage['p']:.3g}"
+    reached = content["meta_test"]["metrics"][found["metric"]]["mean"]
+    tested = "no test" if advantage["p"] is None else f"paired t-test: {_probability(advantage['p'])}"
     return (
         f"the meta-learner is not significantly better than the baseline {spoken(best)}: {found['metric']} "
         f"{reached:.4f} against {found['methods'][best]['mean']:.4f} on the same episodes ({tested})"
@@ -66,6 +68,10 @@ def scalars(found: Mapping[str, Any]) -> dict[str, float]:
 
 def spoken(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _probability(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _margin(half: float) -> str:

@@ -65,7 +65,8 @@ class TrainingLog:
 
     def validated(self, step: int, episodes: Episodes, metric: str, best: bool) -> None:
         """After a validation at meta-update ``step``."""
-        self._board.scalars("meta-val", {name: episodes.mean(name) for name in episodes.curves}, step)
+        figures = {name: episodes.mean(name) for name in episodes.curves} | episodes.pooled
+        self._board.scalars("meta-val", figures, step)
         summary = episodes.summary()[metric]
         self._latest["val"] = summary["mean"]
         trained = f"meta-train {self._latest[metric]:.4f}  " if metric in self._latest else ""

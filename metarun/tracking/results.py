@@ -18,6 +18,7 @@ from metarun.engine.evaluation import Episodes, episodes_of
 from metarun.engine.insight import Insight
 from metarun.engine.sequence import stream_by_group
 from metarun.kinds import TaskKind
+from metarun.tracking.baselines import compared, line, warning
 from metarun.tracking.files import write_json, write_text
 
 
@@ -36,7 +37,7 @@ def result(
     Args:
         kind: Kind of the meta-test tasks.
         dataset: Name of the data set that everything was measured on (`data_name`).
-        test: Meta-test episodes, with their whole curves.
+        test: Meta-test episodes, with their whole curves and baselines.
         train: Episodes of the same shape on meta-train data; ``None`` where φ was trained on other data, so that there
             is no gap between what it has seen and what it has not.
         validation: The meta-val summary of the tested φ.
@@ -49,6 +50,7 @@ def result(
         "metric": kind.metric,
         "higher_is_better": {name: kind.directions[name] for name in (*test.curves, *test.pooled)},
         "meta_test": measured(dataset, test.summary(), pooled=test.pooled, adaptation=test.adaptation()),
+        "baselines": {"dataset": dataset, **compared(kind, test)},
         "meta_val": measured(dataset, validation),
         **({} if train is None else {"meta_train": measured(dataset, train.summary()), "gap": gap}),
         **({"forgetting": {"dataset": dataset, **forgetting}} if forgetting else {}),
@@ -77,6 +79,9 @@ def markdown(content: dict[str, Any]) -> str:
             name = content[stage]["dataset"].replace("|", "\\|")
             lines.append(f"| {stage.replace('_', '-')} | {name} | {told} |")
     train = content["train"]
+    lines += ["", f"Baselines: {line(content['baselines'])}."]
+    if not_beaten := warning(content):
+        lines[-1] += f" **{not_beaten[0].upper()}{not_beaten[1:]}.**"
     return "\n".join((*lines, "", f"Trained on {train['dataset']} for {train['steps']:,} meta-updates."))
 
 
@@ -145,7 +150,8 @@ def write_episodes(folder: Path, episodes: Episodes, tasks: Sequence[str] = (), 
     names = list(episodes.curves)
     drawn = episodes.classes.tolist()
     columns = ["episode", "task", "task_name", *(["classes"] if episodes.classes.numel() else [])]
-    writer.writerow([*columns, *names, *(f"{name}_before" for name in names)])
+    baselines = {f"baseline_{name}": values.tolist() for name, values in episodes.baselines.items()}
+    writer.writerow([*columns, *names, *(f"{name}_before" for name in names), *baselines])
     for number, task in enumerate(episodes.tasks):
         name = tasks[task] if tasks else ""
         row: list[object] = [number, task, name]
@@ -158,7 +164,7 @@ def write_episodes(folder: Path, episodes: Episodes, tasks: Sequence[str] = (), 
             ]
         after = [episodes.curves[name][number, -1].item() for name in names]
         before = [episodes.curves[name][number, 0].item() for name in names]
-        writer.writerow([*row, *after, *before])
+        writer.writerow([*row, *after, *before, *(values[number] for values in baselines.values())])
     write_text(folder / "episodes.csv", text.getvalue())
 
 

@@ -55,9 +55,12 @@ def _value(config: Mapping[str, Any], name: str) -> Any:
 def metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """The final figures of a ``result.json``: what the row tells beside the settings."""
     stages = {"meta-test": result["meta_test"]["metrics"], "meta-val": result["meta_val"]["metrics"]}
-    return {
+    found = {
         f"{name} {stage}": figures["mean"] for stage, by_name in stages.items() for name, figures in by_name.items()
     }
+    pooled = {f"{name} meta-test": value for name, value in result["meta_test"].get("pooled", {}).items()}
+    trivial = result["baselines"]
+    return found | pooled | {f"{trivial['metric']} best baseline": trivial["methods"][trivial["best"]]["mean"]}
 
 
 def beginning(row: Mapping[str, str | float]) -> Summary:

@@ -14,6 +14,7 @@ from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters, count
+from metarun.tracking.baselines import line, warning
 from metarun.tracking.naming import trained_on
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,11 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     metric = content["metric"]
     test = content["meta_test"]
     after = test["metrics"][metric]
-    others = "   ".join(f"{name} {value['mean']:.4f}" for name, value in test["metrics"].items() if name != metric)
+    beside = {name: value["mean"] for name, value in test["metrics"].items() if name != metric}
+    pooled = dict(test.get("pooled", {}))
+    if "ece" in pooled:
+        beside["ece"] = pooled.pop("ece")  # next to the accuracy that it judges
+    others = "   ".join(f"{name} {value:.4f}" for name, value in beside.items())
     step = content["train"]["tested_step"]
     best = settings.mode == "train" and settings.engine.order != "sequential"
     which = f"best checkpoint (step {step:,})" if best else f"checkpoint of step {step:,}"
@@ -53,7 +58,7 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
         which += f" trained on {other}"
     log.info(f"meta-test   {episodes(after)} of {test['dataset']}, {which}, {settings.engine.mode}")
     log.info(f"            {metric} {after['mean']:.4f}{margin(after)}   {others}")
-    for name, value in test.get("pooled", {}).items():
+    for name, value in pooled.items():
         log.info(f"            {name.replace('_', ' ')} {value:.4f} over the examples of all tasks")
     if "test_steps" in content:
         steps = content["test_steps"]
@@ -63,6 +68,9 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     told += [f"gap to meta-train {content['gap'][metric]:+.4f}"] if "gap" in content else []
     if told:
         log.info(f"            {'   '.join(told)}")
+    log.info(f"baselines   {line(content['baselines'])}")
+    if not_beaten := warning(content):
+        log.warning(f"            {not_beaten}")
     log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
     if settings.mode == "train":
         again = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))

@@ -49,7 +49,8 @@ def test_one_that_is_not_beaten_with_every_seed_is_marked() -> None:
     found = group(told(ridge=0.5), told(beaten=False, ridge=0.5))
     assert cell(found, "best baseline accuracy") == "ridge 0.5000 !"
     assert table(found).note.endswith("; !: not significantly better than that baseline")
-    for text in (plain_table(table(found)), markdown([table(found)]), latex([table(found)]), page([found], [], [], [])):
+    shown = table(found)
+    for text in (plain_table(shown), markdown([shown]), latex([shown]), page([found], [[shown]], [], [])):
         assert "ridge 0.5000" in text
         assert "not significantly better than that baseline" in text
     (row,) = csv.DictReader(io.StringIO(csv_text([found])))

@@ -42,10 +42,14 @@ def test_a_job_of_a_sweep_tells_what_was_swept() -> None:
 
 def test_final_figures_are_those_of_the_result() -> None:
     stages = {
-        "meta_test": {"metrics": {"mse": {"mean": 1.5}, "mae": {"mean": 1.0}}},
+        "meta_test": {"metrics": {"mse": {"mean": 1.5}, "mae": {"mean": 1.0}}, "pooled": {"explained_variance": 0.4}},
         "meta_val": {"metrics": {"mse": {"mean": 2.5}}},
+        "baselines": {"metric": "mse", "best": "ridge", "methods": {"ridge": {"mean": 1.25}, "other": {"mean": 9.0}}},
     }
-    assert metrics(stages) == {"mse meta-test": 1.5, "mae meta-test": 1.0, "mse meta-val": 2.5}
+    assert metrics(stages) == {
+        "mse meta-test": 1.5, "mae meta-test": 1.0, "mse meta-val": 2.5, "explained_variance meta-test": 0.4,
+        "mse best baseline": 1.25,
+    }  # fmt: skip
 
 
 def run(folder: Path, row: dict[str, str | float], error: BaseException | None, step: int = 0) -> None:

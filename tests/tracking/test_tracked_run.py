@@ -79,11 +79,21 @@ def test_tags_hold_the_figures_of_the_result(command: Command, overrides: tuple[
             bound = scalars(events, f"interval/meta-val {metric} {which}")
             assert bound[tested] == pytest.approx(validated["mean"] + sign * validated["ci95"], rel=1e-5)
         assert scalars(events, f"meta-train/{metric}").keys() == {2, 4, 6}
+    for name, value in result["meta_test"]["pooled"].items():
+        assert scalars(events, f"meta-test/{name}") == {tested: close(value)}
+        assert scalars(events, f"final/{name} meta-test") == {tested: close(value)}
+        assert scalars(events, f"meta-val/{name}").keys() == {2, 4, 6}
+    trivial = result["baselines"]
+    for name, figures in trivial["methods"].items():
+        tag = f"baselines/{name.replace('_', ' ')} {trivial['metric']} meta-test"
+        assert scalars(events, tag) == {tested: close(figures["mean"])}
+    best = trivial["methods"][trivial["best"]]["mean"]
+    assert scalars(events, f"final/{trivial['metric']} best baseline") == {tested: close(best)}
     for name, size in result["parameters"].items():
         assert scalars(events, f"parameters/{name}") == {tested: size}
     stages = {tag.partition("/")[0] for tag in events.Tags()["scalars"]}
     assert stages == {
-        "meta-train", "meta-val", "meta-test", "final", "parameters", "interval", "outer-loop", "speed",
+        "meta-train", "meta-val", "meta-test", "baselines", "final", "parameters", "interval", "outer-loop", "speed",
         "outer-gradient", "inner-gradient-before", "inner-gradient-after",
     }  # fmt: skip
 
