@@ -1,9 +1,10 @@
 """Ridge regression on the tasks of a table dataset: one for all tasks, one for each, and one for all with offsets.
 
-    scripts/ridge_by_task.py dataset=school dataset.path=school.mat [--splits 10]
+    scripts/ridge_by_task.py dataset=school dataset.path=school.mat [--first 1] [--splits 9]
 
 Takes the overrides of metarun's dataset, and judges each on the same examples as metarun's meta-test with that seed:
 fits to all support sets, explained variance over all queries. The penalty is chosen by leave-one-out cross-validation.
+The splits are those of the seeds --first, --first + 1, …; by default not of seed 0, by which settings are tuned.
 Needs scikit-learn: pip install -e .[analysis]
 """
 
@@ -28,7 +29,8 @@ PENALTIES = np.logspace(-2, 5, 29)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="+")
-    parser.add_argument("--splits", type=int, default=10, help="seeds 0, 1, … (2 or more)")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--splits", type=int, default=9, help="number of seeds (2 or more)")
     given = parser.parse_args()
     if given.splits < 2:
         parser.error(f"--splits {given.splits}: give 2 or more")
@@ -40,7 +42,8 @@ def main() -> None:
         "one for all, with an offset a task": with_offsets,
     }
     found: dict[str, list[float]] = {name: [] for name in methods}
-    for seed in range(given.splits):
+    seeds = range(given.first, given.first + given.splits)
+    for seed in seeds:
         dataset = settings.dataset.load(seed, torch.device("cpu"), torch.float64)
         tasks = dataset.distinct("test")
         if tasks is None:
@@ -52,7 +55,8 @@ def main() -> None:
         for name, method in methods.items():
             found[name].append(explained_variance(method(x, y, queries), wanted))
     for name, values in found.items():
-        print(f"{name:36} explained variance {mean(values):.4f} ± {stdev(values):.4f} over {len(values)} splits")
+        told = f"{mean(values):.4f} ± {stdev(values):.4f} over the splits of seeds {seeds[0]} to {seeds[-1]}"
+        print(f"{name:36} explained variance {told}: {' '.join(f'{value:.4f}' for value in values)}")
 
 
 def examples(dataset: Dataset, tasks: int) -> tuple[list[Rows], list[Rows], list[Rows], list[Rows]]:
