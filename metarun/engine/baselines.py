@@ -57,8 +57,8 @@ def _measured(kind: TaskKind, methods: dict[str, Method], task: Task) -> dict[st
 
 
 def _flat(examples: AnyExamples) -> Tensor:
-    """Inputs ``[n, d]``. What is not finite becomes so, since decompositions of it would end the run."""
-    return examples.x.flatten(1).double().nan_to_num()
+    """Inputs ``[n, d]``; 0 for what is not finite, since its decomposition would end the run."""
+    return examples.x.flatten(1).double().nan_to_num(nan=0, posinf=0, neginf=0)
 
 
 def _exact(y: Tensor) -> Tensor:
