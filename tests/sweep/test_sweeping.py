@@ -59,6 +59,7 @@ class Runs:
             "metric": "accuracy",
             **{stage: {"dataset": "glyphs", "metrics": figures(value)} for stage in ("meta_val", "meta_test")},
             "higher_is_better": {"accuracy": True, "loss": False},
+            "train": {"dataset": "glyphs", "same_source": True},
         }
         (folder / "result.json").write_text(json.dumps(content))
         write_status(folder, "done")
