@@ -150,7 +150,7 @@ def test_trivial_baselines_are_those_of_the_same_episodes(command: Command, over
         assert [float(row[f"baseline_{name}"]) for row in rows] == pytest.approx(values.tolist())
     assert (found["metric"], found["dataset"]) == (metric, result["meta_test"]["dataset"])
     assert found["beaten"] is False
-    told = [line for line in (out + err).splitlines() if "not significantly better than the baseline" in line]
+    told = [line for line in (out + err).splitlines() if "the meta-learner does not beat the baseline" in line]
     assert len(told) == 1
     assert any(line.startswith("baselines   ") for line in (out + err).splitlines())
     if kind.metric == "accuracy":

@@ -9,6 +9,9 @@ from metarun.engine.evaluation import Episodes, half_width
 from metarun.intervals import paired_difference
 from metarun.kinds import TaskKind
 
+SIGNIFICANT = 0.05
+"""The p-value of the paired test below which a difference is significant."""
+
 
 def compared(kind: TaskKind, test: Episodes) -> dict[str, Any]:
     """The ``baselines`` of a result.
@@ -33,7 +36,7 @@ def compared(kind: TaskKind, test: Episodes) -> dict[str, Any]:
         "methods": methods,
         "best": best,
         "advantage": {"mean": found.difference.mean, "ci95": nan if half is None else half, "p": found.p},
-        "beaten": found.significant and found.difference.mean > 0,
+        "beaten": found.p is not None and found.p < SIGNIFICANT and found.difference.mean > 0,
     }
 
 
@@ -46,15 +49,18 @@ def line(found: Mapping[str, Any]) -> str:
 
 
 def warning(content: Mapping[str, Any]) -> str | None:
-    """A line where, by a result's content, the meta-learner does not beat the best baseline significantly."""
+    """A line if, by a result's content, the meta-learner does not beat the best baseline significantly."""
     found = content["baselines"]
     if found["beaten"]:
         return None
-    best, advantage = found["best"], found["advantage"]
+    best, p = found["best"], found["advantage"]["p"]
     reached = content["meta_test"]["metrics"][found["metric"]]["mean"]
-    tested = "no test" if advantage["p"] is None else f"paired t-test: {_probability(advantage['p'])}"
+    tested = "no test"
+    if p is not None:
+        difference = "significantly worse" if p < SIGNIFICANT else "no significant difference"
+        tested = f"{difference}, paired t-test: {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}"
     return (
-        f"the meta-learner is not significantly better than the baseline {spoken(best)}: {found['metric']} "
+        f"the meta-learner does not beat the baseline {spoken(best)}: {found['metric']} "
         f"{reached:.4f} against {found['methods'][best]['mean']:.4f} on the same episodes ({tested})"
     )
 
@@ -68,10 +74,6 @@ def scalars(found: Mapping[str, Any]) -> dict[str, float]:
 
 def spoken(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _probability(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _margin(half: float) -> str:
