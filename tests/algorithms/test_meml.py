@@ -133,7 +133,9 @@ def test_each_kind_of_layer_may_have_its_variance() -> None:
     reptile, _ = build(dataset, "algorithm=reptile", *CONV, **keys)
     batch = dataset.sample("train", 0, 2)
     support = task_of(batch, 0).support
-    held, free = (each.algorithm.adapt(each.model, {}, phi["theta"], support, {}).theta for each in (learner, reptile))
+    held, free = (
+        each.algorithm.adapt(each.for_task(phi), {}, phi["theta"], support, {}).theta for each in (learner, reptile)
+    )
     gradient, wanted = (MetaGradient(each, None, compiled=False)(phi, batch)[0]["theta"] for each in (learner, reptile))
     for name, start in phi["theta"].items():
         # β/σ² is ½; of norms ¼; the head is pulled all the way.
@@ -211,7 +213,7 @@ def test_a_learned_variance_pulls_as_a_given_one() -> None:
     given_, _ = build(dataset, "algorithm=meml", *MLP, prior=replace(UNIT, variance=0.25), **keys)
     support = task_of(dataset.sample("train", 0, 1), 0).support
     one, other = (
-        each.algorithm.adapt(each.model, phi["algorithm"], phi["theta"], support, {}).theta
+        each.algorithm.adapt(each.for_task(phi), phi["algorithm"], phi["theta"], support, {}).theta
         for each in (learned, given_)
     )
     torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
