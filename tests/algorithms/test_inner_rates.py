@@ -9,6 +9,7 @@ import torch
 from builders import MLP, algorithm, build, moved, waves
 
 from metarun.algorithms.inner_rates import InnerRates
+from metarun.checkpoint_files import last_file
 from metarun.config.check import check
 from metarun.config.compose import compose, plain
 from metarun.engine.checkpoint import read
@@ -75,7 +76,7 @@ def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int,
         "device.threads=1", "device.compile=false", "tracking=scalars", "hydra.run.dir=run",
     )  # fmt: skip
     assert code == 0, err
-    own = read(Path("run/checkpoints/last.pt"), torch.device("cpu")).state.phi["algorithm"]
+    own = read(last_file(Path("run")), torch.device("cpu")).state.phi["algorithm"]
     kept = torch.cat([tensor.flatten() for name, tensor in own.items() if name.startswith("rate.")])
     sizes = kept.exp() if scale == "log" else kept
     assert len(sizes) == 6
