@@ -51,23 +51,8 @@ SPEED_STEPS = 23
 """Meta-updates of a run for speed; the first three don't count."""
 MARKERS = ("<!-- table by scripts/compare_algorithms.py -->", "<!-- end of table -->")
 
-GRADIENT_STEP = ["algorithm.inner_lr=0.01"]
-"""The inner step size of Finn et al. 2017 for sine waves."""
-ONE_STEP = [*GRADIENT_STEP, "algorithm.outer.lr=0.001"]
-SINES: dict[str, list[str]] = {
-    "maml": ONE_STEP,
-    "fomaml": ONE_STEP,
-    "meta_sgd": ["algorithm.outer.lr=0.001"],
-    "meta_curvature": ONE_STEP,
-    "anil": ONE_STEP,
-    "boil": ONE_STEP,
-    "maml_pp": ONE_STEP,
-    "mbml": ONE_STEP,
-    "cavia": ["algorithm.outer.lr=0.001"],
-    "scratch": GRADIENT_STEP,
-    "finetune": GRADIENT_STEP,
-}
-"""What an algorithm needs on sine waves beside its defaults, which are for letters: mostly step sizes of the papers."""
+SINES: dict[str, list[str]] = {}
+"""What an algorithm needs on sine waves beside its defaults."""
 LETTERS_ONLY: dict[str, list[str]] = {
     "reptile": ["dataset.train_shots=10", "algorithm.test_steps=20"],
     "meml": ["dataset.train_shots=10", "algorithm.test_steps=20"],

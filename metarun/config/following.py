@@ -5,8 +5,16 @@ Any option's YAML file may say what suits it elsewhere, under the key `PREFERS`:
     _prefers_:
       model.normalisation: global
 
-For each key that may be ``auto`` in this sense, `RULES` has a function of the whole configuration. A value that is
-typed, or set by an ``experiment/``, is not ``auto`` and stays.
+or what suits its own keys for each kind of task, under `BY_KIND`, which says what ``auto`` means for these keys:
+
+    _by_kind_:
+      classification: {inner_lr: 0.4, outer.lr: 0.003}
+      regression: {inner_lr: 0.01, outer.lr: 0.001}
+
+The kind is that of the dataset: its key ``kind``, or `KIND` in its YAML file; without either, classification.
+
+For each key that may take a preference, `RULES` has a function of the whole configuration. A value that is typed, or
+set by an ``experiment/``, is not ``auto`` and stays.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +25,9 @@ from metarun.config.settings import PARTS
 
 AUTO = "auto"
 PREFERS = "_prefers_"
+BY_KIND = "_by_kind_"
+KIND = "_kind_"
+KINDS = ("classification", "regression")
 FOLLOWED = "followed"
 """Where a run's configuration says which of its values followed from what."""
 
@@ -45,15 +56,36 @@ def _normalisation(config: Mapping[str, Any], choices: Choices) -> Found:
 RULES: dict[str, Callable[[Mapping[str, Any], Choices], Found]] = {"model.normalisation": _normalisation}
 
 
+def kind_of(dataset: Mapping[str, Any]) -> str:
+    """The kind of a dataset's tasks, as far as its configuration tells."""
+    kind = dataset.get("kind", dataset.get(KIND, KINDS[0]))
+    return kind if kind in KINDS else KINDS[0]  # another value of the key `kind` is refused when it is checked
+
+
 def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
     """What each key that is ``auto`` gets."""
-    found = {}
-    for key, rule in RULES.items():
-        group, _, name = key.partition(".")
+    found = {key: rule(config, choices) for key, rule in RULES.items() if _value(config, key) == AUTO}
+    dataset = config.get("dataset")
+    kind = kind_of(dataset) if isinstance(dataset, Mapping) else KINDS[0]
+    for group in PARTS:
         node = config.get(group)
-        if isinstance(node, Mapping) and node.get(name) == AUTO:
-            found[key] = rule(config, choices)
+        by_kind = node.get(BY_KIND) if isinstance(node, Mapping) else None
+        if not isinstance(by_kind, Mapping) or not isinstance(by_kind.get(kind), Mapping):
+            continue
+        for name, value in by_kind[kind].items():
+            if _value(config, f"{group}.{name}") == AUTO:
+                found[f"{group}.{name}"] = value, f"{kind}, dataset={choices.get('dataset')}"
     return found
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a key such as ``algorithm.outer.lr``; ``None`` if there is no such key."""
+    node: Any = config
+    for name in key.split("."):
+        if not isinstance(node, Mapping):
+            return None
+        node = node.get(name)
+    return node
 
 
 def as_comments(found: Mapping[str, Found]) -> list[str]:
@@ -65,10 +97,14 @@ def settle(values: dict[str, Any], choices: Choices) -> None:
     """Replace what is ``auto`` in a configuration of builtin types, say where it came from, and drop preferences."""
     found = followed(values, choices)
     for key, (value, _) in found.items():
-        group, _, name = key.partition(".")
-        values[group][name] = value
-    for node in values.values():
-        if isinstance(node, dict):
-            node.pop(PREFERS, None)
+        *path, name = key.split(".")
+        node = values
+        for part in path:
+            node = node[part]
+        node[name] = value
+    for group in values.values():
+        if isinstance(group, dict):
+            for note in (PREFERS, BY_KIND, KIND):
+                group.pop(note, None)
     if found:
         values[FOLLOWED] = {key: origin for key, (_, origin) in found.items()}

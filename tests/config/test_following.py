@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from builders import ALGORITHMS
 
 from metarun.config.compose import compose, plain
 
 Command = Callable[..., tuple[int, str, str]]
+TABLE = ("dataset.path=x.csv", "model=mlp")
 
 
 def resolved(*overrides: str, config_dir: str | None = None) -> dict:
@@ -81,3 +83,49 @@ def test_a_run_keeps_what_followed(command: Command) -> None:
     code, _, err = command("mode=test", "checkpoint=run", "hydra.run.dir=test")
     assert code == 0, err
     assert yaml.safe_load(Path("test/config.yaml").read_text())["model"]["normalisation"] == "global"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "inner_lr", "outer_lr", "origin"),
+    [
+        ((), 0.4, 0.003, "classification, dataset=glyphs"),
+        (("dataset=sinusoid", "model=mlp"), 0.01, 0.001, "regression, dataset=sinusoid"),
+        (("dataset=table", *TABLE, "dataset.kind=regression"), 0.01, 0.001, "regression, dataset=table"),
+        (("dataset=table", *TABLE, "dataset.kind=classification"), 0.4, 0.003, "classification, dataset=table"),
+        (("dataset=sinusoid", "algorithm.inner_lr=0.4"), 0.4, 0.001, None),
+        (("dataset=sinusoid", "algorithm=maml_pp"), 0.01, 0.001, "regression, dataset=sinusoid"),
+        (("algorithm=maml_pp",), 0.1, 0.001, "classification, dataset=glyphs"),
+        (("experiment=maml_omniglot_5w1s", "dataset.root=x"), 0.4, 0.002, None),
+    ],
+)
+def test_step_sizes_follow_from_the_kind_of_task(
+    overrides: tuple[str, ...], inner_lr: float, outer_lr: float, origin: str | None
+) -> None:
+    values = resolved(*overrides)
+    assert values["algorithm"]["inner_lr"] == inner_lr
+    assert values["algorithm"]["outer"]["lr"] == outer_lr
+    assert values.get("followed", {}).get("algorithm.inner_lr") == origin
+    assert not any(key in node for node in values.values() if isinstance(node, dict) for key in ("_by_kind_", "_kind_"))
+
+
+def test_no_bare_command_leaves_a_value_to_be_chosen() -> None:
+    """Whatever is ``auto`` in an algorithm has a value for each kind of task."""
+    for algorithm in ALGORITHMS:
+        for dataset in ("glyphs", "sinusoid"):
+            values = resolved(f"algorithm={algorithm}", f"dataset={dataset}")
+            assert "auto" not in str(values["algorithm"]), (algorithm, dataset)
+
+
+def test_a_dataset_of_one_s_own_says_its_kind(command: Command, tmp_path: Path) -> None:
+    """Else defaults for classification would be used for its regression, and this must not pass unnoticed."""
+    (tmp_path / "conf" / "dataset").mkdir(parents=True)
+    file = tmp_path / "conf" / "dataset" / "mine.yaml"
+    file.write_text("defaults:\n  - sinusoid\n  - _self_\n_kind_: classification\n")
+    run = ("--config-dir", str(tmp_path / "conf"), "dataset=mine", "model=mlp", "debug=fast", "device.threads=1")
+    code, _, err = command(*run)
+    assert code == 2
+    assert err.startswith("metarun: dataset=mine: its tasks are regression, but defaults such as algorithm.inner_lr")
+    assert "add the line '_kind_: regression' to its YAML file" in err
+    assert command(*run, "algorithm.inner_lr=0.01", "algorithm.outer.lr=0.001")[0] == 0
+    file.write_text("defaults:\n  - sinusoid\n  - _self_\n_kind_: regression\n")
+    assert command(*run, "hydra.run.dir=other")[0] == 0
