@@ -7,7 +7,6 @@ from torch import nn
 
 from metarun import counters
 from metarun.algorithms.base import Learned
-from metarun.config.following import FOLLOWED, KINDS
 from metarun.config.saved import checkpoint_files
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset, Problem, data_name, problem
@@ -33,7 +32,6 @@ def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple
         trained = _trained(settings)
         _check_transfer(settings, trained, posed)
         return _assembled(settings, trained.tested_on(posed), device)
-    _check_kind(settings, posed)
     return assemble(settings, posed, device)
 
 
@@ -41,18 +39,6 @@ def assemble(settings: Settings, problem: Problem, device: torch.device) -> tupl
     """The learner for a problem and its first φ, which depends on the seed alone. Raises `UserError`."""
     _check_parts(settings, problem)
     return _assembled(settings, problem, device)
-
-
-def _check_kind(settings: Settings, problem: Problem) -> None:
-    """Refuse values that follow from a kind of task which the dataset's tasks are not."""
-    kind = "classification" if isinstance(problem.kind, Classification) else "regression"
-    for key, origin in settings.plain.get(FOLLOWED, {}).items():
-        if origin.startswith(tuple(other for other in KINDS if other != kind)):
-            option = settings.plain["choices"]["dataset"]
-            raise UserError(
-                f"dataset={option}: its tasks are {kind}, but defaults such as {key} took them for something else; add "
-                f"the line '_kind_: {kind}' to its YAML file, or give {key}"
-            )
 
 
 def _trained(settings: Settings) -> Problem:

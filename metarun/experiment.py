@@ -118,8 +118,6 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
             raise
         except Lost as lost:
             raise lost if lost.told else Lost(f"{lost}; go on with: {experiment.again()}") from lost
-    if processes.first:
-        write_status(folder, "done")
     return value
 
 
@@ -277,6 +275,8 @@ class Experiment:
             content["test_steps"] = self.steps.told()
         write_episodes(self.folder, test, *names)
         write_result(self.folder, content)
+        # Before pictures are drawn: a run that is killed while they are is done, and a sweep must not run it again.
+        write_status(self.folder, "done")
         return content
 
     def _show(self, board: Board, watch: Watch, tested: State, test: Episodes, content: dict[str, Any]) -> None:

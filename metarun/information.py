@@ -10,8 +10,7 @@ from metarun.algorithms.outer_loop import OuterLoop
 from metarun.checkpoint_files import BEST, LAST
 from metarun.columns import columns
 from metarun.composition import compose
-from metarun.config.following import FOLLOWED
-from metarun.config.names import shown
+from metarun.config.names import FOLLOWED, shown
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine.beginning import first_state

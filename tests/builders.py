@@ -81,10 +81,12 @@ def moved(phi: MetaParameters, by: float = 0.05) -> MetaParameters:
         if group != MEMORY
     } | {
         # Some of what is remembered is a mean of squares.
-        MEMORY: {
+        group: {
             name: tensor + by * torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype).abs()
-            for name, tensor in phi[MEMORY].items()
+            for name, tensor in tensors.items()
         }
+        for group, tensors in phi.items()
+        if group == MEMORY
     }
 
 

@@ -8,8 +8,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from metarun.config.following import FOLLOWED
-from metarun.config.names import nearest, shown, unknown_key, unknown_root
+from metarun.config.names import FOLLOWED, nearest, shown, unknown_key, unknown_root
 from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS, Root, Settings
 from metarun.errors import UserError
 

@@ -20,16 +20,13 @@ set by an ``experiment/``, is not ``auto`` and stays.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metarun.config.names import shown
+from metarun.config.names import FOLLOWED, TASK_KINDS, shown
 from metarun.config.settings import PARTS
 
 AUTO = "auto"
 PREFERS = "_prefers_"
 BY_KIND = "_by_kind_"
 KIND = "_kind_"
-KINDS = ("classification", "regression")
-FOLLOWED = "followed"
-"""Where a run's configuration says which of its values followed from what."""
 
 Choices = Mapping[str, str | None]
 Found = tuple[Any, str]
@@ -58,15 +55,15 @@ RULES: dict[str, Callable[[Mapping[str, Any], Choices], Found]] = {"model.normal
 
 def kind_of(dataset: Mapping[str, Any]) -> str:
     """The kind of a dataset's tasks, as far as its configuration tells."""
-    kind = dataset.get("kind", dataset.get(KIND, KINDS[0]))
-    return kind if kind in KINDS else KINDS[0]  # another value of the key `kind` is refused when it is checked
+    kind = dataset.get("kind", dataset.get(KIND, TASK_KINDS[0]))
+    return kind if kind in TASK_KINDS else TASK_KINDS[0]  # any other is refused later
 
 
 def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
     """What each key that is ``auto`` gets."""
     found = {key: rule(config, choices) for key, rule in RULES.items() if _value(config, key) == AUTO}
     dataset = config.get("dataset")
-    kind = kind_of(dataset) if isinstance(dataset, Mapping) else KINDS[0]
+    kind = kind_of(dataset) if isinstance(dataset, Mapping) else TASK_KINDS[0]
     for group in PARTS:
         node = config.get(group)
         by_kind = node.get(BY_KIND) if isinstance(node, Mapping) else None

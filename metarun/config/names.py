@@ -7,6 +7,10 @@ from typing import Any
 
 from metarun.errors import UserError
 
+FOLLOWED = "followed"
+"""Where a run's configuration says which of its values followed from what."""
+TASK_KINDS = ("classification", "regression")
+
 _KEY = re.compile(r"[A-Za-z_][\w-]*")
 
 

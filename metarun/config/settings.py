@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from metarun.config.fields import choice, number
+from metarun.config.kind_check import refuse_other_kind
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,10 @@ class Settings(Root):
     def load_dataset(self, device: "torch.device", **changes: Any) -> "Dataset":
         """The dataset of these settings, with both seeds; ``changes`` are keys of its configuration.
 
-        Raises `UserError` where the data are missing, broken or too few.
+        Raises `UserError` where the data are missing, broken or too few, and where defaults followed from another kind
+        of task than theirs.
         """
         config: DatasetConfig = replace(self.dataset, **changes) if changes else self.dataset  # type: ignore[type-var]
-        return config.load(self.seed, device, self.device.dtype, episode_seed=self.engine.episode_seed)
+        dataset = config.load(self.seed, device, self.device.dtype, episode_seed=self.engine.episode_seed)
+        refuse_other_kind(self.plain, dataset)
+        return dataset

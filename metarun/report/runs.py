@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from metarun.checkpoint_files import CHECKPOINTS, saved
-from metarun.config.following import FOLLOWED
+from metarun.config.names import FOLLOWED
 from metarun.config.settings import PARTS
 from metarun.intervals import Estimate
 from metarun.report.text import clean

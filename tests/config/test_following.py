@@ -124,7 +124,9 @@ def test_a_dataset_of_one_s_own_says_its_kind(command: Command, tmp_path: Path) 
     run = ("--config-dir", str(tmp_path / "conf"), "dataset=mine", "model=mlp", "debug=fast", "device.threads=1")
     code, _, err = command(*run)
     assert code == 2
-    assert err.startswith("metarun: dataset=mine: its tasks are regression, but defaults such as algorithm.inner_lr")
+    assert err.startswith(
+        "metarun: dataset=mine: its tasks are regression, but defaults such as algorithm.inner_lr are for"
+    )
     assert "add the line '_kind_: regression' to its YAML file" in err
     assert command(*run, "algorithm.inner_lr=0.01", "algorithm.outer.lr=0.001")[0] == 0
     file.write_text("defaults:\n  - sinusoid\n  - _self_\n_kind_: regression\n")

@@ -86,7 +86,7 @@ def test_pixels_alone_do_not_solve_it(letters: Bank) -> None:
 def test_the_run_s_seed_chooses_tasks_not_images() -> None:
     one, other = (GlyphsConfig(*SHAPE).load(seed, torch.device("cpu"), torch.float32) for seed in (0, 1))
     assert torch.equal(one.bank("test").images, other.bank("test").images)
-    assert not torch.equal(one.sample("test", 0, 4).support.x, other.sample("test", 0, 4).support.x)
+    assert not torch.equal(one.sample("train", 0, 4).support.x, other.sample("train", 0, 4).support.x)
 
 
 def test_drawn_again_only_for_another_recipe(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:

@@ -100,8 +100,8 @@ def test_equal_tasks_in_two_splits_are_counted(caplog: pytest.LogCaptureFixture)
     )
 
 
-def loaded(own: Any, seed: int = 0) -> Dataset:
-    made: Dataset = own.load(seed, CPU, torch.float64)
+def loaded(own: Any, seed: int = 0, episode_seed: int = 0) -> Dataset:
+    made: Dataset = own.load(seed, CPU, torch.float64, episode_seed)
     return made
 
 
@@ -117,7 +117,7 @@ def test_a_task_depends_on_its_number_alone(own: Any, stream: str) -> None:
 
 @pytest.mark.parametrize("own", [Lines(), Uneven()])
 def test_streams_and_seeds_share_nothing(own: Any) -> None:
-    seen = [loaded(own, seed).sample(stream, 0, 2).query.x for stream in STREAMS for seed in (0, 1)]
+    seen = [loaded(own, seed, seed).sample(stream, 0, 2).query.x for stream in STREAMS for seed in (0, 1)]
     for number, x in enumerate(seen):
         assert not any(torch.equal(x, other) for other in seen[:number])
 

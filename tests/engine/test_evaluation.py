@@ -9,6 +9,7 @@ import torch
 from builders import CONV, CPU, Blobs, build, settings, task_of
 
 from metarun import composition
+from metarun.datasets.base import Seeds
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.engine.baselines import baselines
 from metarun.engine.evaluation import Episodes, Evaluator, half_width
@@ -131,7 +132,7 @@ class Turn(Processes):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_explained_variance_does_not_cancel_however_episodes_are_shared(chunk: int | None, processes: int) -> None:
     """In float32, at a mean of the targets 1e5 times their spread, against NumPy in float64."""
-    dataset = Far(settings("dataset=sinusoid", "dataset.queries=6").dataset, 0, CPU, torch.float32)
+    dataset = Far(settings("dataset=sinusoid", "dataset.queries=6").dataset, Seeds(0, 0), CPU, torch.float32)
     learner, phi = composition.compose(settings("model=mlp", "model.hidden=[8]", "algorithm=scratch"), dataset, CPU)
     phi["theta"]["head.bias"] += 1e4  # so that errors are as small as the spread
 

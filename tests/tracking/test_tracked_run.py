@@ -176,7 +176,7 @@ def test_each_part_can_be_left_out(command: Command) -> None:
     events = read(ran(command, "run", *FILM, "tracking=scalars")).Tags()
     assert events["images"] == events["histograms"] == events["tensors"] == []
     assert {tag.partition("/")[0] for tag in events["scalars"]} == {
-        "meta-train", "meta-val", "meta-test", "outer-loop", "speed",
+        "meta-train", "meta-val", "meta-test", "baselines", "outer-loop", "speed",
     }  # fmt: skip
 
 
