@@ -8,8 +8,8 @@ Any option's YAML file may say what suits it elsewhere, under the key `PREFERS`:
 or what suits its own keys for each kind of task, under `BY_KIND`, which says what ``auto`` means for these keys:
 
     _by_kind_:
-      classification: {inner_lr: 0.4, outer.lr: 0.003}
-      regression: {inner_lr: 0.01, outer.lr: 0.001}
+      classification: {inner_lr: 0.4}
+      regression: {inner_lr: 0.01}
 
 The kind is that of the dataset: its key ``kind``, or `KIND` in its YAML file; without either, classification.
 

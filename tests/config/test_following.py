@@ -86,24 +86,23 @@ def test_a_run_keeps_what_followed(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "inner_lr", "outer_lr", "origin"),
+    ("overrides", "inner_lr", "origin"),
     [
-        ((), 0.4, 0.003, "classification, dataset=glyphs"),
-        (("dataset=sinusoid", "model=mlp"), 0.01, 0.001, "regression, dataset=sinusoid"),
-        (("dataset=table", *TABLE, "dataset.kind=regression"), 0.01, 0.001, "regression, dataset=table"),
-        (("dataset=table", *TABLE, "dataset.kind=classification"), 0.4, 0.003, "classification, dataset=table"),
-        (("dataset=sinusoid", "algorithm.inner_lr=0.4"), 0.4, 0.001, None),
-        (("dataset=sinusoid", "algorithm=maml_pp"), 0.01, 0.001, "regression, dataset=sinusoid"),
-        (("algorithm=maml_pp",), 0.1, 0.001, "classification, dataset=glyphs"),
-        (("experiment=maml_omniglot_5w1s", "dataset.root=x"), 0.4, 0.002, None),
+        ((), 0.4, "classification, dataset=glyphs"),
+        (("dataset=sinusoid", "model=mlp"), 0.01, "regression, dataset=sinusoid"),
+        (("dataset=table", *TABLE, "dataset.kind=regression"), 0.01, "regression, dataset=table"),
+        (("dataset=table", *TABLE, "dataset.kind=classification"), 0.4, "classification, dataset=table"),
+        (("dataset=sinusoid", "algorithm.inner_lr=0.4"), 0.4, None),
+        (("dataset=sinusoid", "algorithm=maml_pp"), 0.01, "regression, dataset=sinusoid"),
+        (("algorithm=maml_pp",), 0.1, "classification, dataset=glyphs"),
+        (("experiment=maml_omniglot_5w1s", "dataset.root=x"), 0.4, None),
     ],
 )
 def test_step_sizes_follow_from_the_kind_of_task(
-    overrides: tuple[str, ...], inner_lr: float, outer_lr: float, origin: str | None
+    overrides: tuple[str, ...], inner_lr: float, origin: str | None
 ) -> None:
     values = resolved(*overrides)
     assert values["algorithm"]["inner_lr"] == inner_lr
-    assert values["algorithm"]["outer"]["lr"] == outer_lr
     assert values.get("followed", {}).get("algorithm.inner_lr") == origin
     assert not any(key in node for node in values.values() if isinstance(node, dict) for key in ("_by_kind_", "_kind_"))
 
@@ -128,6 +127,6 @@ def test_a_dataset_of_one_s_own_says_its_kind(command: Command, tmp_path: Path) 
         "metarun: dataset=mine: its tasks are regression, but defaults such as algorithm.inner_lr are for"
     )
     assert "add the line '_kind_: regression' to its YAML file" in err
-    assert command(*run, "algorithm.inner_lr=0.01", "algorithm.outer.lr=0.001")[0] == 0
+    assert command(*run, "algorithm.inner_lr=0.01")[0] == 0
     file.write_text("defaults:\n  - sinusoid\n  - _self_\n_kind_: regression\n")
     assert command(*run, "hydra.run.dir=other")[0] == 0

@@ -36,4 +36,5 @@ def test_keys_are_fields(name: str) -> None:
     values = yaml.safe_load(text)
     config = CONFIGS[name]
     assert values.pop("_target_") == f"{config.__module__}.{config.__qualname__}"
+    assert values.pop("_kind_", values.get("kind")) in ("classification", "regression")
     assert set(values) == {field.name for field in dataclasses.fields(config)}

@@ -18,8 +18,7 @@ DOMAINS = [(-4, -2), (-1, 1), (2, 4)]
 
 def polynomials(seed: int = 0, **changes: Any) -> Polynomials:
     """The three of the file."""
-    settings = yaml.safe_load(FILE.read_text())
-    del settings["_target_"]
+    settings = {key: value for key, value in yaml.safe_load(FILE.read_text()).items() if not key.startswith("_")}
     settings["polynomials"] = [[float(c) for c in own] for own in settings["polynomials"]]
     settings["domains"] = [[float(bound) for bound in domain] for domain in settings["domains"]]
     return PolynomialsConfig(**{**settings, **changes}).load(seed, torch.device("cpu"), torch.float64)
