@@ -99,6 +99,7 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
             state.decisions,
             processes,
             group=0 if settings.engine.order == "sequential" else None,
+            record=settings.device.records(device),
         )
         evaluator = planner.evaluator(state.phi)
         watch = None

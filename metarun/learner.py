@@ -164,10 +164,13 @@ class Curve(NamedTuple):
     answers: dict[str, Tensor]
 
 
-def remember(phi: MetaParameters, update: MetaParameters) -> None:
-    """Let φ remember, in place, what the tasks of a meta-batch reported: the group `MEMORY` of a meta-gradient."""
+def remember(phi: MetaParameters, update: MetaParameters, frozen: Tensor) -> None:
+    """Let φ remember, in place, what the tasks of a meta-batch reported: the group `MEMORY` of a meta-gradient.
+
+    ``frozen``: 1 where φ is to stay as it is.
+    """
     for name, tensor in phi[MEMORY].items():
-        tensor.copy_(update[MEMORY][name])
+        tensor.copy_(torch.where(frozen.bool(), tensor, update[MEMORY][name]))
 
 
 def moving(phi: MetaParameters) -> MetaParameters:

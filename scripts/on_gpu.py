@@ -29,7 +29,7 @@ STOP_SECONDS = 20
 """How long a stage that is asked to stop may take to save what it has."""
 TESTING_SECONDS = 40
 """Of the Omniglot stage's time, kept for the meta-test."""
-VARIANTS = "loop,eager,compiled,graphs,bf16"
+VARIANTS = "loop,eager,graphs,compiled,compiled-graphs,bf16"
 DRY_VARIANTS = "loop,eager"
 
 

@@ -427,7 +427,9 @@ def test_questions_are_answered_once(command: Command, tmp_path: Path) -> None:
 
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "metarun"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"}
+ROOT = str(Path(__file__).resolve().parents[1])
+PYTHONPATH = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.slow

@@ -137,8 +137,9 @@ class Unrolled(LearnedStart):
             draws["second_order"] = everywhere * (progress >= self.first_order_share)
         if progress < self.multi_step_share:
             early = (1 - progress / self.multi_step_share) / self.inner_steps
-            weights = [early] * (self.inner_steps - 1)
-            draws["step_weights"] = everywhere[:, None] * everywhere.new_tensor([*weights, 1 - sum(weights)])
+            weights = everywhere.new_full((len(everywhere), self.inner_steps), early)
+            weights[:, -1] = 1 - early * (self.inner_steps - 1)
+            draws["step_weights"] = weights
         return draws
 
     def point(self, theta: Parameters, draws: Draws) -> Parameters:

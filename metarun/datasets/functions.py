@@ -218,6 +218,12 @@ def between(fraction: Tensor, lowest: float | Tensor, highest: float | Tensor) -
     return lowest + fraction * (highest - lowest)
 
 
+def bounds(ranges: list[list[float]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The lowest and highest numbers of ranges, float64, to be made once: a GPU waits for numbers from the host."""
+    lowest, highest = torch.tensor(ranges, dtype=torch.float64, device=device).unbind(-1)
+    return lowest, highest
+
+
 def scaled(values: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
     """Values brought from their ranges to -1 to 1; 0 where the range is a single number."""
     half = (highest - lowest) / 2

@@ -6,6 +6,7 @@ Ranges as in the torchmeta library (whose docstring calls the range of ω that o
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from metarun.datasets.functions import (
     Functions,
     Visits,
     between,
+    bounds,
     check_range,
     in_columns,
     in_words,
@@ -55,7 +57,7 @@ class Harmonics(Functions):
     def _parameters(self, visits: Visits) -> Tensor:
         fractions = uniform(self._own(visits, "wave"), 4)
         ranges = (self._config.frequency, self._config.centre, _PHASE, _PHASE)
-        drawn = [between(fractions[:, column], *bounds) for column, bounds in enumerate(ranges)]
+        drawn = [between(fractions[:, column], *its_range) for column, its_range in enumerate(ranges)]
         amplitudes = self._config.amplitude * normal(self._own(visits, "amplitudes"), 2)
         return torch.cat([torch.stack(drawn, -1), amplitudes], -1)
 
@@ -68,10 +70,13 @@ class Harmonics(Functions):
         return amplitude_1 * torch.sin(turn + phase_1) + amplitude_2 * torch.sin(2 * turn + phase_2)
 
     def _descriptor(self, visits: Visits, parameters: Tensor) -> Tensor:
+        return scaled(parameters, *self._ranges)
+
+    @cached_property
+    def _ranges(self) -> tuple[Tensor, Tensor]:
         # Normal numbers have no range: two standard deviations hold 95 % of them.
         most = [-2 * self._config.amplitude, 2 * self._config.amplitude]
-        ranges = parameters.new_tensor([self._config.frequency, self._config.centre, _PHASE, _PHASE, most, most])
-        return scaled(parameters, *ranges.unbind(-1))
+        return bounds([self._config.frequency, self._config.centre, _PHASE, _PHASE, most, most], self._device)
 
     def _told(self, visits: Visits, parameters: Tensor) -> dict[str, list[str]]:
         return in_columns(_PARAMETERS, parameters)

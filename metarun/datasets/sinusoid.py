@@ -1,6 +1,7 @@
 """Sine waves: the regression tasks of Finn et al. (2017), section 5.1. y = amplitude · sin(x - phase)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from metarun.datasets.functions import (
     Functions,
     Visits,
     between,
+    bounds,
     check_range,
     in_columns,
     in_words,
@@ -53,8 +55,11 @@ class Sinusoid(Functions):
         return amplitude * torch.sin(x - phase)
 
     def _descriptor(self, visits: Visits, parameters: Tensor) -> Tensor:
-        ranges = parameters.new_tensor([self._config.amplitude, self._config.phase])
-        return scaled(parameters, *ranges.unbind(-1))
+        return scaled(parameters, *self._ranges)
+
+    @cached_property
+    def _ranges(self) -> tuple[Tensor, Tensor]:
+        return bounds([self._config.amplitude, self._config.phase], self._device)
 
     def _told(self, visits: Visits, parameters: Tensor) -> dict[str, list[str]]:
         return in_columns(("amplitude", "phase"), parameters)

@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from metarun.engine.displacement import displaced
 from metarun.engine.evaluation import Evaluator
-from metarun.engine.fusion import records
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.rounding import NOISE, ROOM, Yardstick
 from metarun.learner import Learner, MetaParameters
@@ -67,7 +66,7 @@ def compiled_if_equal(learner: Learner, eager: MetaGradient, phi: MetaParameters
     torch.compiler.reset()  # its count of variants runs over jobs of one process, and ends in going on uncompiled
     compiled = MetaGradient(learner, eager.chunk, compiled=True)
     reference = _Reference(learner, eager, displaced(phi), batch)
-    for progress in reference.points * _rounds():
+    for progress in reference.points:
         try:
             gradient, _ = compiled(reference.phi, batch, progress)
         except Exception as error:  # whatever a compiler may raise, the run can do without it
@@ -171,7 +170,7 @@ def evaluates_alike(eager: Evaluator, phi: MetaParameters, batch: TaskBatch) -> 
             log.info("the compiled evaluation cannot be verified, there is no float64 (%s): going on without", reason)
             return False
     compiled = Evaluator(learner, eager.chunk, compiled=True)
-    for whole in (False, True) * _rounds():
+    for whole in (False, True):
         try:
             found = compiled.curves(phi, batch, whole).metrics
         except Exception as error:  # as above
@@ -199,11 +198,6 @@ def _too_far(name: str, found: Tensor, exact: Tensor, rounded: Tensor, dtype: to
     allowed = SAME[dtype] * (1 + size.median(0).values) if dtype == torch.float64 else ROOM * (usual.mean(0) + noise)
     beyond = difference.median(0).values
     return None if (beyond <= allowed).all() else float(beyond.max())
-
-
-def _rounds() -> int:
-    """How often to compare: CUDA graphs are warmed up at the first call, recorded at the second, replayed at others."""
-    return 3 if records() else 1
 
 
 def apart(one: MetaParameters, other: MetaParameters) -> Tensor:

@@ -5,7 +5,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,8 @@ _THREADS = min(torch.get_num_threads(), os.cpu_count() or 1)
 class DeviceSettings:
     """The keys of ``conf/device/*.yaml``; ``name`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
-    cuda_graphs: whether compiled steps are recorded once and then replayed, on CUDA.
+    cuda_graphs: whether steps and evaluations are recorded once and then replayed, on CUDA; ``auto``: wherever they
+    can be.
     precision: ``tf32`` and ``bf16`` are for matrix products and convolutions: TensorFloat-32 on CUDA, and bfloat16 in
     the task model; φ, the inner steps and the losses are in float32 with either.
     """
@@ -29,7 +30,7 @@ class DeviceSettings:
     name: str
     precision: str = choice("float32", "tf32", "bf16", "float64")
     compile: str = choice("auto", "true", "false")
-    cuda_graphs: bool
+    cuda_graphs: str = choice("auto", "true", "false")
     threads: int | None = number(least=1, most=1024)
     deterministic: bool
 
@@ -51,12 +52,16 @@ class DeviceSettings:
                 f"device.precision=tf32: TensorFloat-32 is a format of CUDA devices, and this run is on {device}; use "
                 "device.precision=float32 or bf16"
             )
-        if self.cuda_graphs and (device.type != "cuda" or self.compile == "false"):
+        if self.cuda_graphs == "true" and device.type != "cuda":
             raise UserError(
-                f"device.cuda_graphs=true: only compiled steps on CUDA are recorded, and this run is on {device} "
-                f"with device.compile={self.compile}; use device.cuda_graphs=false"
+                f"device.cuda_graphs=true: only steps on CUDA are recorded, and this run is on {device}; use "
+                "device.cuda_graphs=auto"
             )
         return device
+
+    def records(self, device: torch.device) -> bool:
+        """Whether computations are to be recorded as CUDA graphs."""
+        return device.type == "cuda" and self.cuda_graphs != "false"
 
     def advice(self, device: torch.device) -> str | None:
         """A line for the user about settings that work but are a bad choice here; ``None``: they are fine."""
@@ -98,8 +103,7 @@ class DeviceSettings:
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS may choose another sum each time
         try:
-            with cuda_graphs() if self.cuda_graphs else nullcontext():
-                yield
+            yield
         except RuntimeError as error:
             if self.deterministic and "deterministic" in str(error):
                 told = str(error).partition(".")[0]
@@ -117,14 +121,6 @@ def _has_bfloat16() -> bool:
     """Whether oneDNN computes bfloat16 products fast on this processor: from AVX-512 on."""
     supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return supported
-
-
-def cuda_graphs() -> AbstractContextManager[None]:
-    """What is compiled in this context is recorded as CUDA graphs."""
-    import torch._inductor.config as compiler  # takes a second, which showing the help would take too
-
-    recording: AbstractContextManager[None] = compiler.patch({"triton.cudagraphs": True})
-    return recording
 
 
 def _switch(matmul: str, cudnn: bool, deterministic: bool, fill: bool) -> None:

@@ -17,6 +17,7 @@ from metarun.engine.baselines import baselines
 from metarun.engine.footprint import as_memory_allows
 from metarun.engine.fusion import compiled_whole
 from metarun.engine.processes import ALONE, Processes
+from metarun.engine.recording import Recorded
 from metarun.intervals import Estimate, clustered_mean
 from metarun.learner import Curve, Learner, MetaParameters
 from metarun.tasks import TaskBatch, chunks
@@ -118,16 +119,21 @@ def episodes_of(dataset: Dataset, stream: str, asked: int, group: int | None = N
 class Evaluator:
     """Adapts a learner to episodes and measures it, ``chunk`` episodes at once; ``None``: `EPISODES_AT_ONCE`.
 
-    compiled: whether `torch.compile` fuses the computation. Several ``processes`` take chunks in turn, and each gets
-    what one alone would.
+    compiled: whether `torch.compile` fuses the computation. recorded: whether it is replayed as a CUDA graph. Several
+    ``processes`` take chunks in turn, and each gets what one alone would.
     """
 
     def __init__(
-        self, learner: Learner, chunk: int | None = None, compiled: bool = False, processes: Processes = ALONE
+        self,
+        learner: Learner,
+        chunk: int | None = None,
+        compiled: bool = False,
+        processes: Processes = ALONE,
+        recorded: bool = False,
     ) -> None:
         self.learner, self.compiled, self.processes = learner, compiled, processes
         self.chunk = self._at_once = chunk or EPISODES_AT_ONCE
-        self._curves = {whole: _curves(learner, whole, compiled) for whole in (False, True)}
+        self._curves = {whole: _curves(learner, whole, compiled, recorded) for whole in (False, True)}
 
     def __call__(
         self,
@@ -179,9 +185,12 @@ class Evaluator:
         return curves
 
 
-def _curves(learner: Learner, whole: bool, compiled: bool) -> Callable[[MetaParameters, TaskBatch, Draws], Curve]:
+def _curves(
+    learner: Learner, whole: bool, compiled: bool, recorded: bool
+) -> Callable[[MetaParameters, TaskBatch, Draws], Curve]:
     curves = vmap(partial(learner.curve, whole=whole), in_dims=(None, 0, 0))
-    return compiled_whole(curves) if compiled else curves
+    computation = compiled_whole(curves) if compiled else curves
+    return Recorded(computation) if recorded else computation
 
 
 def task_numbers(sources: Tensor) -> list[int]:

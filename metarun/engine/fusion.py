@@ -5,9 +5,6 @@ from types import FunctionType
 from typing import Any, TypeVar, TypeVarTuple
 
 import torch
-import torch._inductor.config as compiler
-from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from metarun.engine.graphs.simpler import SimplerGraph
 
@@ -37,23 +34,7 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
         whole.__code__.replace(), globals(), whole.__name__, closure=whole.__closure__
     )
     compiled: Callable[[*Inputs], R] = torch.compile(apart, dynamic=False, fullgraph=True, options=options)
-    return _copied_out(compiled) if records() else compiled
-
-
-def records() -> bool:
-    """Whether what is compiled now is recorded as CUDA graphs (`metarun.engine.device.cuda_graphs`)."""
-    return bool(compiler.triton.cudagraphs)
-
-
-def _copied_out(recorded: Callable[[*Inputs], R]) -> Callable[[*Inputs], R]:
-    """The same, with results of its own: a graph writes its results to the same memory each time."""
-
-    def computed(*arguments: *Inputs) -> R:
-        torch.compiler.cudagraph_mark_step_begin()
-        results: R = tree_map_only(Tensor, torch.clone, recorded(*arguments))
-        return results
-
-    return computed
+    return compiled
 
 
 def _of_use(guards: Sequence[Any]) -> list[bool]:

@@ -8,6 +8,7 @@ from torch.utils._pytree import tree_map
 from metarun.algorithms.base import Draws
 from metarun.engine.footprint import as_memory_allows
 from metarun.engine.fusion import compiled_whole
+from metarun.engine.recording import Recorded
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
 from metarun.models.memory import MEMORY
@@ -24,12 +25,12 @@ class MetaGradient:
 
     chunk: tasks computed at once, ``None``: all; memory grows with it, the result does not depend on it but for
     rounding. Where memory runs out, it is halved.
-    compiled: whether `torch.compile` fuses the whole computation.
+    compiled: whether `torch.compile` fuses the whole computation. recorded: whether it is replayed as a CUDA graph.
     progress: the share of meta-training done. weights: what each task counts in the means, ``[T]`` with mean 1;
     ``None``: all alike.
     """
 
-    def __init__(self, learner: Learner, chunk: int | None, compiled: bool) -> None:
+    def __init__(self, learner: Learner, chunk: int | None, compiled: bool, recorded: bool = False) -> None:
         self.chunk = chunk
         lesson = vmap(learner.lesson, in_dims=(None, 0, 0))
         self.learner = learner
@@ -45,7 +46,8 @@ class MetaGradient:
             )
 
         gradient = grad_and_value(part, has_aux=True)
-        self.gradient = compiled_whole(gradient) if compiled else gradient
+        computation = compiled_whole(gradient) if compiled else gradient
+        self.gradient = Recorded(computation) if recorded else computation
 
     def __call__(
         self, phi: MetaParameters, batch: TaskBatch, progress: float = 0.0, weights: Tensor | None = None

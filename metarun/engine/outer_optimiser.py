@@ -1,7 +1,7 @@
 """The optimiser of φ: PyTorch's own, over φ's tensors in place, and the slow weights that follow it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,9 @@ class OuterOptimiser:
 
     ``scales``: factors on the step size, by group of φ; groups without one have 1. Slow weights, where ``outer.slow``
     asks for them, begin at φ as it is given. Between two of their steps φ holds the fast weights.
+
+    From the first meta-update on whose gradient or figures are not finite, nothing moves any more: whether they are is
+    decided on φ's device, where nobody waits for it, and learned by asking `lost`.
     """
 
     def __init__(
@@ -38,29 +41,50 @@ class OuterOptimiser:
         if outer.optimiser == "adam":
             self._optimiser = torch.optim.Adam(parameters, outer.lr, betas=(outer.momentum, 0.999), fused=True)
         else:
-            self._optimiser = torch.optim.SGD(parameters, outer.lr, momentum=outer.momentum)
+            self._optimiser = torch.optim.SGD(parameters, outer.lr, momentum=outer.momentum, fused=True)
+            if outer.momentum:  # as the first step would make it, had it happened: it may be one that moves nothing
+                for tensor in self._tensors:
+                    self._optimiser.state[tensor] = {"momentum_buffer": torch.zeros_like(tensor)}
+        like = self._tensors[0] if self._tensors else torch.zeros(())
+        self.frozen = like.new_zeros((), dtype=torch.float32)
+        """1 from the first meta-update on that was not made, on φ's device."""
+        self._lost = like.new_zeros((), dtype=torch.int64)
 
-    def step(self, gradient: MetaParameters, lr: float) -> Tensor:
-        """One meta-update, unless the gradient is not finite; returns the gradient's norm before clipping."""
+    def step(self, gradient: MetaParameters, lr: float, figures: Iterable[Tensor] = ()) -> Tensor:
+        """One meta-update, unless the gradient or one of the ``figures``, scalars, is not finite or `frozen` is 1.
+
+        Returns the gradient's norm before clipping. Does not wait for the device.
+        """
         gradients = [tensor for group in moving(gradient).values() for tensor in group.values()]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if not norm.isfinite():
-            return norm
-        if self._clip is not None and norm > self._clip:
-            gradients = [tensor * (self._clip / norm) for tensor in gradients]
+        sound = torch.stack([norm, *(figure.to(norm.dtype) for figure in figures)]).isfinite().all()
+        self.frozen = torch.maximum(self.frozen, (~sound).float())
+        self._lost += self.frozen.long()
+        if self._clip is not None:
+            gradients = list(torch._foreach_mul(gradients, (self._clip / norm).clamp(max=1.0)))
         for tensor, its_gradient in zip(self._tensors, gradients, strict=True):
             tensor.grad = its_gradient
         for settings in self._optimiser.param_groups:
             settings["lr"] = lr * settings["scale"]
+        self._optimiser.found_inf = self.frozen  # type: ignore[attr-defined]  # PyTorch's own way to skip a step
         self._optimiser.step()
         if self._slow is not None:
-            self._slow.follow()
+            self._slow.follow(self.frozen)
         return norm
+
+    def lost(self) -> int:
+        """How many of the latest meta-updates were not made; waits for the device."""
+        lost = int(self._lost)
+        if self._slow is not None:
+            self._slow.take_back(lost)
+        return lost
 
     def candidate(self, gradient: MetaParameters, lr: float) -> MetaParameters:
         """φ as `step` would leave it; φ and the optimiser stay as they are."""
         before, state = [tensor.clone() for tensor in self._tensors], copy.deepcopy(self.state_dict())
+        frozen, lost = self.frozen, self._lost.clone()
         self.step(gradient, lr)
+        self.frozen, self._lost = frozen, lost
         after = iter([tensor.clone() for tensor in self._tensors])
         self.load_state_dict(state)
         for tensor, old in zip(self._tensors, before, strict=True):
@@ -104,14 +128,18 @@ class _Slow:
         self._settings, self._fast = outer.slow, fast
         self.tensors, self.done = [tensor.clone() for tensor in fast], 0
 
-    def follow(self) -> None:
-        """After a meta-update of the fast weights."""
+    def follow(self, frozen: Tensor) -> None:
+        """After a meta-update of the fast weights; ``frozen``: 1 where it was not made."""
         self.done += 1
         if self.done % self._settings.every:
             return
         for slow, fast in zip(self.tensors, self._fast, strict=True):
-            slow.lerp_(fast, self._settings.ratio)
-            fast.copy_(slow)
+            slow.lerp_(fast, (self._settings.ratio * (1 - frozen)).to(slow.dtype))
+            fast.copy_(torch.where(frozen.bool(), fast, slow))
+
+    def take_back(self, lost: int) -> None:
+        """So many of the meta-updates that were followed had not been made."""
+        self.done -= lost
 
     def load(self, tensors: list[Tensor], done: int) -> None:
         """Raises `ValueError` for tensors that are not those of this φ."""

@@ -6,21 +6,27 @@ Decisions change rounding and nothing else. A resumed run keeps those of its beg
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from torch import Tensor
 
 from metarun.algorithms.base import Learned
 from metarun.datasets.base import Dataset
 from metarun.engine import compilation
+from metarun.engine.displacement import displaced
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
 from metarun.engine.footprint import fitting, needed, surely_fits
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.processes import Processes, part
+from metarun.engine.recording import agree
 from metarun.engine.settings import EngineSettings
 from metarun.free_memory import available
 from metarun.learner import Learner, MetaParameters
 from metarun.tasks import TaskBatch
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C")
 
 EVALUATION = ("episodes_at_once", "compile_evaluation")
 """Decisions about evaluation alone."""
@@ -35,7 +41,8 @@ class Planner:
     """Makes what a run computes with.
 
     compile: ``auto``, ``true`` or ``false`` (`DeviceSettings`). decisions: of the run's state, which are added to.
-    group: the group of tasks that the run begins with, or ``None``.
+    group: the group of tasks that the run begins with, or ``None``. record: whether computations are recorded as CUDA
+    graphs, which changes no figure and so is no decision of the run's.
     """
 
     learner: Learner
@@ -45,9 +52,22 @@ class Planner:
     decisions: dict[str, Any]
     processes: Processes
     group: int | None = None
+    record: bool = False
 
     def meta_gradient(self, phi: MetaParameters) -> MetaGradient:
         """That of the run's meta-batches. ``compile`` and ``task_chunk`` are decided at the first call for a run."""
+        plain = self._launched_meta_gradient(phi)
+        if not self.record:
+            return plain
+        compiled, share = self.decisions["compile"], self.processes.share(self.settings.meta_batch_size)
+
+        def computed(meta_gradient: MetaGradient, phi: MetaParameters, index: int) -> MetaParameters:
+            return meta_gradient(phi, part(self._meta_batch(index), share))[0]
+
+        return self._recorded(plain, MetaGradient(self.learner, plain.chunk, compiled, recorded=True), computed, phi)
+
+    def _launched_meta_gradient(self, phi: MetaParameters) -> MetaGradient:
+        """The same, with kernels launched one by one."""
         eager = MetaGradient(self.learner, self.tasks_at_once(phi), compiled=False)
         if "compile" in self.decisions:
             return MetaGradient(self.learner, eager.chunk, self.decisions["compile"])
@@ -61,6 +81,18 @@ class Planner:
 
     def evaluator(self, phi: MetaParameters) -> Evaluator:
         """That of validations and meta-test. ``episodes_at_once`` and ``compile_evaluation`` are decided likewise."""
+        plain = self._launched_evaluator(phi)
+        if not self.record:
+            return plain
+
+        def computed(evaluator: Evaluator, phi: MetaParameters, index: int) -> dict[str, Tensor]:
+            return evaluator.curves(phi, self._sample(LIKE_TEST, plain.chunk, index), False).metrics
+
+        recorded = Evaluator(self.learner, plain.chunk, plain.compiled, self.processes, recorded=True)
+        return self._recorded(plain, recorded, computed, phi)
+
+    def _launched_evaluator(self, phi: MetaParameters) -> Evaluator:
+        """The same, with kernels launched one by one."""
         eager = Evaluator(self.learner, self.episodes_at_once(phi), processes=self.processes)
         if "compile_evaluation" not in self.decisions:
             wanted = self.wants_compiled_evaluation(eager.chunk)
@@ -109,8 +141,18 @@ class Planner:
         eager = Evaluator(self.learner)
         return lambda batch: eager.curves(phi, batch, whole=True)
 
-    def _meta_batch(self) -> TaskBatch:
-        return self.dataset.sample("train", 0, self.settings.meta_batch_size, self.group)
+    def _recorded(
+        self, plain: C, recorded: C, computed: Callable[[C, MetaParameters, int], object], phi: MetaParameters
+    ) -> C:
+        """``recorded``, if it computes what ``plain`` does at another φ and tasks than those it was recorded with."""
+        computed(recorded, displaced(phi), 0)
+        if agree(computed(recorded, phi, 1), computed(plain, phi, 1)):
+            return recorded
+        log.info("a CUDA graph computed something else than was recorded: going on without")
+        return plain
+
+    def _meta_batch(self, index: int = 0) -> TaskBatch:
+        return self.dataset.sample("train", index, self.settings.meta_batch_size, self.group)
 
     def _wanted(self, pays: Callable[[], bool]) -> bool:
         return self.compile == "true" or (self.compile == "auto" and pays())
@@ -144,8 +186,8 @@ class Planner:
         found = self._estimated(lambda: fitting(computation, lambda tasks: self._sample(stream, tasks), wanted, free))
         return wanted if found is None else int(found)
 
-    def _sample(self, stream: str, tasks: int) -> TaskBatch:
-        return self.dataset.sample(stream, 0, tasks)
+    def _sample(self, stream: str, tasks: int, index: int = 0) -> TaskBatch:
+        return self.dataset.sample(stream, index, tasks)
 
     def _estimated(self, estimate: Callable[[], float]) -> float | None:
         try:

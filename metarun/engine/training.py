@@ -108,32 +108,35 @@ class Training:
             lr = algorithm.outer.lr_at(*scheduled.within(state.step))
             if behind is not None:
                 gradient, metrics["omega/output"] = self._held(behind, optimiser, gradient, lr)
-            sound = all(figure.isfinite() for figure in metrics.values())
-            norm = optimiser.step(gradient, lr) if sound else None
-            if norm is not None and norm.isfinite():
-                remember(state.phi, gradient)
-                algorithm.bound(state.phi["algorithm"])
-            else:
-                self._save(optimiser)
-                raise UserError(
-                    f"the loss or the meta-gradient at step {state.step + 1} is not finite; φ before it is saved. "
-                    "Lower the inner or outer step size (algorithm.inner_lr, algorithm.outer.lr)"
-                )
+            norm = optimiser.step(gradient, lr, metrics.values())
+            remember(state.phi, gradient, optimiser.frozen)
+            algorithm.bound(state.phi["algorithm"])
             profiled()
             state.step += 1
             if state.step > warm:
                 state.measured_steps += 1
                 state.measured_seconds += time.perf_counter() - started
-            self.log.step(state.step, metrics, lr, norm, state.speed(settings.meta_batch_size))
             last = state.step == settings.steps
+            due = last or state.step % settings.val_every == 0
+            saving = last or state.step % settings.checkpoint_every == 0
+            if (
+                optimiser.frozen.is_cpu  # no device to wait for
+                or due
+                or saving
+                or self.log.due(state.step)
+                or stop.asked
+                or sequence.begins(state.step)
+            ):
+                self._refuse_lost(optimiser)
+            self.log.step(state.step, metrics, lr, norm, state.speed(settings.meta_batch_size))
             if group is not None and (last or sequence.begins(state.step)):
                 self._close()
                 behind = self._behind()
-            due = last or state.step % settings.val_every == 0
             validated = self._validate(optimiser) if due else None
             state.seconds += time.perf_counter() - started
             stopping = processes.stopping(stop.asked)
-            if last or stopping or state.step % settings.checkpoint_every == 0:
+            if saving or stopping:
+                self._refuse_lost(optimiser)
                 self._save(optimiser)
             looked = time.perf_counter()
             self._look(validated)
@@ -141,6 +144,17 @@ class Training:
             if stopping and not last:
                 again = processes.launcher + command_line(self.config, path_setting("resume", self.folder))
                 raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; go on with: {again}")
+
+    def _refuse_lost(self, optimiser: OuterOptimiser) -> None:
+        """Raises `UserError` if a meta-update was not made, with φ saved as it was before it; waits for the device."""
+        if not (lost := optimiser.lost()):
+            return
+        self.state.step -= lost
+        self._save(optimiser)
+        raise UserError(
+            f"the loss or the meta-gradient at step {self.state.step + 1} is not finite; φ before it is saved. "
+            "Lower the inner or outer step size (algorithm.inner_lr, algorithm.outer.lr)"
+        )
 
     def _look(self, validated: Episodes | None) -> None:
         """Show what there is to see after a meta-update, once it is saved; ``validated``: the validation, if any."""

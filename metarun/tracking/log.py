@@ -5,6 +5,7 @@ import sys
 from math import isfinite
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -49,19 +50,24 @@ class TrainingLog:
         """After meta-update ``step``: its mean metrics over tasks, outer step size, gradient norm, tasks per second."""
         self._bar.update()
         self._window.append(metrics)
-        if step % self._every and step != self._steps:
+        if not self.due(step):
             return
-        # Terms of Ω may begin or end within the window.
-        found = {name: [float(step[name]) for step in self._window if name in step] for name in metrics}
-        means = {name: sum(values) / len(values) for name, values in found.items()}
+        # Terms of Ω may begin or end within the window. One number comes from the device, not one for each step.
+        found = {name: torch.stack([step[name] for step in self._window if name in step]).mean() for name in metrics}
+        *values, size = torch.stack([value.double() for value in (*found.values(), norm)]).tolist()
+        means = dict(zip(found, values, strict=True))
         self._window.clear()
         self._latest |= {name: means[name] for name in {"loss", self._metric} & means.keys()}
         self._board.scalars("meta-train", means, step)
-        self._board.scalars("outer-loop", {"lr": lr, "gradient_norm": float(norm)}, step)
+        self._board.scalars("outer-loop", {"lr": lr, "gradient_norm": size}, step)
         if speed is not None:
             self._board.scalars("speed", {"tasks_per_second": speed}, step)
             self._latest["tasks/s"] = speed
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in self._latest.items()}, refresh=False)
+
+    def due(self, step: int) -> bool:
+        """Whether means are logged after this meta-update."""
+        return step % self._every == 0 or step == self._steps
 
     def validated(self, step: int, episodes: Episodes, metric: str, best: bool) -> None:
         """After a validation at meta-update ``step``."""
@@ -126,6 +132,9 @@ class Silence(TrainingLog):
 
     def step(self, *told: Any, **by_name: Any) -> None:
         pass
+
+    def due(self, step: int) -> bool:
+        return False
 
     def validated(self, *told: Any, **by_name: Any) -> None:
         pass

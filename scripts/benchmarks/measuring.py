@@ -19,7 +19,7 @@ from benchmarks.rows import BF16, EXACT, REFERENCE, Row
 
 SLOW = 5.0
 """Seconds of a step from which one round must do."""
-AT_ONCE = 2
+AT_ONCE = max(2, (os.cpu_count() or 1) // 2)
 """How many get ready at a time: compiling is mostly one thread's work. They are timed one at a time."""
 BF16_AGREEMENT = 0.7
 """How far a meta-gradient may be from exact, relative to the norm, with a task model in bfloat16: of single batches 0.4

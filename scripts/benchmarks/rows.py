@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, replace
 
-LOOP, HIGHER, JAX, EAGER, COMPILED, GRAPHS, BF16 = VARIANTS = (
-    "loop", "higher", "jax", "eager", "compiled", "graphs", "bf16",
+LOOP, HIGHER, JAX, EAGER, GRAPHS, COMPILED, COMPILED_GRAPHS, BF16 = VARIANTS = (
+    "loop", "higher", "jax", "eager", "graphs", "compiled", "compiled-graphs", "bf16",
 )  # fmt: skip
-"""The ways to compute a meta-gradient, in the order of the table; the last four are metarun's."""
-CUDA_ONLY = (GRAPHS,)
-"""Compiled steps recorded as CUDA graphs and replayed."""
+"""The ways to compute a meta-gradient, in the order of the table; the last five are metarun's."""
+CUDA_ONLY = (GRAPHS, COMPILED_GRAPHS)
+"""Steps recorded as CUDA graphs and replayed."""
 REFERENCE = EAGER
 """The one that goes with all: how far it is from `EXACT` tells what rounding does to a row."""
 EXACT = "float64"
@@ -70,15 +70,15 @@ SECTIONS = {
 _BUT_JAX = tuple(variant for variant in VARIANTS if variant != JAX)
 _SINE = Row(
     name="sine-1", section=STEPS, title="sine, 10 shots, 25 tasks, 1 step",
-    variants=(LOOP, HIGHER, JAX, EAGER, COMPILED, GRAPHS), tasks=25, input_shape=(1,), ways=0, shots=10, queries=10,
-    network="mlp", inner_lr=0.01,
+    variants=(LOOP, HIGHER, JAX, EAGER, GRAPHS, COMPILED, COMPILED_GRAPHS), tasks=25, input_shape=(1,), ways=0,
+    shots=10, queries=10, network="mlp", inner_lr=0.01,
 )  # fmt: skip
 _OMNIGLOT = Row(
     name="omniglot-1", section=STEPS, title="Conv-4, 5-way 1-shot, 32 tasks, 1 step", variants=VARIANTS,
     tasks=32, input_shape=(1, 28, 28), ways=5, shots=1, queries=1, network="conv4", inner_lr=0.4,
 )  # fmt: skip
 _MORE = replace(_OMNIGLOT, variants=_BUT_JAX)
-_OTHER = replace(_OMNIGLOT, variants=(LOOP, EAGER, COMPILED, GRAPHS), plain=False)
+_OTHER = replace(_OMNIGLOT, variants=(LOOP, EAGER, GRAPHS, COMPILED, COMPILED_GRAPHS), plain=False)
 _HYPERNET = ("algorithm=maml", "embedding=support")
 
 
@@ -121,11 +121,11 @@ ROWS = [
     ),
     *_series(
         replace(_OMNIGLOT, chunk=32), TASKS, "tasks", "tasks", title="{} tasks",
-        values={1: (EAGER,), 8: (EAGER,), **dict.fromkeys((32, 128, 512), (EAGER, COMPILED, GRAPHS))},
+        values={1: (EAGER,), 8: (EAGER,), **dict.fromkeys((32, 128, 512), (EAGER, GRAPHS, COMPILED, COMPILED_GRAPHS))},
     ),
     *_series(
         _SINE, INNER, "sine-inner", "inner_steps", title="sine, {} steps",
-        values=dict.fromkeys((1, 5, 10, 20), (LOOP, EAGER, COMPILED, GRAPHS)),
+        values=dict.fromkeys((1, 5, 10, 20), (LOOP, EAGER, GRAPHS, COMPILED, COMPILED_GRAPHS)),
     ),
     *_series(
         replace(_OMNIGLOT, tasks=8), INNER, "omniglot-inner", "inner_steps", title="Conv-4, {} steps",
@@ -133,11 +133,11 @@ ROWS = [
     ),
     *_series(
         _SINE, THREADS, "sine-threads", "threads", title="sine, 1 step, threads: {}",
-        values=dict.fromkeys((1, 2), (LOOP, EAGER, COMPILED, GRAPHS)),
+        values=dict.fromkeys((1, 2), (LOOP, EAGER, GRAPHS, COMPILED, COMPILED_GRAPHS)),
     ),
     *_series(
         _OMNIGLOT, THREADS, "omniglot-threads", "threads", title="Conv-4, 1 step, threads: {}",
-        values=dict.fromkeys((1, 2), (LOOP, EAGER, COMPILED, GRAPHS)),
+        values=dict.fromkeys((1, 2), (LOOP, EAGER, GRAPHS, COMPILED, COMPILED_GRAPHS)),
     ),
 ]  # fmt: skip
 BY_NAME = {row.name: row for row in ROWS}

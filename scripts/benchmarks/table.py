@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.measuring import Found
 from benchmarks.processes import TITLES
-from benchmarks.rows import BF16, COMPILED, EAGER, GRAPHS, JAX, LOOP, SECTIONS, VARIANTS, Row
+from benchmarks.rows import BF16, COMPILED, COMPILED_GRAPHS, EAGER, GRAPHS, JAX, LOOP, SECTIONS, VARIANTS, Row
 
 NAMES = {JAX: "JAX"}
 
@@ -17,7 +17,9 @@ def record(row: Row, found: dict[str, Found], floor: dict[str, Any]) -> dict[str
     floors = {"float32": operations / floor["float32"], "bfloat16": operations / floor["bfloat16"]}
     variants = {variant: {**asdict(of), **_summary(of)} for variant, of in found.items()}
     times = {variant: of["median"] for variant, of in variants.items() if of["median"] is not None}
-    best = min((times[variant] for variant in (EAGER, COMPILED, GRAPHS) if variant in times), default=None)
+    best = min(
+        (times[variant] for variant in (EAGER, GRAPHS, COMPILED, COMPILED_GRAPHS) if variant in times), default=None
+    )
     ratios = {
         "loop_over_best": times[LOOP] / best if best and LOOP in times else None,
         "best_over_floor": best / floors["float32"] if best else None,

@@ -1,32 +1,31 @@
 """The meta-step by metarun, batched; and its objective for one task after another."""
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from benchmarks.problem import learner, made_up
-from benchmarks.rows import BF16, COMPILED, EAGER, EXACT, GRAPHS, Row
-from metarun.engine.device import cuda_graphs
+from benchmarks.rows import BF16, COMPILED, COMPILED_GRAPHS, EXACT, GRAPHS, Row
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.learner import MetaParameters
 
-PRECISION = {EXACT: "float64", EAGER: "float32", COMPILED: "float32", GRAPHS: "float32", BF16: "bf16"}
+PRECISION = {EXACT: "float64", BF16: "bf16"}
+"""Of the variants whose precision is not float32."""
 
 
 def batched(row: Row, device: torch.device, variant: str) -> Callable[[], dict[str, Tensor]]:
-    """The engine's meta-gradient; ``variant``: float64 (eager), eager, compiled, graphs, or bf16 (compiled)."""
-    made, phi = learner(row, device, PRECISION[variant])
+    """The engine's meta-gradient; ``variant``: float64 (eager), eager, graphs (eager), compiled, compiled-graphs, or
+    bf16 (compiled, on CUDA with graphs)."""
+    made, phi = learner(row, device, PRECISION.get(variant, "float32"))
     batch = made_up(row, device, torch.float64 if variant == EXACT else torch.float32)
-    recording = cuda_graphs if variant == GRAPHS else nullcontext
-    with recording():
-        meta_gradient = MetaGradient(made, row.chunk, compiled=variant in (COMPILED, GRAPHS, BF16))
+    compiled = variant in (COMPILED, COMPILED_GRAPHS, BF16)
+    recorded = variant in (GRAPHS, COMPILED_GRAPHS) or (variant == BF16 and device.type == "cuda")
+    meta_gradient = MetaGradient(made, row.chunk, compiled, recorded)
 
     def step() -> dict[str, Tensor]:
-        with recording():  # a graph is recorded at the second call, not when compiled
-            return dict(_named(meta_gradient(phi, batch)[0]))
+        return dict(_named(meta_gradient(phi, batch)[0]))
 
     return step
 

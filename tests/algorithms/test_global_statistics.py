@@ -87,7 +87,7 @@ def test_statistics_and_predictions_are_those_of_batchnorm(model: tuple[str, ...
         reference.train_on(batch)
         gradient, _ = meta_gradient(phi, batch)
         optimiser.step(gradient, 0.01)
-        remember(phi, gradient)
+        remember(phi, gradient, frozen=torch.zeros(()))
         assert_same_statistics(reference, phi)
         reference.follow(phi)
 
@@ -150,7 +150,7 @@ def test_no_query_sees_another_at_meta_test(name: str) -> None:
     dataset = Blobs()
     learner, phi = build(dataset, f"algorithm={name}", *CONV, inner_steps=2)
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, dataset.sample("train", 0, 4))
-    remember(phi, gradient)
+    remember(phi, gradient, frozen=torch.zeros(()))
     task = task_of(dataset.sample("test", 0, 1), 0)
     x = task.query.x.clone()
     x[1:] = 3 * x[1:].flip(0) + 1

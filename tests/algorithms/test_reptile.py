@@ -154,7 +154,7 @@ def test_moments_that_are_kept_are_those_of_one_adam_over_all_meta_updates(momen
         }
         gradient, _ = meta_gradient(phi, batch)
         optimiser.step(gradient, EPSILON)
-        remember(phi, gradient)
+        remember(phi, gradient, frozen=torch.zeros(()))
         torch.testing.assert_close(phi["theta"], theta, rtol=0, atol=1e-9)
         assert phi[MEMORY]["optimizer.steps"] == 4 * (update + 1)
         for name, state in begun.items():

@@ -1,23 +1,26 @@
 """The GPU computes what the CPU does: the same tasks, start, meta-gradients and episodes."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 from builders import ALGORITHMS, CPU, MLP, algorithm, settings
 
 from metarun import composition
 from metarun.algorithms.base import Learned
-from metarun.datasets.sinusoid import Sinusoid
-from metarun.engine.device import cuda_graphs
+from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
+from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.kinds import Regression
 from metarun.learner import Learner, MetaParameters
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
-REGRESSING = [(f"algorithm={name}",) for name in ALGORITHMS if isinstance(Regression(), algorithm(name).kinds)]
+RIDGE = {"metaopt": ("algorithm.head=ridge",)}  # a support vector machine has no targets
+REGRESSING = [
+    (f"algorithm={name}", *RIDGE.get(name, ()))
+    for name in ALGORITHMS
+    if isinstance(Regression(), algorithm(name).kinds)
+]
 MAKING = [
     ("hypernet=full", "embedding=support"),
     ("hypernet=chunked", "embedding=learned", "dataset.tasks=4"),
@@ -26,8 +29,11 @@ MAKING = [
 ]
 
 
-def on(device: torch.device, overrides: tuple[str, ...]) -> tuple[Sinusoid, Learner, MetaParameters]:
-    chosen = settings("dataset=sinusoid", *MLP, *overrides, "device.precision=float64")
+def on(
+    device: torch.device, overrides: tuple[str, ...], letters: bool = False
+) -> tuple[Dataset, Learner, MetaParameters]:
+    data = ("dataset=glyphs", "model.channels=4") if letters else ("dataset=sinusoid", *MLP)
+    chosen = settings(*data, *overrides, "device.precision=float64")
     dataset = chosen.dataset.load(0, device, torch.float64)
     return dataset, *composition.compose(chosen, dataset, device)
 
@@ -44,23 +50,67 @@ def test_meta_gradients_and_episodes_agree(overrides: tuple[str, ...]) -> None:
     torch.testing.assert_close(told[1], told[0], rtol=1e-9, atol=1e-9, check_device=False)
 
 
-@pytest.mark.parametrize("recorded", [False, True], ids=["compiled", "recorded as graphs"])
-def test_compiled_meta_gradients_agree_and_stay(recorded: bool) -> None:
-    """In chunks, whose results are kept while the next is computed; thrice, for graphs are replayed from then on."""
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("recorded", [False, True], ids=["launched", "recorded"])
+def test_meta_gradients_agree_and_stay(compiled: bool, recorded: bool) -> None:
+    """In chunks, whose results are kept while the next is computed, with tasks left over; φ changes in between."""
     dataset, learner, phi = on(torch.device("cuda"), ("algorithm=maml",))
-    eager = MetaGradient(learner, 3, compiled=False)
-    with cuda_graphs() if recorded else nullcontext():
-        compiled = MetaGradient(learner, 3, compiled=True)
-        found = [compiled(phi, dataset.sample("train", step, 9))[0] for step in range(4)]
-    wanted = [eager(phi, dataset.sample("train", step, 9))[0] for step in range(4)]
+    eager, other = MetaGradient(learner, 3, compiled=False), MetaGradient(learner, 3, compiled, recorded)
+    found, wanted = [], []
+    for step in range(4):
+        batch = dataset.sample("train", step, 10)
+        found.append(other(phi, batch)[0])
+        wanted.append(eager(phi, batch)[0])
+        for tensor in phi["theta"].values():
+            tensor.mul_(0.9)
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    assert not (recorded and other.gradient.failed)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("override", ["device.compile=false", "device.compile=true", "device.cuda_graphs=true"])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_can_be_recorded(name: str) -> None:
+    dataset, learner, phi = on(torch.device("cuda"), (f"algorithm={name}", *RIDGE.get(name, ())), letters=True)
+    batches = [dataset.sample("train", step, 3) for step in range(2)]
+    if isinstance(learner.algorithm, Learned):
+        plain, recorded = (MetaGradient(learner, None, False, graph) for graph in (False, True))
+        recorded(phi, batches[0])
+        assert not recorded.gradient.failed  # type: ignore[attr-defined]
+        torch.testing.assert_close(recorded(phi, batches[1]), plain(phi, batches[1]), rtol=1e-7, atol=1e-7)
+    plain, recorded = Evaluator(learner), Evaluator(learner, recorded=True)
+    for whole in (False, True):
+        recorded.curves(phi, batches[0], whole)
+        found, wanted = (each.curves(phi, batches[1], whole).metrics for each in (recorded, plain))
+        torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-7)
+    assert not any(curves.failed for curves in recorded._curves.values())
+
+
+@pytest.mark.parametrize("override", ["device.compile=false", "device.compile=true", "device.cuda_graphs=false"])
 def test_a_run_on_the_gpu(command, override: str) -> None:  # type: ignore[no-untyped-def]
-    compiles = [] if override.startswith("device.compile") else ["device.compile=true"]
     tiny = ("dataset=sinusoid", *MLP, "debug=fast", "algorithm.inner_lr=0.01", "device=cuda")
-    code, out, err = command(*tiny, *compiles, override)
+    code, out, err = command(*tiny, override)
     assert code == 0, err
     assert torch.cuda.get_device_name() in out
     assert "going on without" not in out + err
+
+
+@pytest.mark.parametrize(
+    "overrides", [("dataset=sinusoid", *MLP), ("dataset=glyphs", "algorithm=maml_pp")], ids=" ".join
+)
+def test_no_meta_update_waits_for_the_gpu(command, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    """Between two looks; whatever waits in a step fails it."""
+    step = OuterOptimiser.step
+    calls = []
+
+    def strict(*arguments, **by_name):  # type: ignore[no-untyped-def]
+        calls.append(1)
+        found = step(*arguments, **by_name)
+        torch.cuda.set_sync_debug_mode("error" if 5 <= len(calls) < 15 else "default")  # first ones record
+        return found
+
+    monkeypatch.setattr(OuterOptimiser, "step", strict)
+    few = ("engine.steps=20", "engine.val_every=20", "engine.log_every=20", "engine.checkpoint_every=20")
+    small = ("engine.meta_batch_size=2", "engine.val_episodes=2", "engine.test_episodes=2", "tracking=scalars")
+    code, _, err = command(*overrides, *few, *small, "device=cuda", "device.compile=false")
+    torch.cuda.set_sync_debug_mode("default")
+    assert code == 0, err
+    assert len(calls) == 20

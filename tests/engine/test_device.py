@@ -6,7 +6,6 @@ from builders import settings
 
 from metarun.engine import device as module
 from metarun.engine.device import DeviceSettings
-from metarun.engine.fusion import records
 from metarun.errors import UserError
 
 
@@ -15,7 +14,7 @@ def device(name: str) -> DeviceSettings:
 
 
 def made(name: str, precision: str, threads: int | None) -> DeviceSettings:
-    others = {"compile": "auto", "cuda_graphs": False, "deterministic": False}
+    others = {"compile": "auto", "cuda_graphs": "auto", "deterministic": False}
     return DeviceSettings(name=name, precision=precision, threads=threads, **others)
 
 
@@ -69,14 +68,16 @@ def test_tf32_on_a_cpu_is_refused() -> None:
         settings("device=cpu", "device.precision=tf32").device.resolve()
 
 
-@pytest.mark.parametrize("overrides", [["device=cpu"], ["device=cuda", "device.compile=false"]], ids=" ".join)
-def test_graphs_of_what_is_not_compiled_for_cuda_are_refused(
-    overrides: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cuda_graphs_are_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(UserError, match=r"^device.cuda_graphs=true: only compiled .*; use device.cuda_graphs=false$"):
-        settings(*overrides, "device.cuda_graphs=true").device.resolve()
-    settings("device=cuda", "device.cuda_graphs=true").device.resolve()
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    with pytest.raises(UserError, match=r"^device.cuda_graphs=true: only .* on cpu; use device.cuda_graphs=auto$"):
+        settings("device=cpu", "device.cuda_graphs=true").device.resolve()
+    for value, recorded in {"auto": True, "true": True, "false": False}.items():
+        chosen = settings("device=cuda", f"device.cuda_graphs={value}").device
+        assert chosen.resolve() == cuda
+        assert chosen.records(cuda) == recorded
+        assert not chosen.records(cpu)
 
 
 @pytest.mark.parametrize(("precision", "tf32"), [("float32", False), ("tf32", True)])
@@ -86,13 +87,11 @@ def test_switches_are_set_for_a_run_and_put_back(precision: str, tf32: bool) -> 
             torch.get_float32_matmul_precision(),
             torch.backends.cudnn.allow_tf32,
             torch.are_deterministic_algorithms_enabled(),
-            records(),
         )
 
     before = now()
-    others = ("device.deterministic=true", "device.cuda_graphs=true")
-    with settings(f"device.precision={precision}", *others).device.arithmetic():
-        assert now() == ("high" if tf32 else "highest", tf32, True, True)
+    with settings(f"device.precision={precision}", "device.deterministic=true").device.arithmetic():
+        assert now() == ("high" if tf32 else "highest", tf32, True)
     assert now() == before
 
 

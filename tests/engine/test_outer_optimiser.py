@@ -89,8 +89,30 @@ def test_a_gradient_that_is_not_finite_moves_nothing(bad: float) -> None:
     optimiser = OuterOptimiser(outer("adam"), moved, clip=1.0)
     gradient["theta"]["b"][0] = bad
     assert not optimiser.step(gradient, 0.1).isfinite()
+    assert optimiser.lost() == 1
     torch.testing.assert_close(moved, phi(), rtol=0, atol=0)
-    assert optimiser.state_dict()["state"] == {}
+
+
+@pytest.mark.parametrize("outer", [outer("adam"), outer("sgd"), outer("adam", ratio=0.3, every=3), outer("sgd", 0.0)])
+@pytest.mark.parametrize("good", [0, 2])
+@pytest.mark.parametrize("where", ["gradient", "figure"])
+def test_what_is_not_finite_stops_everything_until_it_is_asked_for(outer: OuterLoop, good: int, where: str) -> None:
+    moved, wanted = phi(), phi()
+    optimiser, plain = OuterOptimiser(outer, moved, clip=1.0), OuterOptimiser(outer, wanted, clip=1.0)
+    for number, gradient in enumerate(gradients(6)):
+        figure = torch.tensor(1.0)
+        if number < good:
+            plain.step(gradient, 0.1)
+        elif number == good and where == "gradient":
+            gradient["algorithm"]["w"][3] = float("nan")
+        elif number == good:
+            figure = torch.tensor(float("inf"))
+        optimiser.step(gradient, 0.1, [figure])
+    assert optimiser.lost() == 6 - good
+    assert float(optimiser.frozen) == 1
+    torch.testing.assert_close(moved, wanted, rtol=0, atol=0)
+    if good:  # before any, PyTorch's has no state
+        torch.testing.assert_close(optimiser.state_dict(), plain.state_dict(), rtol=0, atol=0)
 
 
 def copied(of: MetaParameters) -> MetaParameters:
@@ -193,6 +215,7 @@ def test_a_gradient_that_is_not_finite_moves_no_slow_weights() -> None:
     optimiser = OuterOptimiser(outer("sgd", ratio=0.5, every=2), moved, None)
     gradient["theta"]["b"][0] = torch.nan
     optimiser.step(gradient, 0.1)
+    assert optimiser.lost() == 1
     assert optimiser.state_dict()["slow"]["done"] == 0
 
 

@@ -56,7 +56,7 @@ def test_an_entry_becomes_the_mean_of_what_the_tasks_report(chunk: int | None) -
         norm = optimiser.step(gradient, 0.01)
         slopes = [tensor for group, tensors in gradient.items() if group != MEMORY for tensor in tensors.values()]
         torch.testing.assert_close(norm, torch.nn.utils.get_total_norm(slopes))
-        remember(phi, gradient)
+        remember(phi, gradient, frozen=torch.zeros(()))
         assert phi[MEMORY]["updates"] == pytest.approx(step + 1, abs=1e-12)
         torch.testing.assert_close(phi[MEMORY]["mean"], batch.number.double().mean().expand(2), rtol=0, atol=1e-12)
         assert torch.allclose(phi[MEMORY]["untouched"], torch.full((3,), 7.0).double(), rtol=0, atol=1e-12)

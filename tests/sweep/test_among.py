@@ -16,7 +16,7 @@ from metarun.sweep.among import AmongJobs, claimed
 
 def settings(threads: int | None) -> DeviceSettings:
     return DeviceSettings(
-        name="cpu", precision="float32", compile="false", threads=threads, deterministic=False, cuda_graphs=False
+        name="cpu", precision="float32", compile="false", threads=threads, deterministic=False, cuda_graphs="auto"
     )
 
 
