@@ -88,7 +88,7 @@ class _Reference:
 
     def __init__(self, learner: Learner, eager: MetaGradient, phi: MetaParameters, batch: TaskBatch) -> None:
         end = BEGINNING_AND_END[-1]
-        self.phi, self.points = phi, BEGINNING_AND_END if _annealed(learner, batch) else (end,)
+        self.phi, self.points = phi, BEGINNING_AND_END if annealed(learner, batch) else (end,)
         self._wanted = {progress: eager(phi, batch, progress)[0] for progress in self.points}
         self._broken: str | None = None
         dtype = learner.model.compute or batch.descriptor.dtype
@@ -115,7 +115,7 @@ class _Reference:
         return None if excess is None else f"the compiled meta-gradient differs from the eager one by {excess}"
 
 
-def _annealed(learner: Learner, batch: TaskBatch) -> bool:
+def annealed(learner: Learner, batch: TaskBatch) -> bool:
     """Whether meta-training changes anything but φ while it goes on."""
     one, other = (tree_leaves(learner.draws(batch, False, progress)) for progress in BEGINNING_AND_END)
     return not all(map(torch.equal, one, other))

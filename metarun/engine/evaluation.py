@@ -1,5 +1,6 @@
 """Measuring a learner on fixed episodes."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -119,8 +120,8 @@ def episodes_of(dataset: Dataset, stream: str, asked: int, group: int | None = N
 class Evaluator:
     """Adapts a learner to episodes and measures it, ``chunk`` episodes at once; ``None``: `EPISODES_AT_ONCE`.
 
-    compiled: whether `torch.compile` fuses the computation. recorded: whether it is replayed as a CUDA graph. Several
-    ``processes`` take chunks in turn, and each gets what one alone would.
+    compiled: whether `torch.compile` fuses the computation. Several ``processes`` take chunks in turn, and each gets
+    what one alone would.
     """
 
     def __init__(
@@ -129,11 +130,16 @@ class Evaluator:
         chunk: int | None = None,
         compiled: bool = False,
         processes: Processes = ALONE,
-        recorded: bool = False,
     ) -> None:
         self.learner, self.compiled, self.processes = learner, compiled, processes
         self.chunk = self._at_once = chunk or EPISODES_AT_ONCE
-        self._curves = {whole: _curves(learner, whole, compiled, recorded) for whole in (False, True)}
+        self._curves = {whole: _curves(learner, whole, compiled) for whole in (False, True)}
+
+    def recorded(self) -> "Evaluator":
+        """The same, replayed as CUDA graphs."""
+        other = copy.copy(self)
+        other._curves = {whole: Recorded(curves) for whole, curves in self._curves.items()}
+        return other
 
     def __call__(
         self,
@@ -185,12 +191,9 @@ class Evaluator:
         return curves
 
 
-def _curves(
-    learner: Learner, whole: bool, compiled: bool, recorded: bool
-) -> Callable[[MetaParameters, TaskBatch, Draws], Curve]:
+def _curves(learner: Learner, whole: bool, compiled: bool) -> Callable[[MetaParameters, TaskBatch, Draws], Curve]:
     curves = vmap(partial(learner.curve, whole=whole), in_dims=(None, 0, 0))
-    computation = compiled_whole(curves) if compiled else curves
-    return Recorded(computation) if recorded else computation
+    return compiled_whole(curves) if compiled else curves
 
 
 def task_numbers(sources: Tensor) -> list[int]:

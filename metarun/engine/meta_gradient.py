@@ -1,5 +1,7 @@
 """The gradient of φ over a meta-batch, and what φ is to remember of it: the one place that batches tasks."""
 
+import copy
+
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
@@ -25,12 +27,12 @@ class MetaGradient:
 
     chunk: tasks computed at once, ``None``: all; memory grows with it, the result does not depend on it but for
     rounding. Where memory runs out, it is halved.
-    compiled: whether `torch.compile` fuses the whole computation. recorded: whether it is replayed as a CUDA graph.
+    compiled: whether `torch.compile` fuses the whole computation.
     progress: the share of meta-training done. weights: what each task counts in the means, ``[T]`` with mean 1;
     ``None``: all alike.
     """
 
-    def __init__(self, learner: Learner, chunk: int | None, compiled: bool, recorded: bool = False) -> None:
+    def __init__(self, learner: Learner, chunk: int | None, compiled: bool) -> None:
         self.chunk = chunk
         lesson = vmap(learner.lesson, in_dims=(None, 0, 0))
         self.learner = learner
@@ -46,8 +48,13 @@ class MetaGradient:
             )
 
         gradient = grad_and_value(part, has_aux=True)
-        computation = compiled_whole(gradient) if compiled else gradient
-        self.gradient = Recorded(computation) if recorded else computation
+        self.gradient = compiled_whole(gradient) if compiled else gradient
+
+    def recorded(self) -> "MetaGradient":
+        """The same, replayed as a CUDA graph."""
+        other = copy.copy(self)
+        other.gradient = Recorded(self.gradient)
+        return other
 
     def __call__(
         self, phi: MetaParameters, batch: TaskBatch, progress: float = 0.0, weights: Tensor | None = None

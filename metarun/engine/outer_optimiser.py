@@ -39,18 +39,19 @@ class OuterOptimiser:
         self._slow = _Slow(outer, self._tensors) if outer.slow.ratio != 1 else None
         self._optimiser: torch.optim.Optimizer
         if outer.optimiser == "adam":
-            self._optimiser = torch.optim.Adam(parameters, outer.lr, betas=(outer.momentum, 0.999), fused=True)
+            betas = outer.momentum, 0.999
+            self._optimiser = torch.optim.Adam(parameters, outer.lr, betas=betas, fused=True, capturable=True)
         else:
             self._optimiser = torch.optim.SGD(parameters, outer.lr, momentum=outer.momentum, fused=True)
-            if outer.momentum:  # as the first step would make it, had it happened: it may be one that moves nothing
-                for tensor in self._tensors:
-                    self._optimiser.state[tensor] = {"momentum_buffer": torch.zeros_like(tensor)}
+        # What the first step would make, had it happened: it may move nothing, or be recorded as a CUDA graph.
+        for tensor in self._tensors if outer.optimiser == "adam" or outer.momentum else ():
+            self._optimiser.state[tensor] = {name: _zeros(name, tensor) for name in _BUFFERS[type(self._optimiser)]}
         like = self._tensors[0] if self._tensors else torch.zeros(())
         self.frozen = like.new_zeros((), dtype=torch.float32)
         """1 from the first meta-update on that was not made, on φ's device."""
         self._lost = like.new_zeros((), dtype=torch.int64)
 
-    def step(self, gradient: MetaParameters, lr: float, figures: Iterable[Tensor] = ()) -> Tensor:
+    def step(self, gradient: MetaParameters, lr: float | Tensor, figures: Iterable[Tensor] = ()) -> Tensor:
         """One meta-update, unless the gradient or one of the ``figures``, scalars, is not finite or `frozen` is 1.
 
         Returns the gradient's norm before clipping. Does not wait for the device.
@@ -58,7 +59,7 @@ class OuterOptimiser:
         gradients = [tensor for group in moving(gradient).values() for tensor in group.values()]
         norm = torch.nn.utils.get_total_norm(gradients)
         sound = torch.stack([norm, *(figure.to(norm.dtype) for figure in figures)]).isfinite().all()
-        self.frozen = torch.maximum(self.frozen, (~sound).float())
+        torch.maximum(self.frozen, (~sound).float(), out=self.frozen)
         self._lost += self.frozen.long()
         if self._clip is not None:
             gradients = list(torch._foreach_mul(gradients, (self._clip / norm).clamp(max=1.0)))
@@ -82,9 +83,10 @@ class OuterOptimiser:
     def candidate(self, gradient: MetaParameters, lr: float) -> MetaParameters:
         """φ as `step` would leave it; φ and the optimiser stay as they are."""
         before, state = [tensor.clone() for tensor in self._tensors], copy.deepcopy(self.state_dict())
-        frozen, lost = self.frozen, self._lost.clone()
+        frozen, lost = self.frozen.clone(), self._lost.clone()
         self.step(gradient, lr)
-        self.frozen, self._lost = frozen, lost
+        self.frozen.copy_(frozen)
+        self._lost.copy_(lost)
         after = iter([tensor.clone() for tensor in self._tensors])
         self.load_state_dict(state)
         for tensor, old in zip(self._tensors, before, strict=True):
@@ -92,13 +94,18 @@ class OuterOptimiser:
         moved = {group: {name: next(after) for name in tensors} for group, tensors in moving(gradient).items()}
         return {**gradient, **moved}
 
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes beside φ, but for slow weights."""
+        kept = [buffer for buffers in self._optimiser.state.values() for buffer in buffers.values()]
+        return [*kept, self.frozen, self._lost]
+
     def state_dict(self) -> dict[str, Any]:
-        """PyTorch's, and ``slow`` where there are slow weights."""
+        """PyTorch's ``state``, and ``slow`` where there are slow weights; step sizes and the like are the settings'."""
         slow = {} if self._slow is None else {"slow": {"tensors": self._slow.tensors, "done": self._slow.done}}
-        return {**self._optimiser.state_dict(), **slow}
+        return {"state": self._optimiser.state_dict()["state"], **slow}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave, but for step sizes and the like, which are the settings'.
+        """Take over what `state_dict` gave.
 
         Raises `ValueError`, `TypeError` or `KeyError` where it is not that of an optimiser of this φ.
         """
@@ -119,6 +126,12 @@ class OuterOptimiser:
             for name, buffer in buffers.items():
                 if buffer is not None and buffer.shape != (() if name == "step" else shape):
                     raise ValueError(f"{name} has another shape than its parameter")
+
+
+def _zeros(buffer: str, parameter: Tensor) -> Tensor:
+    if buffer == "step":
+        return torch.zeros((), dtype=torch.float32, device=parameter.device)
+    return torch.zeros_like(parameter)
 
 
 class _Slow:

@@ -56,18 +56,6 @@ class Planner:
 
     def meta_gradient(self, phi: MetaParameters) -> MetaGradient:
         """That of the run's meta-batches. ``compile`` and ``task_chunk`` are decided at the first call for a run."""
-        plain = self._launched_meta_gradient(phi)
-        if not self.record:
-            return plain
-        compiled, share = self.decisions["compile"], self.processes.share(self.settings.meta_batch_size)
-
-        def computed(meta_gradient: MetaGradient, phi: MetaParameters, index: int) -> MetaParameters:
-            return meta_gradient(phi, part(self._meta_batch(index), share))[0]
-
-        return self._recorded(plain, MetaGradient(self.learner, plain.chunk, compiled, recorded=True), computed, phi)
-
-    def _launched_meta_gradient(self, phi: MetaParameters) -> MetaGradient:
-        """The same, with kernels launched one by one."""
         eager = MetaGradient(self.learner, self.tasks_at_once(phi), compiled=False)
         if "compile" in self.decisions:
             return MetaGradient(self.learner, eager.chunk, self.decisions["compile"])
@@ -79,6 +67,21 @@ class Planner:
         self.decisions["compile"] = not self.processes.any(chosen is eager)
         return chosen if self.decisions["compile"] else eager
 
+    def recorded_meta_gradient(self, plain: MetaGradient, phi: MetaParameters) -> MetaGradient:
+        """The same as a CUDA graph, where it can be recorded."""
+        if not self.record:
+            return plain
+        share = self.processes.share(self.settings.meta_batch_size)
+
+        def computed(meta_gradient: MetaGradient, phi: MetaParameters, index: int) -> MetaParameters:
+            return meta_gradient(phi, part(self._meta_batch(index), share))[0]
+
+        return self._recorded(plain, plain.recorded(), computed, phi)
+
+    def annealed(self) -> bool:
+        """Whether meta-training changes anything but φ while it goes on."""
+        return compilation.annealed(self.learner, self._meta_batch())
+
     def evaluator(self, phi: MetaParameters) -> Evaluator:
         """That of validations and meta-test. ``episodes_at_once`` and ``compile_evaluation`` are decided likewise."""
         plain = self._launched_evaluator(phi)
@@ -88,8 +91,7 @@ class Planner:
         def computed(evaluator: Evaluator, phi: MetaParameters, index: int) -> dict[str, Tensor]:
             return evaluator.curves(phi, self._sample(LIKE_TEST, plain.chunk, index), False).metrics
 
-        recorded = Evaluator(self.learner, plain.chunk, plain.compiled, self.processes, recorded=True)
-        return self._recorded(plain, recorded, computed, phi)
+        return self._recorded(plain, plain.recorded(), computed, phi)
 
     def _launched_evaluator(self, phi: MetaParameters) -> Evaluator:
         """The same, with kernels launched one by one."""

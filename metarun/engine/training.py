@@ -20,6 +20,7 @@ from metarun.datasets.repeated import Repeated
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
 from metarun.engine.evaluation import Episodes, Evaluator
+from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.engine.planning import Planner
 from metarun.engine.processes import Processes
@@ -28,6 +29,7 @@ from metarun.engine.selection import Selector
 from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
 from metarun.engine.stopping import StopRequest
+from metarun.engine.whole_step import WholeStep
 from metarun.errors import Interrupted, UserError
 from metarun.learner import Learner, MetaParameters, remember
 from metarun.regularisers.output import OutputRegulariser
@@ -92,6 +94,9 @@ class Training:
         scheduled = sequence if settings.schedule_per == "group" else Sequence(0, settings.steps)
         state.decisions["task_chunk"] = meta_gradient.chunk
         behind = self._behind()
+        whole = self._whole_step(algorithm, source, meta_gradient, optimiser)
+        if whole is None:
+            meta_gradient = self.planner.recorded_meta_gradient(meta_gradient, state.phi)
         warm = state.step + WARM_UP
         while state.step < settings.steps:
             started = time.perf_counter()
@@ -100,17 +105,20 @@ class Training:
                 # Else the momentum of groups behind would go on moving what belongs to them alone.
                 optimiser = OuterOptimiser(algorithm.outer, state.phi, settings.gradient_clip, self.lr_scales)
             progress = state.step / settings.steps
-            batch, weights, standing = selector(state.phi, state.step, progress, group)
-            own = meta_gradient(state.phi, batch, progress, weights)
-            state.decisions["task_chunk"] = meta_gradient.chunk  # less than before where memory ran out
-            gradient, metrics = processes.summed(own, len(batch.number) / tasks, stop.asked)
-            metrics |= standing
             lr = algorithm.outer.lr_at(*scheduled.within(state.step))
-            if behind is not None:
-                gradient, metrics["omega/output"] = self._held(behind, optimiser, gradient, lr)
-            norm = optimiser.step(gradient, lr, metrics.values())
-            remember(state.phi, gradient, optimiser.frozen)
-            algorithm.bound(state.phi["algorithm"])
+            if whole is not None:
+                metrics, norm = whole(state.step, lr)
+            else:
+                batch, weights, standing = selector(state.phi, state.step, progress, group)
+                own = meta_gradient(state.phi, batch, progress, weights)
+                state.decisions["task_chunk"] = meta_gradient.chunk  # less than before where memory ran out
+                gradient, metrics = processes.summed(own, len(batch.number) / tasks, stop.asked)
+                metrics |= standing
+                if behind is not None:
+                    gradient, metrics["omega/output"] = self._held(behind, optimiser, gradient, lr)
+                norm = optimiser.step(gradient, lr, metrics.values())
+                remember(state.phi, gradient, optimiser.frozen)
+                algorithm.bound(state.phi["algorithm"])
             profiled()
             state.step += 1
             if state.step > warm:
@@ -144,6 +152,24 @@ class Training:
             if stopping and not last:
                 again = processes.launcher + command_line(self.config, path_setting("resume", self.folder))
                 raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; go on with: {again}")
+
+    def _whole_step(
+        self, algorithm: Learned, source: Sampler, meta_gradient: MetaGradient, optimiser: OuterOptimiser
+    ) -> WholeStep | None:
+        """Meta-updates recorded as a whole, where they may be and can be."""
+        outer, settings = algorithm.outer, self.settings
+        if (
+            not self.planner.record
+            or self.processes.count > 1
+            or settings.order == "sequential"
+            or settings.train_tasks is not None
+            or outer.tasks.select != "all"
+            or outer.slow.ratio != 1
+            or self.planner.annealed()
+        ):
+            return None
+        whole = WholeStep(algorithm, self.state.phi, source, settings.meta_batch_size, meta_gradient, optimiser)
+        return whole if whole.trusted(self.state.step, outer.lr) else None
 
     def _refuse_lost(self, optimiser: OuterOptimiser) -> None:
         """Raises `UserError` if a meta-update was not made, with φ saved as it was before it; waits for the device."""

@@ -22,7 +22,9 @@ def batched(row: Row, device: torch.device, variant: str) -> Callable[[], dict[s
     batch = made_up(row, device, torch.float64 if variant == EXACT else torch.float32)
     compiled = variant in (COMPILED, COMPILED_GRAPHS, BF16)
     recorded = variant in (GRAPHS, COMPILED_GRAPHS) or (variant == BF16 and device.type == "cuda")
-    meta_gradient = MetaGradient(made, row.chunk, compiled, recorded)
+    meta_gradient = MetaGradient(made, row.chunk, compiled)
+    if recorded:
+        meta_gradient = meta_gradient.recorded()
 
     def step() -> dict[str, Tensor]:
         return dict(_named(meta_gradient(phi, batch)[0]))

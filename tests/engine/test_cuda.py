@@ -1,5 +1,7 @@
 """The GPU computes what the CPU does: the same tasks, start, meta-gradients and episodes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from builders import ALGORITHMS, CPU, MLP, algorithm, settings
@@ -10,8 +12,10 @@ from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
+from metarun.engine.whole_step import WholeStep
 from metarun.kinds import Regression
-from metarun.learner import Learner, MetaParameters
+from metarun.learner import Learner, MetaParameters, remember
+from metarun.tracking.log import TrainingLog
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -55,7 +59,9 @@ def test_meta_gradients_and_episodes_agree(overrides: tuple[str, ...]) -> None:
 def test_meta_gradients_agree_and_stay(compiled: bool, recorded: bool) -> None:
     """In chunks, whose results are kept while the next is computed, with tasks left over; φ changes in between."""
     dataset, learner, phi = on(torch.device("cuda"), ("algorithm=maml",))
-    eager, other = MetaGradient(learner, 3, compiled=False), MetaGradient(learner, 3, compiled, recorded)
+    eager, other = (MetaGradient(learner, 3, each) for each in (False, compiled))
+    if recorded:
+        other = other.recorded()
     found, wanted = [], []
     for step in range(4):
         batch = dataset.sample("train", step, 10)
@@ -72,16 +78,18 @@ def test_every_algorithm_can_be_recorded(name: str) -> None:
     dataset, learner, phi = on(torch.device("cuda"), (f"algorithm={name}", *RIDGE.get(name, ())), letters=True)
     batches = [dataset.sample("train", step, 3) for step in range(2)]
     if isinstance(learner.algorithm, Learned):
-        plain, recorded = (MetaGradient(learner, None, False, graph) for graph in (False, True))
+        plain = MetaGradient(learner, None, compiled=False)
+        recorded = plain.recorded()
         recorded(phi, batches[0])
         assert not recorded.gradient.failed  # type: ignore[attr-defined]
         torch.testing.assert_close(recorded(phi, batches[1]), plain(phi, batches[1]), rtol=1e-7, atol=1e-7)
-    plain, recorded = Evaluator(learner), Evaluator(learner, recorded=True)
+    evaluator = Evaluator(learner)
+    replayed = evaluator.recorded()
     for whole in (False, True):
-        recorded.curves(phi, batches[0], whole)
-        found, wanted = (each.curves(phi, batches[1], whole).metrics for each in (recorded, plain))
+        replayed.curves(phi, batches[0], whole)
+        found, wanted = (each.curves(phi, batches[1], whole).metrics for each in (replayed, evaluator))
         torch.testing.assert_close(found, wanted, rtol=1e-7, atol=1e-7)
-    assert not any(curves.failed for curves in recorded._curves.values())
+    assert not any(curves.failed for curves in replayed._curves.values())  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("override", ["device.compile=false", "device.compile=true", "device.cuda_graphs=false"])
@@ -93,24 +101,50 @@ def test_a_run_on_the_gpu(command, override: str) -> None:  # type: ignore[no-un
     assert "going on without" not in out + err
 
 
+@pytest.mark.parametrize("outer", ["plain", "reptile"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_a_whole_step_is_its_parts(outer: str, compiled: bool) -> None:
+    """Reptile's outer loop is plain gradient descent; here with momentum."""
+    dataset, learner, phi = on(torch.device("cuda"), ("algorithm=reptile" if outer == "reptile" else "algorithm=maml",))
+    algorithm = learner.algorithm
+    assert isinstance(algorithm, Learned)
+    chosen = replace(algorithm.outer, momentum=0.9)
+    other = {group: {name: tensor.clone() for name, tensor in tensors.items()} for group, tensors in phi.items()}
+    whole = WholeStep(
+        algorithm, phi, dataset, 5, MetaGradient(learner, None, compiled), OuterOptimiser(chosen, phi, clip=1.0)
+    )
+    assert whole.trusted(0, 0.01)
+    torch.testing.assert_close(phi, other, rtol=0, atol=0)
+    plain, optimiser = MetaGradient(learner, None, compiled=False), OuterOptimiser(chosen, other, clip=1.0)
+    for step in range(6):
+        metrics, norm = whole(step, 0.01 / (step + 1))
+        gradient, wanted = plain(other, dataset.sample("train", step, 5))
+        size = optimiser.step(gradient, 0.01 / (step + 1), wanted.values())
+        remember(other, gradient, optimiser.frozen)
+        torch.testing.assert_close((metrics, norm), (wanted, size), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(phi, other, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    "overrides", [("dataset=sinusoid", *MLP), ("dataset=glyphs", "algorithm=maml_pp")], ids=" ".join
+    "overrides",
+    [("dataset=sinusoid", *MLP), ("dataset=glyphs", "algorithm=maml_pp"), ("dataset=glyphs", "algorithm=protonet")],
+    ids=" ".join,
 )
 def test_no_meta_update_waits_for_the_gpu(command, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
     """Between two looks; whatever waits in a step fails it."""
-    step = OuterOptimiser.step
-    calls = []
+    told, seen = TrainingLog.step, []
 
-    def strict(*arguments, **by_name):  # type: ignore[no-untyped-def]
-        calls.append(1)
-        found = step(*arguments, **by_name)
-        torch.cuda.set_sync_debug_mode("error" if 5 <= len(calls) < 15 else "default")  # first ones record
-        return found
+    def strict(self, step, *arguments):  # type: ignore[no-untyped-def]
+        seen.append(step)
+        told(self, step, *arguments)
+        torch.cuda.set_sync_debug_mode("error" if 5 <= step < 15 else "default")
 
-    monkeypatch.setattr(OuterOptimiser, "step", strict)
+    monkeypatch.setattr(TrainingLog, "step", strict)
     few = ("engine.steps=20", "engine.val_every=20", "engine.log_every=20", "engine.checkpoint_every=20")
     small = ("engine.meta_batch_size=2", "engine.val_episodes=2", "engine.test_episodes=2", "tracking=scalars")
-    code, _, err = command(*overrides, *few, *small, "device=cuda", "device.compile=false")
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        code, _, err = command(*overrides, *few, *small, "device=cuda", "device.compile=false")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     assert code == 0, err
-    assert len(calls) == 20
+    assert seen == list(range(1, 21))
