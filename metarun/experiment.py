@@ -79,7 +79,17 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
     _refuse_idle(settings, processes)
     state = first_state(settings, dataset, folder, phi, device, processes)
     processes.follow(state.phi)
-    torch.set_num_threads(state.decisions["threads"])
+    planner = Planner(
+        learner,
+        dataset,
+        settings.engine,
+        settings.device.compile,
+        state.decisions,
+        processes,
+        group=0 if settings.engine.order == "sequential" else None,
+        record=settings.device.records(device),
+    )
+    torch.set_num_threads(planner.threads(state.phi, settings.device))
     processes.wait()
     tell = processes.count == 1 and stop_file is None
     trained = learner.problem.source
@@ -91,16 +101,6 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
         if processes.first:
             introduce(settings, folder, dataset, learner, phi, device, processes.count)
             write_status(folder, "running")
-        planner = Planner(
-            learner,
-            dataset,
-            settings.engine,
-            settings.device.compile,
-            state.decisions,
-            processes,
-            group=0 if settings.engine.order == "sequential" else None,
-            record=settings.device.records(device),
-        )
         evaluator = planner.evaluator(state.phi)
         watch = None
         if board is not None:

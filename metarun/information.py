@@ -216,18 +216,27 @@ def _outer(run: _Run, outer: OuterLoop, state: State) -> Rows:
 def _computing(run: _Run, state: State) -> str:
     settings, engine, decided = run.settings, run.settings.engine, dict(state.decisions)
     group = 0 if engine.order == "sequential" else None
-    planner = Planner(run.learner, run.dataset, engine, settings.device.compile, decided, ALONE, group)
+    planner = Planner(
+        run.learner,
+        run.dataset,
+        engine,
+        settings.device.compile,
+        decided,
+        ALONE,
+        group,
+        settings.device.records(run.device),
+    )
     episodes = planner.episodes_at_once(run.phi)
-    evaluation = decided.get("compile_evaluation", planner.wants_compiled_evaluation(episodes))
+    evaluation = decided.get("compile_evaluation", planner.wants_compiled_evaluation(run.phi))
     once = [f"{_many(episodes, 'episode')} of an evaluation"]
     compiled = [f"evaluation {'yes' if evaluation else 'no'}"]
     memory = [f"evaluation {_size(planner.evaluation_memory(run.phi, episodes))}"]
     if settings.mode == "train" and isinstance(run.learner.algorithm, Learned):
         tasks = planner.tasks_at_once(run.phi)
         once.insert(0, f"{tasks:,} of {_many(engine.meta_batch_size, 'task')} of a meta-update")
-        compiled.insert(0, f"meta-step {'yes' if decided.get('compile', planner.wants_compiled()) else 'no'}")
+        compiled.insert(0, f"meta-step {'yes' if decided.get('compile', planner.wants_compiled(run.phi)) else 'no'}")
         memory.insert(0, f"meta-step {_size(planner.meta_step_memory(run.phi, tasks))}")
-    threads = state.decisions["threads"]
+    threads = planner.threads(run.phi, settings.device)
     name = f" ({torch.cuda.get_device_name(run.device)})" if run.device.type == "cuda" else ""
     rows = [
         ["device", f"{run.device}{name}, {_many(threads, 'thread')}, {settings.device.precision}"],

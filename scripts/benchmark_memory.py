@@ -64,7 +64,7 @@ def measured(overrides: list[str]) -> dict[str, Any]:
     config = compose(overrides)
     settings = check(plain(config, config.hydra.runtime.choices))
     keep_freed_memory()
-    torch.set_num_threads(settings.device.thread_count())
+    torch.set_num_threads(settings.device.most_threads())
     device = settings.device.resolve()
     dataset = settings.load_dataset(device)
     learner, phi = assemble(settings, dataset, device)

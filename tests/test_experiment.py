@@ -21,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metarun.algorithms.base import Learned
 from metarun.checkpoint_files import BEST, LAST
+from metarun.engine import auto_rules, device
 from metarun.engine.baselines import baselines
 from metarun.learner import MetaParameters
 from metarun.tracking.log import TrainingLog
@@ -419,6 +420,22 @@ def test_stopping_in_the_meta_test_keeps_the_training(command: Command, monkeypa
     assert not Path("parts/result.json").exists()
     assert command("resume=parts")[0] == 0
     assert numbers(Path("parts")) == numbers(whole)
+
+
+def test_a_resumed_run_keeps_its_threads_whatever_the_machine(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = [override for override in WAVES if not override.startswith("device.threads")]
+    for cores, shared_from, threads in ((4, 0, 4), (4, 1e6, 1)):
+        monkeypatch.setattr(device, "_THREADS", cores)
+        monkeypatch.setattr(auto_rules, "SHARED_FROM", shared_from)
+        run = ran(command, f"threads-{threads}", *chosen)
+        assert json.loads((run / "result.json").read_text())["train"]["threads"] == threads
+        monkeypatch.setattr(device, "_THREADS", 2)
+        monkeypatch.setattr(auto_rules, "SHARED_FROM", 1e6 - shared_from)
+        assert command(f"resume={run}", "engine.steps=9")[0] == 0
+        assert json.loads((run / "result.json").read_text())["train"]["threads"] == threads
+        assert torch.get_num_threads() == threads
 
 
 def test_a_finished_run_resumed_says_the_same_again(command: Command) -> None:

@@ -12,7 +12,7 @@ from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import State
-from metarun.engine.planning import BY_MEMORY, EVALUATION
+from metarun.engine.planning import BY_SHARE, EVALUATION
 from metarun.engine.processes import Processes
 from metarun.errors import UserError
 from metarun.learner import MetaParameters
@@ -41,9 +41,9 @@ def first_state(
         if state.step > settings.engine.steps:
             raise UserError(f"engine.steps={settings.engine.steps}: the run has done {state.step:,} already; give more")
         if state.decisions.get("processes", 1) != processes.count:
-            for decision in BY_MEMORY:
-                state.decisions.pop(decision, None)  # each process has another share of tasks and of memory
-            state.decisions |= _decisions(settings, processes)
+            for decision in BY_SHARE:
+                state.decisions.pop(decision, None)
+            state.decisions["processes"] = processes.count
         return state
     if settings.mode == "test":
         assert settings.checkpoint is not None
@@ -55,16 +55,16 @@ def first_state(
                 f"algorithm={settings.plain['choices']['algorithm']}: starts from random parameters, and this "
                 f"checkpoint holds those of {state.step:,} meta-updates; run it without mode=test"
             )
-        for decision in EVALUATION:
+        for decision in (*EVALUATION, "threads"):
             state.decisions.pop(decision, None)  # the present settings decide
-        state.decisions |= _decisions(settings, processes)
+        state.decisions["processes"] = processes.count
         return state
     return State(
         step=0,
         phi=phi,
         optimiser={},
         best=None,
-        decisions=_decisions(settings, processes),
+        decisions={"processes": processes.count},
         tasks=known,
     )
 
@@ -78,10 +78,6 @@ def _forget_damaged_best(state: State, folder: Path, device: torch.device) -> No
     except UserError as error:
         log.warning("%s; the best state so far (step %s) is lost", error, f"{state.best.step:,}")
         state.best = None
-
-
-def _decisions(settings: Settings, processes: Processes) -> dict[str, int]:
-    return {"processes": processes.count, "threads": processes.threads(settings.device)}
 
 
 def _refuse_other_tasks(state: State, known: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""When to compile the meta-step, and whether to trust it."""
+"""Compiled computations, and whether to trust them."""
 
 import copy
 import logging
@@ -6,29 +6,19 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import FlopCounterMode
 
 from metarun.engine.displacement import displaced
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.rounding import NOISE, ROOM, Yardstick
 from metarun.learner import Learner, MetaParameters
-from metarun.models.normalisation import Context
 from metarun.tasks import TaskBatch
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-COMPILE_SECONDS = 60.0
-"""What compiling costs, first time, for the usual networks: 20 to 70 s were measured on two cores."""
-SAVED_PER_PASS = 1e-3
-"""Seconds saved on each pass through a small network, where launching operations is the cost."""
-SAVED_PER_FLOP = 5e-12
-"""Seconds saved for each operation of forward arithmetic, by fusing what lies between convolutions: a tenth of what
-was measured for the Omniglot experiment on two cores, so that only long runs wait for a compiler."""
 BEGINNING_AND_END = (0.0, 0.999)
 """Shares of meta-training at which they are compared: what is annealed is one thing at first and another at last."""
 TOLERANCE = 1e-7
@@ -39,21 +29,6 @@ SAME = {torch.bfloat16: 3e-2, torch.float32: 1e-2, torch.float64: 1e-7}
 """Largest difference between the means of a metric over a batch, compiled and eager, where the metric is about 1."""
 CONTINUOUS = ("loss", "mse", "mae")
 """Metrics that rounding changes by as little as predictions, and not by a whole example."""
-
-
-def pays(learner: Learner, batch: TaskBatch, inner_steps: int, times: int) -> bool:
-    """Whether compiling saves more than it costs over ``times`` computations on batches like this one.
-
-    A rule over configuration and shapes alone, never a timing: the same run must make the same choice anywhere.
-    """
-    x, network = batch.support.x[0], learner.model.network
-    theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    with FlopCounterMode(display=False) as counter:
-        functional_call(network, theta, (x, Context()))
-    per_example = counter.get_total_flops() / len(x)
-    tasks, support = batch.support.y.shape[:2]
-    examples = tasks * (inner_steps * support + batch.query.y.shape[1])
-    return times * ((inner_steps + 1) * SAVED_PER_PASS + examples * per_example * SAVED_PER_FLOP) > COMPILE_SECONDS
 
 
 def compiled_if_equal(learner: Learner, eager: MetaGradient, phi: MetaParameters, batch: TaskBatch) -> MetaGradient:

@@ -25,13 +25,15 @@ class DeviceSettings:
     can be.
     precision: ``tf32`` and ``bf16`` are for matrix products and convolutions: TensorFloat-32 on CUDA, and bfloat16 in
     the task model; φ, the inner steps and the losses are in float32 with either.
+    threads: for arithmetic on the CPU; ``auto``, or ``null``: as many as there are cores for this process, but one
+    where single operations are too small to be shared (`metarun.engine.planning.Planner.threads`).
     """
 
     name: str
     precision: str = choice("float32", "tf32", "bf16", "float64")
     compile: str = choice("auto", "true", "false")
     cuda_graphs: str = choice("auto", "true", "false")
-    threads: int | None = number(least=1, most=1024)
+    threads: int | str | None = number(least=1, most=1024, words=("auto",))
     deterministic: bool
 
     @property
@@ -112,9 +114,21 @@ class DeviceSettings:
         finally:
             _switch(*before)
 
-    def thread_count(self) -> int:
-        """Threads for arithmetic on the CPU; part of a run's identity, because sums depend on it."""
-        return self.threads or _THREADS
+    @property
+    def given_threads(self) -> int | None:
+        """The number of threads that was given; ``None`` where metarun chooses."""
+        return self.threads if isinstance(self.threads, int) else None
+
+    def most_threads(self, jobs: int = 1) -> int:
+        """Threads that each of so many processes on this machine may take: those given, or its share of the cores."""
+        if self.given_threads is not None:
+            return self.given_threads
+        return _THREADS if jobs == 1 else max(1, _cores() // jobs)
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_bfloat16() -> bool:

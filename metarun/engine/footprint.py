@@ -2,7 +2,8 @@
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -90,11 +91,17 @@ def made(computation: Callable[..., Any], *inputs: Any) -> int:
     return _watched(computation, inputs).made
 
 
-def _watched(computation: Callable[..., Any], inputs: Any) -> "_Living":
+@contextmanager
+def without_contents(inputs: T) -> Iterator[T]:
+    """A context in which tensors have shapes and no contents; gives the ``inputs``, a tree of tensors, as such."""
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        shadows = tree_map(lambda leaf: fake.from_tensor(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
-        with _Living(shadows) as living:
-            computation(*shadows)
+        shadows: T = tree_map(lambda leaf: fake.from_tensor(leaf) if isinstance(leaf, Tensor) else leaf, inputs)
+        yield shadows
+
+
+def _watched(computation: Callable[..., Any], inputs: Any) -> "_Living":
+    with without_contents(inputs) as shadows, _Living(shadows) as living:
+        computation(*shadows)
     return living
 
 

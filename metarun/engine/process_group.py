@@ -74,8 +74,8 @@ class ProcessGroup(Processes):
         torch.cuda.set_device(self._local_rank)
         return torch.device("cuda", self._local_rank)
 
-    def threads(self, settings: "DeviceSettings") -> int:
-        return int(self.told(str(settings.threads or max(1, _cores() // self._local_count))))
+    def most_threads(self, settings: "DeviceSettings") -> int:
+        return int(self.told(str(settings.most_threads(self._local_count))))
 
     def beside(self, device: torch.device) -> int:
         return 1 if device.type == "cuda" else self._local_count
@@ -215,11 +215,6 @@ def _report(line: str) -> None:
     if file is not None:
         details = {"py_callstack": line, "timestamp": str(int(time.time()))}
         Path(file).write_text(json.dumps({"message": {"message": line, "extraInfo": details}}), encoding="utf-8")
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _wide(leaf: Tensor) -> Tensor:

@@ -36,9 +36,9 @@ class Processes:
         """The device of this process, where ``found`` is that of the settings. Raises `UserError` if it has none."""
         return found
 
-    def threads(self, settings: "DeviceSettings") -> int:
-        """Threads for arithmetic on the CPU, of each process."""
-        return settings.thread_count()
+    def most_threads(self, settings: "DeviceSettings") -> int:
+        """Threads for arithmetic on the CPU that each process may take."""
+        return settings.most_threads()
 
     def beside(self, device: torch.device) -> int:
         """How many processes, this one among them, share the memory of its device."""

@@ -1,6 +1,5 @@
 """A job among others on the same machine: its share of cores and memory, and a GPU of its own."""
 
-import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,8 +29,8 @@ class AmongJobs(Processes):
         torch.cuda.set_device(index)
         return torch.device("cuda", index)
 
-    def threads(self, settings: "DeviceSettings") -> int:
-        return settings.threads or max(1, _cores() // self._jobs) if self._jobs > 1 else settings.thread_count()
+    def most_threads(self, settings: "DeviceSettings") -> int:
+        return settings.most_threads(self._jobs)
 
     def beside(self, device: torch.device) -> int:
         """All jobs share the machine's memory; on a GPU, as many as there are to each."""
@@ -55,8 +54,3 @@ def claimed(devices: list[str], stack: ExitStack) -> int:
             stack.callback(lock.release)
             return index
     return 0
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

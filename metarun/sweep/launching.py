@@ -1,6 +1,7 @@
 """Starting jobs by Hydra's launchers: one after another, several at once, on a cluster."""
 
 import importlib.util
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -82,9 +83,22 @@ def launched(context: HydraContext, config: DictConfig, job: Job, jobs: Sequence
         launcher.launch(jobs[begin : begin + at_once], initial_job_idx=first + begin)
 
 
-def neighbours(launcher: str, parallel: int) -> int:
-    """How many jobs share a machine."""
-    return 1 if launcher in ELSEWHERE else parallel
+def neighbours(config: DictConfig, jobs: int) -> int:
+    """How many of a sweep's ``jobs`` share a machine, each of them counted.
+
+    The launcher's own settings decide, which a user may have typed: ``hydra.launcher.n_jobs=4``.
+    """
+    name, own = str(config.hydra.runtime.choices["hydra/launcher"]), config.hydra.launcher
+    if name in ELSEWHERE:
+        return 1
+    at_once = int(config.sweep.parallel)
+    if name == "joblib":
+        from joblib import effective_n_jobs
+
+        at_once = effective_n_jobs(own.n_jobs or 1)  # -1: one for each core
+    elif name == "ray":
+        at_once = int((own.ray.init.num_cpus or os.cpu_count() or 1) // (own.ray.remote.num_cpus or 1))
+    return max(1, min(at_once, jobs))
 
 
 @contextmanager

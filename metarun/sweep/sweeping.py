@@ -100,7 +100,7 @@ class _Sweep:
             sweep=self.folder.path,
             keys=search.keys,
             config_dir=self.config_dir,
-            neighbours=neighbours(self.launcher, self.settings.parallel),
+            neighbours=neighbours(self.config, search.total),
             stop_on_failure=self.settings.on_failure == "stop",
         )
         with (

@@ -13,7 +13,7 @@ def device(name: str) -> DeviceSettings:
     return made(name, "float64", None)
 
 
-def made(name: str, precision: str, threads: int | None) -> DeviceSettings:
+def made(name: str, precision: str, threads: int | str | None) -> DeviceSettings:
     others = {"compile": "auto", "cuda_graphs": "auto", "deterministic": False}
     return DeviceSettings(name=name, precision=precision, threads=threads, **others)
 
@@ -52,9 +52,19 @@ def test_a_device_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         device("cuda:2").resolve()
 
 
-def test_threads_are_those_asked_for() -> None:
-    assert made("cpu", "float32", 3).thread_count() == 3
-    assert device("cpu").thread_count() >= 1
+@pytest.mark.parametrize(("jobs", "given", "expected"), [(1, "auto", 6), (3, "auto", 5), (20, None, 1), (4, 2, 2)])
+def test_threads_are_those_given_or_a_share_of_the_cores(
+    jobs: int, given: int | str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_cores", lambda: 16)
+    monkeypatch.setattr(module, "_THREADS", 6)
+    assert made("cpu", "float32", given).most_threads(jobs) == expected
+
+
+@pytest.mark.parametrize("value", ["0", "all", "1.5", "2000", "true"])
+def test_other_numbers_of_threads_are_refused(value: str) -> None:
+    with pytest.raises(UserError, match=rf"^device.threads={value}: an integer of at least 1 and at most 1024 or "):
+        settings(f"device.threads={value}")
 
 
 def test_bf16_is_for_the_task_model_alone() -> None:

@@ -8,8 +8,9 @@ import torch
 from builders import CPU, MLP, build, settings
 from torch.utils._pytree import tree_leaves
 
+from metarun import composition
 from metarun.algorithms.base import Learned
-from metarun.engine import compilation, planning
+from metarun.engine import auto_rules, compilation, device, planning
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.planning import Planner
@@ -66,12 +67,13 @@ def test_with_no_memory_at_all_one_task_is_tried(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_resumed_run_keeps_what_was_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {"task_chunk": 4, "compile": False, "episodes_at_once": 3, "compile_evaluation": False}
-    monkeypatch.setattr(compilation, "pays", lambda *given: pytest.fail("asked again"))
+    kept = {"task_chunk": 4, "compile": False, "episodes_at_once": 3, "compile_evaluation": False, "threads": 3}
+    monkeypatch.setattr(planning, "workload", lambda *given: pytest.fail("asked again"))
     short_of_memory(monkeypatch, 0)
     plan, phi = planner(**kept)
     assert plan.meta_gradient(phi).chunk == 4
     assert plan.evaluator(phi).chunk == 3
+    assert plan.threads(phi, settings("device.threads=2").device) == 3
     assert plan.decisions == kept
 
 
@@ -95,9 +97,9 @@ def test_what_cannot_be_estimated_is_tried(monkeypatch: pytest.MonkeyPatch, capl
 def test_compiling_is_decided_by_the_rule_unless_it_is_asked_for(
     compile: str, pays: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, phi = planner(compile=compile)
+    plan, phi = planner("engine.val_every=10", compile=compile)
     compiled = MetaGradient(plan.learner, 12, compiled=False)
-    monkeypatch.setattr(compilation, "pays", lambda *given: pays)
+    monkeypatch.setattr(auto_rules, "pays", lambda *given: pays)
     monkeypatch.setattr(compilation, "compiled_if_equal", lambda *given: compiled)
     monkeypatch.setattr(compilation, "evaluates_alike", lambda *given: True)
     assert (plan.meta_gradient(phi) is compiled) == wanted
@@ -114,22 +116,89 @@ def test_what_compiles_to_something_else_is_not_used(monkeypatch: pytest.MonkeyP
     assert (plan.decisions["compile"], plan.decisions["compile_evaluation"]) == (False, False)
 
 
-def test_the_rule_looks_at_size_and_length_alone() -> None:
-    plan, _ = planner()
-    batch = plan.dataset.sample("train", 0, 12)
-    assert compilation.pays(plan.learner, batch, 1, 100_000)
-    assert not compilation.pays(plan.learner, batch, 1, 100)
-    assert compilation.pays(plan.learner, batch, 1000, 100)
+def chosen(*overrides: str, compile: str = "auto") -> tuple[Planner, MetaParameters]:
+    """The planner of a run as the command line says it."""
+    given = settings("device.name=cpu", *overrides)
+    dataset = given.dataset.load(0, CPU, torch.float32)
+    learner, phi = composition.compose(given, dataset, CPU)
+    return Planner(learner, dataset, given.engine, compile, {}, ALONE), phi
 
 
-def test_the_rule_counts_convolutions() -> None:
-    """Those of 64 channels, as the default run has them: it is too short, one of fifty times its length is not."""
-    chosen = settings()
-    dataset = chosen.dataset.load(0, CPU, torch.float32)
-    learner, _ = build(dataset, "device.precision=float32")
-    batch = dataset.sample("train", 0, chosen.engine.meta_batch_size)
-    assert not compilation.pays(learner, batch, 5, chosen.engine.steps)
-    assert compilation.pays(learner, batch, 5, 50 * chosen.engine.steps)
+FILM = ("experiment=film_families",)
+WIDE = (*FILM, "hypernet=none", "embedding=none", "model.hidden=[140,140,140]")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "wanted"),
+    [
+        ((*FILM, "engine.steps=4000"), True),  # measured: 388 tasks/s eager, 2,650 compiled, 150 s of compiling
+        ((*WIDE, "engine.steps=4000"), True),  # 142 and 500 tasks/s
+        ((*FILM, "engine.steps=1000"), False),
+        ((*WIDE, "engine.steps=500"), False),
+        (("experiment=maml_sinusoid",), True),
+        (("experiment=maml_sinusoid", "engine.steps=1000"), False),
+        ((), False),
+        (("engine.steps=50000",), True),
+    ],
+    ids=str,
+)
+def test_a_meta_step_is_compiled_where_that_saves_time(overrides: tuple[str, ...], wanted: bool) -> None:
+    plan, phi = chosen(*overrides)
+    assert plan.wants_compiled(phi) == wanted
+
+
+def test_an_evaluation_is_weighed_apart_from_the_meta_step() -> None:
+    """Compiling it took 78 s for the five evaluations of the first run."""
+    plan, phi = chosen(*FILM, "engine.steps=4000")
+    assert plan.wants_compiled(phi)
+    assert not plan.wants_compiled_evaluation(phi)
+    plan, phi = chosen(*FILM, "engine.steps=4000", "engine.val_every=4")
+    assert plan.wants_compiled_evaluation(phi)
+
+
+def test_parts_of_a_meta_batch_count_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(auto_rules, "pays", lambda computations, device: asked.append(computations[0][1]))
+    for chunk, times in (("12", 1000), ("5", 3000)):
+        plan, phi = planner(f"engine.task_chunk={chunk}")
+        plan.wants_compiled(phi)
+        assert asked.pop() == times
+
+
+def test_what_cannot_be_counted_is_not_compiled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*given: object) -> int:
+        raise RuntimeError("an operation without a shape\nsecond line")
+
+    monkeypatch.setattr(planning, "workload", fails)
+    plan, phi = planner("engine.steps=1000000")
+    with caplog.at_level("INFO"):
+        assert not plan.wants_compiled(phi)
+        assert not plan.wants_compiled(phi)
+    assert caplog.text.count("operations could not be estimated (an operation without a shape)") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "given", "threads"),
+    [
+        (FILM, "auto", 1),
+        (WIDE, "auto", 1),  # 144 tasks/s with one thread, 35 with two on two cores, another job beside it
+        (("experiment=maml_sinusoid",), "null", 1),
+        ((), "auto", 8),
+        (("algorithm=scratch", "model.channels=4"), "auto", 1),  # nothing but evaluations
+        (FILM, "5", 5),
+        ((), "5", 5),
+    ],
+    ids=str,
+)
+def test_small_operations_are_not_shared_by_threads(
+    overrides: tuple[str, ...], given: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_THREADS", 8)
+    plan, phi = chosen(*overrides)
+    assert plan.threads(phi, settings(f"device.threads={given}").device) == threads
+    assert plan.decisions["threads"] == threads
 
 
 def test_memory_that_runs_out_halves_what_is_computed_at_once(caplog: pytest.LogCaptureFixture) -> None:

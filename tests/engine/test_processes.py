@@ -190,13 +190,13 @@ def test_several_compute_what_one_does(here: Path, count: int) -> None:
 
 
 def test_cores_are_divided_and_a_setting_counts_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    from metarun.engine import process_group
+    from metarun.engine import device
 
     group = object.__new__(ProcessGroup)
     group._local_count = 3
-    monkeypatch.setattr(process_group, "_cores", lambda: 8)
+    monkeypatch.setattr(device, "_cores", lambda: 8)
     monkeypatch.setattr(ProcessGroup, "told", lambda self, text: text)
-    assert group.threads(settings("device=cpu").device) == 2
-    assert group.threads(settings("device=cpu", "device.threads=5").device) == 5
+    assert group.most_threads(settings("device=cpu").device) == 2
+    assert group.most_threads(settings("device=cpu", "device.threads=5").device) == 5
     group._local_count = 9
-    assert group.threads(settings("device=cpu").device) == 1
+    assert group.most_threads(settings("device=cpu").device) == 1

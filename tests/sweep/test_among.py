@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from metarun.engine import device
 from metarun.engine.device import DeviceSettings
-from metarun.sweep import among
 from metarun.sweep.among import AmongJobs, claimed
 
 
@@ -22,8 +22,8 @@ def settings(threads: int | None) -> DeviceSettings:
 
 @pytest.mark.parametrize(("jobs", "asked", "expected"), [(4, None, 4), (3, None, 5), (20, None, 1), (4, 2, 2)])
 def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch, jobs: int, asked: int | None, expected: int) -> None:
-    monkeypatch.setattr(among, "_cores", lambda: 16)
-    assert AmongJobs(jobs, ExitStack()).threads(settings(asked)) == expected
+    monkeypatch.setattr(device, "_cores", lambda: 16)
+    assert AmongJobs(jobs, ExitStack()).most_threads(settings(asked)) == expected
 
 
 def test_memory_is_shared_by_all() -> None:

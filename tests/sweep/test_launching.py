@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 
 from metarun.config.compose import loading
@@ -33,9 +34,24 @@ def test_each_launcher_is_told_how_many_at_once(launcher: str) -> None:
         assert typed.hydra.launcher.n_jobs == 5, "what is typed comes last"
 
 
-def test_jobs_of_a_cluster_have_no_neighbours() -> None:
-    assert neighbours("joblib", 4) == 4
-    assert neighbours("submitit_slurm", 4) == 1
+@pytest.mark.parametrize(
+    ("overrides", "jobs", "expected"),
+    [
+        (["hydra/launcher=joblib", "sweep.parallel=4"], 9, 4),
+        (["hydra/launcher=joblib", "sweep.parallel=4"], 2, 2),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"], 9, 3),
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=-1"], 1000, joblib.cpu_count()),
+        (["hydra/launcher=submitit_local", "sweep.parallel=4"], 9, 4),
+        (["hydra/launcher=ray", "sweep.parallel=4"], 9, 4),
+        (["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=8", "hydra.launcher.ray.remote.num_cpus=2"], 9, 4),
+        (["hydra/launcher=submitit_slurm", "sweep.parallel=4"], 9, 1),
+        ([], 9, 1),
+    ],
+    ids=str,
+)
+def test_jobs_that_share_a_machine_are_counted(overrides: list[str], jobs: int, expected: int) -> None:
+    with loading(None) as loader:
+        assert neighbours(composed(["seed=0,1", *overrides], loader), jobs) == expected
 
 
 def test_one_after_another_is_not_several_at_once() -> None:
