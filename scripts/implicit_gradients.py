@@ -10,7 +10,7 @@ to that at the start.
 """
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,15 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
+from metarun.algorithms.base import Draws, Outcome
 from metarun.algorithms.imaml import IMAML
-from metarun.algorithms.unrolled import Unrolled
 from metarun.checkpoint_files import best_file
 from metarun.composition import assemble
-from metarun.config.check import check
-from metarun.config.compose import compose, plain
 from metarun.config.reload import settings_of
 from metarun.engine.checkpoint import read
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.learner import Learner, MetaParameters
+from metarun.models.base import Parameters, TaskModel
 from metarun.tasks import Task, TaskBatch
 
 SOLVERS: dict[str, dict[str, Any]] = {
@@ -79,13 +78,25 @@ def cosines(learner: Learner, imaml: IMAML, phi: MetaParameters, batch: TaskBatc
     return [torch.cosine_similarity(wanted, flat(other), dim=0).item() for other in others]
 
 
+@dataclass(kw_only=True)
+class Unrolled(IMAML):
+    """The same inner loop, with an outer rule that differentiates through it, or stops at its end (``order`` 1)."""
+
+    order: int
+
+    @property
+    def second_order(self) -> bool:
+        return self.order == 2
+
+    def point(self, theta: Parameters, draws: Draws) -> Parameters:
+        return theta if self.second_order else super().point(theta, draws)
+
+    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+        return self.judged(model, own, self.adapt(model, own, theta, task.support, draws), task)
+
+
 def unrolled(imaml: IMAML, order: int) -> Unrolled:
-    """The same inner loop, with an outer rule that differentiates through it, or stops at its end (order 1)."""
-    composed = compose(["algorithm=maml"])
-    maml = check(plain(composed, composed.hydra.runtime.choices)).algorithm
-    same = ("inner_lr", "inner_steps", "proximal", "inner_optimiser", "minibatch")
-    made: Unrolled = replace(maml, order=order, **{key: getattr(imaml, key) for key in same})
-    return made
+    return Unrolled(**{field.name: getattr(imaml, field.name) for field in fields(imaml)}, order=order)
 
 
 def left(learner: Learner, phi: MetaParameters, batch: TaskBatch) -> float:

@@ -1,5 +1,7 @@
 """iMAML against the exact solve on linear regression and the unrolled gradient, and its solvers against NumPy."""
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +144,51 @@ def test_the_inner_loop_is_pulled_back_to_its_start() -> None:
         end = made.adapt(learner.model, {}, phi["theta"], task.support, {}).theta
         moves.append(sum((end[name] - phi["theta"][name]).square().sum() for name in end))
     assert moves[1] < 0.1 * moves[0]
+
+
+@pytest.mark.parametrize("inner_lr", [0.05, 5.0])
+def test_a_step_that_would_raise_the_inner_loss_is_cut_to_its_lowest_point(inner_lr: float) -> None:
+    """On a quadratic the parabola is exact: the step is min(α, gᵀg / gᵀ(H + λI)g) long where α would go up."""
+    made = algorithm("imaml", inner_lr=inner_lr, inner_steps=1, proximal=PROXIMAL)
+    learner, phi = linear(made)
+    (x, y), *_ = task_of(regressions(), 0)
+    at = phi["theta"]["head.weight"].T
+    slope = 2 / len(x) * x.T @ (x @ at - y)
+    bend = 2 / len(x) * x.T @ x @ slope + PROXIMAL * slope
+    lowest = ((slope * slope).sum() / (slope * bend).sum()).item()
+    assert (inner_lr > 2 * lowest) == (inner_lr == 5.0), "or this would not try both"
+    end = learner.algorithm.adapt(learner.model, {}, phi["theta"], task_of(regressions(), 0).support, {})
+    wanted = at - (lowest if inner_lr == 5.0 else inner_lr) * slope
+    torch.testing.assert_close(end.theta["head.weight"].T, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("shorten", [False, True])
+def test_the_inner_loss_never_goes_up_however_large_the_step_size(shorten: bool, optimiser: str) -> None:
+    """A step that ends where the loss is not a number does not move; without cutting, losses go up."""
+    learner, phi = build(waves(), *MLP, "algorithm=imaml", inner_lr=1e3, inner_steps=6, shorten=shorten)
+    chosen: Any = learner.algorithm
+    chosen = replace(chosen, inner_optimiser=replace(chosen.inner_optimiser, name=optimiser))
+    phi, task, losses = moved(phi), task_of(waves().sample("train", 0, 1), 0), []
+
+    def visit(state: Any) -> None:
+        away = sum((state.theta[name] - at).square().sum() for name, at in state.start.items())
+        held = chosen.proximal / 2 * away
+        losses.append((learner.model.support_loss(state.theta, {}, {}, task.support)[0] + held).item())
+
+    chosen.adapt(learner.model, {}, phi["theta"], task.support, {}, visit=visit)
+    falls = all(after <= before for before, after in itertools.pairwise(losses))
+    assert falls == shorten
+    assert not shorten or losses[-1] < losses[0]
+
+
+def test_steps_that_lower_the_loss_are_as_they_were() -> None:
+    ends = []
+    for shorten in (False, True):
+        learner, phi = build(waves(), *MLP, "algorithm=imaml", inner_lr=1e-3, inner_steps=5, shorten=shorten)
+        task = task_of(waves().sample("train", 0, 1), 0)
+        ends.append(learner.algorithm.adapt(learner.model, {}, moved(phi)["theta"], task.support, {}).theta)
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-15)
 
 
 def times(matrix: Tensor) -> Any:
