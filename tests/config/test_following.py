@@ -107,6 +107,15 @@ def test_step_sizes_follow_from_the_kind_of_task(
     assert not any(key in node for node in values.values() if isinstance(node, dict) for key in ("_by_kind_", "_kind_"))
 
 
+@pytest.mark.parametrize(("hypernet", "scale"), [("full", 0.1), ("lowrank", 0.1), ("film", 1.0), ("chunked", 1.0)])
+def test_the_scale_of_the_outer_step_size_of_hypernetworks_follows_from_the_kind_of_task(
+    hypernet: str, scale: float
+) -> None:
+    parts = (f"hypernet={hypernet}", "embedding=support")
+    assert resolved(*parts)["hypernet"]["lr_scale"] == scale
+    assert resolved(*parts, "dataset=sinusoid", "model=mlp")["hypernet"]["lr_scale"] == 1.0
+
+
 def test_no_bare_command_leaves_a_value_to_be_chosen() -> None:
     """Whatever is ``auto`` in an algorithm has a value for each kind of task."""
     for algorithm in ALGORITHMS:
