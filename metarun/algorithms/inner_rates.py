@@ -23,16 +23,18 @@ class InnerRates:
     each_step: others for every inner step; steps beyond those of the training use the last. With ``layer`` these are
         those of the paper on MAML++ (Antoniou et al. 2019, section 4), with ``tensor`` those of its authors' code.
     learned: whether the outer loop moves them; else they stay where they start.
-    scale: what the outer loop moves, the step sizes (``linear``) or their logarithms (``log``). Adam's steps are of
-        about its own step size whatever the scale of a parameter: with ``linear``, 0.001 a meta-update is a tenth of a
-        step size of 0.01. With ``log`` it is a thousandth of any, and step sizes stay positive.
+    scale: what the outer loop moves, the step sizes (``linear``), their logarithms (``log``), or their ratios to where
+        they start (``relative``; to the upper end, where they start in a range). Adam's steps are of about its own step
+        size whatever the scale of a parameter: with ``linear``, 0.001 a meta-update is a tenth of a step size of 0.01.
+        With ``log`` it is a thousandth of any, and step sizes stay positive. With ``relative`` it is a thousandth of
+        the initial one, and they may become negative.
     least, most: bounds of learned step sizes, into which each meta-update brings them back; ``None``: none.
     """
 
     per: str = choice("all", "layer", "tensor", "parameter")
     each_step: bool
     learned: bool
-    scale: str = choice("linear", "log")
+    scale: str = choice("linear", "log", "relative")
     least: float | None
     most: float | None = number(above=0)
 
@@ -51,6 +53,10 @@ class InnerRates:
         """Whether the meta-parameters are logarithms of step sizes."""
         return self.learned and self.scale == "log"
 
+    def unit(self, highest: float) -> float:
+        """What a meta-parameter of 1 stands for, step sizes starting at up to ``highest``; not on the scale ``log``."""
+        return highest if self.learned and self.scale == "relative" else 1.0
+
     def initial(self, start: list[float], theta: Parameters, steps: int) -> Parameters:
         """Step sizes for the tensors ``theta`` that the inner loop moves, uniformly between the two of ``start``."""
         low, high = start
@@ -60,23 +66,26 @@ class InnerRates:
             key: low + (high - low) * torch.rand((*leading, *self._shape(tensor)), dtype=tensor.dtype)
             for key, tensor in like.items()
         }
-        return {key: rate.log() for key, rate in rates.items()} if self.logarithmic else rates
+        if self.logarithmic:
+            return {key: rate.log() for key, rate in rates.items()}
+        return {key: rate / self.unit(high) for key, rate in rates.items()}
 
-    def rate(self, own: Parameters, name: str, step: int) -> Tensor:
-        """The step size of a tensor of θ in inner step ``step`` (from 0)."""
+    def rate(self, own: Parameters, name: str, step: int, highest: float) -> Tensor:
+        """The step size of a tensor of θ in inner step ``step`` (from 0); ``highest`` as for `unit`."""
         kept = own[self._key(name)] if self.learned else own[self._key(name)].detach()
-        return self.value(kept[min(step, len(kept) - 1)] if self.each_step else kept)
+        return self.value(kept[min(step, len(kept) - 1)] if self.each_step else kept, highest)
 
-    def value(self, kept: Tensor) -> Tensor:
-        """The step sizes of a meta-parameter."""
-        return kept.exp() if self.logarithmic else kept
+    def value(self, kept: Tensor, highest: float) -> Tensor:
+        """The step sizes of a meta-parameter; ``highest`` as for `unit`."""
+        return kept.exp() if self.logarithmic else kept * self.unit(highest)
 
-    def bound(self, own: Parameters) -> None:
-        """Bring learned step sizes back between ``least`` and ``most``, in place."""
+    def bound(self, own: Parameters, highest: float) -> None:
+        """Bring learned step sizes back between ``least`` and ``most``, in place; ``highest`` as for `unit`."""
         if not self.learned or (self.least is None and self.most is None):
             return
         least, most = (
-            log(bound) if self.logarithmic and bound is not None else bound for bound in (self.least, self.most)
+            None if bound is None else log(bound) if self.logarithmic else bound / self.unit(highest)
+            for bound in (self.least, self.most)
         )
         for key, kept in own.items():
             if key.startswith(PREFIX):

@@ -106,8 +106,13 @@ class Unrolled(LearnedStart):
         """The two numbers between which step sizes start."""
         return self.inner_lr if isinstance(self.inner_lr, list) else [self.inner_lr, self.inner_lr]
 
+    @property
+    def highest_rate(self) -> float:
+        """The largest step size at the start."""
+        return self._between[1]
+
     def bound(self, own: Parameters) -> None:
-        self.rates.bound(own)
+        self.rates.bound(own, self.highest_rate)
 
     def holds(self, name: str) -> bool:
         return name.startswith(PREFIX) and not self.rates.learned
@@ -126,7 +131,7 @@ class Unrolled(LearnedStart):
 
     def rate(self, own: Parameters, name: str, step: int) -> float | Tensor:
         constant = self._constant_rate
-        return self.rates.rate(own, name, step) if constant is None else constant
+        return self.rates.rate(own, name, step, self.highest_rate) if constant is None else constant
 
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
         draws = super().draws(tasks, testing, progress)

@@ -23,7 +23,7 @@ def step_sizes(learner: Learner, phi: MetaParameters) -> dict[str, Tensor]:
             continue
         name = key.removeprefix(PREFIX)
         layer = layer_of(name) if rates.per in ("tensor", "parameter") else name
-        sizes = rates.value(value.cpu())
+        sizes = rates.value(value.cpu(), algorithm.highest_rate)
         for step, part in enumerate(sizes if rates.each_step else [sizes], 1):
             found.setdefault(f"{layer} step {step}" if rates.each_step else layer, []).append(part.flatten())
     return {name: torch.cat(parts) for name, parts in found.items()}

@@ -1,6 +1,7 @@
-"""Learned step sizes on a logarithmic scale, and their bounds."""
+"""Learned step sizes on a logarithmic or relative scale, and their bounds."""
 
 from collections.abc import Callable
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,22 @@ def rates(**keys: Any) -> InnerRates:
     return InnerRates(**{**whole, **keys})
 
 
-def test_the_gradient_of_a_logarithm_is_the_step_sizes_times_theirs() -> None:
+def test_the_gradient_of_a_logarithm_or_ratio_is_the_step_sizes_times_theirs() -> None:
     """And the step sizes, as what they do, are the same."""
     found = []
-    for scale in ("linear", "log"):
+    for scale in ("linear", "log", "relative"):
         learner, phi = build(waves(), *MLP, "algorithm=maml", rates=rates(scale=scale), **START)
         phi["theta"] = moved(phi)["theta"]
         gradient, metrics = MetaGradient(learner, None, compiled=False)(phi, waves().sample("train", 0, 4))
         found.append((gradient, metrics, step_sizes(learner, phi)))
-    (linear, one, sizes), (log, other, same) = found
-    torch.testing.assert_close(log["theta"], linear["theta"], rtol=0, atol=1e-12)
-    torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
-    torch.testing.assert_close(same, sizes, rtol=0, atol=1e-12)
+    (linear, one, sizes), *scaled = found
     assert all(bool(slope.any()) for slope in linear["algorithm"].values())
     wanted = {name: 0.05 * slope for name, slope in linear["algorithm"].items()}
-    torch.testing.assert_close(log["algorithm"], wanted, rtol=0, atol=1e-12)
+    for gradient, metrics, same in scaled:
+        torch.testing.assert_close(gradient["theta"], linear["theta"], rtol=0, atol=1e-12)
+        torch.testing.assert_close(metrics, one, rtol=0, atol=1e-12)
+        torch.testing.assert_close(same, sizes, rtol=0, atol=1e-12)
+        torch.testing.assert_close(gradient["algorithm"], wanted, rtol=0, atol=1e-12)
 
 
 def test_on_a_logarithmic_scale_adam_moves_step_sizes_in_proportion() -> None:
@@ -54,18 +56,33 @@ def test_on_a_logarithmic_scale_adam_moves_step_sizes_in_proportion() -> None:
         torch.testing.assert_close(factor, torch.full_like(factor, 0.1), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_on_a_relative_scale_adam_moves_step_sizes_by_a_share_of_where_they_start() -> None:
+    """Its steps are of its own step size, 0.1: by a tenth of 0.05; in a range, of its upper end."""
+    for start in (0.05, [0.02, 0.05]):
+        keys = {**START, "inner_lr": start}
+        learner, phi = build(waves(), *MLP, "algorithm=maml", rates=rates(scale="relative"), **keys)
+        before = step_sizes(learner, phi)
+        for sizes in before.values():
+            assert 0.02 <= sizes.item() <= 0.05 + 1e-12
+        gradient, _ = MetaGradient(learner, None, compiled=False)(phi, waves().sample("train", 0, 4))
+        OuterOptimiser(learner.algorithm.outer, phi, clip=None).step(gradient, 0.1)  # type: ignore[attr-defined]
+        for name, sizes in step_sizes(learner, phi).items():
+            change = (sizes - before[name]).abs()
+            torch.testing.assert_close(change, torch.full_like(change, 0.005), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log", "relative"])
 def test_bounds_bring_step_sizes_back(scale: str) -> None:
     learner, phi = build(waves(), *MLP, "algorithm=maml", rates=rates(scale=scale, least=0.01, most=0.1), **START)
     own = phi["algorithm"]
     for tensor, value in zip(own.values(), (0.001, 0.03, 7.0), strict=True):
-        tensor.fill_(torch.tensor(value).log() if scale == "log" else value)
+        tensor.fill_({"linear": value, "log": log(value), "relative": value / 0.05}[scale])
     learner.algorithm.bound(own)
     sizes = [values.item() for values in step_sizes(learner, phi).values()]
     assert sizes == pytest.approx([0.01, 0.01, 0.03, 0.03, 0.1, 0.1], rel=1e-6)
 
 
-@pytest.mark.parametrize("scale", ["linear", "log"])
+@pytest.mark.parametrize("scale", ["linear", "log", "relative"])
 def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int, str, str]]) -> None:
     """With an outer step size that leaves them at once."""
     code, _, err = command(
@@ -78,7 +95,7 @@ def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int,
     assert code == 0, err
     own = read(last_file(Path("run")), torch.device("cpu")).state.phi["algorithm"]
     kept = torch.cat([tensor.flatten() for name, tensor in own.items() if name.startswith("rate.")])
-    sizes = kept.exp() if scale == "log" else kept
+    sizes = {"linear": kept, "log": kept.exp(), "relative": 0.01 * kept}[scale]
     assert len(sizes) == 6
     assert bool(((sizes > 0.01 - 0.00101) & (sizes < 0.01 + 0.00101)).all())
     assert bool(((sizes - 0.01).abs() > 0.0009).any()), "or the bounds did nothing"
@@ -87,8 +104,8 @@ def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int,
 def test_step_sizes_that_are_not_learned_stay() -> None:
     fixed = rates(learned=False, scale="log", most=0.1, per="all", each_step=False)
     own = fixed.initial([0.3, 0.3], {"head.weight": torch.zeros(2)}, 2)
-    fixed.bound(own)
-    assert fixed.rate(own, "head.weight", 0).item() == pytest.approx(0.3)
+    fixed.bound(own, 0.3)
+    assert fixed.rate(own, "head.weight", 0, 0.3).item() == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
