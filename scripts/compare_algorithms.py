@@ -16,21 +16,14 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmark import machine
+from comparisons.runs import Record, ResultsFile, Run, all_trained, replace_table
 
-from metarun.checkpoint_files import saved
 from metarun.report.statistics import over_seeds
-from metarun.tracking.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 LETTERS = [
@@ -62,54 +55,12 @@ LETTERS_ONLY: dict[str, list[str]] = {
 VARIANTS = {"metaopt ridge": ("metaopt", ["algorithm.head=ridge"])}
 """Rows that are no algorithm of their own."""
 
-Record = dict[str, Any]
-"""What the results file holds of a run: its overrides, and either its figures or why there are none."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: an algorithm (or variant) on a problem, with a seed."""
-
-    name: str
-    problem: str
-    seed: int
-    folder: Path
-    overrides: list[str]
-
-    @property
-    def key(self) -> str:
-        return f"{self.problem} / {self.name} / seed {self.seed}"
-
-    def command(self, folder: Path, *more: str) -> list[str]:
-        return [sys.executable, "-m", "metarun", *self.overrides, *more, f"hydra.run.dir={folder}"]
-
-
-class ResultsFile:
-    """The records by `Run.key`, as JSON; written anew after each run."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, threading.Lock()
-        self._records: dict[str, Record] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-    def get(self, run: Run) -> Record | None:
-        """The run's record, unless it is of other settings."""
-        record = self._records.get(run.key)
-        return record if record is not None and record["overrides"] == run.overrides else None
-
-    def add(self, run: Run, record: Record) -> None:
-        with self._lock:
-            self._records[run.key] = {"overrides": run.overrides, **record}
-            write_text(self._path, json.dumps(self._records, indent=1, sort_keys=True) + "\n")
-
 
 def main() -> None:
     given = arguments()
     runs = list(planned(given.folder, given.only, given.seeds))
     results = ResultsFile(given.results)
-    deadline = time.monotonic() + 60 * given.minutes if given.minutes else None
-    missing = [run for run in runs if results.get(run) is None]
-    with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(lambda run: trained(run, results, deadline), missing))
+    all_trained(runs, results, given.jobs, given.minutes)
     if given.costs:
         for run in runs:
             record = results.get(run)
@@ -118,7 +69,7 @@ def main() -> None:
     text = table(given.only, runs, results, len(given.seeds))
     print(text)
     if given.write is not None:
-        replace_table(given.write, text)
+        replace_table(given.write, text, MARKERS)
 
 
 def arguments() -> argparse.Namespace:
@@ -163,47 +114,6 @@ def planned(folder: Path, chosen: list[str], seeds: list[int]) -> Iterator[Run]:
                 overrides = [*COMMON, *task, f"algorithm={algorithm}", *own, *variant, f"seed={seed}"]
                 place = folder / problem.replace(" ", "_") / name.replace(" ", "_") / f"seed{seed}"
                 yield Run(name, problem, seed, place, overrides)
-
-
-def trained(run: Run, results: ResultsFile, deadline: float | None) -> None:
-    """Run, or resume, what is missing, and add it to the results; nothing if there is no time left for it."""
-    left = None if deadline is None else deadline - time.monotonic()
-    if left is not None and left <= 0:
-        return
-    result = run.folder / "result.json"
-    if not result.exists():
-        resumable = bool(saved(run.folder))
-        command = [sys.executable, "-m", "metarun", f"resume={run.folder}"] if resumable else run.command(run.folder)
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        try:
-            _, errors = process.communicate(timeout=left)
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.communicate()
-            return
-        if process.returncode == 2:
-            refused = not resumable and not (run.folder / "checkpoints").exists()
-            results.add(run, {"refused" if refused else "diverged": last_line(errors)})
-            print(f"{run.key}: {last_line(errors)}", file=sys.stderr, flush=True)
-            return
-        if process.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{last_line(errors)}")
-    content: Record = json.loads(result.read_text(encoding="utf-8"))
-    figure = content["meta_test"]["metrics"][content["metric"]]
-    results.add(
-        run,
-        {
-            "metric": content["metric"],
-            "mean": figure["mean"],
-            "ci95": figure["ci95"],
-            "beats_baselines": content["baselines"]["beaten"],
-            "best_baseline": content["baselines"]["best"],
-            "seconds": content["train"]["seconds"],
-            "cpu": machine()["cpu"],
-            "versions": content["versions"],
-        },
-    )
-    print(f"{run.key}: {figure['mean']:.4f} ± {figure['ci95']:.4f}", file=sys.stderr, flush=True)
 
 
 def cost(run: Run) -> Record:
@@ -256,19 +166,6 @@ def cell(found: list[Record], seeds: int) -> str:
     if len(there) < seeds:
         text += f" ({len(there)} seed{'s' if len(there) > 1 else ''}{f', {diverged} diverged' if diverged else ''})"
     return text
-
-
-def replace_table(page: Path, text: str) -> None:
-    """Put the table between the page's markers."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(MARKERS[0])
-    _, end, after = rest.partition(MARKERS[1])
-    if not begin or not end:
-        raise SystemExit(f"{page}: has no lines {MARKERS[0]} and {MARKERS[1]}")
-    write_text(page, f"{before}{begin}\n{text}\n{end}{after}")
-
-
-def last_line(text: str) -> str:
-    return text.strip().splitlines()[-1] if text.strip() else "(no output)"
 
 
 if __name__ == "__main__":

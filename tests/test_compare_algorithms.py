@@ -64,8 +64,8 @@ def test_only_the_table_between_the_markers_is_replaced(script: Any, tmp_path: P
     page = tmp_path / "page.md"
     begin, end = script.MARKERS
     page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
-    script.replace_table(page, "| new |")
+    script.replace_table(page, "| new |", script.MARKERS)
     assert page.read_text() == f"before\n{begin}\n| new |\n{end}\nafter\n"
     page.write_text("no markers")
     with pytest.raises(SystemExit, match="has no lines"):
-        script.replace_table(page, "| new |")
+        script.replace_table(page, "| new |", script.MARKERS)
