@@ -21,7 +21,7 @@ OMNIGLOT = ("dataset.queries=1", "dataset.train_queries=1", "model.readout=mean"
 ROWS = {
     "MAML, 5-way 1-shot, 32 tasks": (32, OMNIGLOT),
     "MAML, 5-way 1-shot, 256 tasks": (256, OMNIGLOT),
-    "MAML, default run, 4 tasks": (4, ()),
+    "MAML, 5-way 1-shot, 3 queries a class, 4 tasks": (4, ()),
     "ProtoNet, 4 tasks": (4, ("algorithm=protonet",)),
     "ProtoNet, 32 tasks": (32, ("algorithm=protonet",)),
 }

@@ -54,7 +54,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kept = ROOT / "docs" / "algorithms" / "defaults.json"
+    kept = ROOT / "docs" / "defaults.json"
     parser.add_argument("folder", type=Path)
     for name, options in (("datasets", list(DATASETS)), ("algorithms", algorithms()), ("hypernets", list(HYPERNETS))):
         parser.add_argument(f"--{name}", default=",".join(options), help="with commas between (default: all)")
