@@ -130,14 +130,24 @@ def _check_parts(settings: Settings, problem: Problem) -> None:
         able = " and ".join(each.__name__.lower() for each in settings.algorithm.kinds)
         raise UserError(
             f"algorithm={choices['algorithm']}: does {able} only{settings.algorithm.because}, and "
-            f"dataset={choices['dataset']} is {type(kind).__name__.lower()}; choose another algorithm, such as maml"
+            f"dataset={choices['dataset']} is {type(kind).__name__.lower()}; choose another, such as algorithm=maml"
         )
     settings.algorithm.check(problem)
     check_settings(settings)
+    if settings.mode != "test" and settings.embedding.knows_tasks and not problem.known_tasks:
+        more = (
+            "set dataset.tasks=100, or use embedding=support"
+            if "tasks" in settings.plain["dataset"]
+            else "use embedding=support, or tasks that do, such as dataset=sinusoid dataset.tasks=100"
+        )
+        raise UserError(
+            f"embedding={choices['embedding']}: needs meta-training tasks that come again, and those of "
+            f"dataset={choices['dataset']} are drawn afresh; {more}"
+        )
     if settings.embedding.reads_labels and kind.outputs != training_kind.outputs:
         raise UserError(
             f"dataset.train_ways={training_kind.outputs}: embedding={choices['embedding']} reads labels, so training "
-            f"needs as many ways as testing ({kind.outputs})"
+            f"needs as many ways as testing ({kind.outputs}); set dataset.train_ways=null"
         )
 
 
@@ -147,7 +157,7 @@ def check_settings(settings: Settings) -> None:
     if settings.engine.transductive and settings.model.normalisation != "batch":
         raise UserError(
             f"engine.transductive=true: only model.normalisation=batch looks at other queries, and it is "
-            f"{settings.model.normalisation}; set engine.transductive=false or model.normalisation=batch"
+            f"{settings.model.normalisation}; set model.normalisation=batch or engine.transductive=false"
         )
     if settings.model.normalisation == "global":
         _check_global(settings)
@@ -163,12 +173,13 @@ def check_settings(settings: Settings) -> None:
         if settings.engine.train_tasks is not None and not isinstance(settings.algorithm, Learned):
             raise UserError(
                 f"engine.train_tasks={settings.engine.train_tasks}: algorithm={choices['algorithm']} learns nothing "
-                "from training tasks; choose another algorithm, or null"
+                "from training tasks; set engine.train_tasks=null, or choose one that does, such as algorithm=maml"
             )
         if settings.engine.profile_steps and not isinstance(settings.algorithm, Learned):
             raise UserError(
                 f"engine.profile_steps={settings.engine.profile_steps}: algorithm={choices['algorithm']} has no "
-                "meta-updates that could be profiled; choose another algorithm, or 0"
+                "meta-updates that could be profiled; set engine.profile_steps=0, or choose one that has, such as "
+                "algorithm=maml"
             )
 
 
@@ -213,14 +224,23 @@ def _check_transfer(settings: Settings, trained: Problem, posed: Problem) -> Non
 def _check_penalties(settings: Settings) -> None:
     """Refuse a term of Ω that would always be zero."""
     weights, choices = settings.regulariser, settings.plain["choices"]
-    if weights.any and not isinstance(settings.algorithm, Learned):
-        raise UserError(f"regulariser: algorithm={choices['algorithm']} learns nothing that could be regularised")
+    if weights.used and not isinstance(settings.algorithm, Learned):
+        term, weight = next(iter(weights.used.items()))
+        raise UserError(
+            f"regulariser.{term}={weight:g}: algorithm={choices['algorithm']} learns nothing that could be "
+            f"regularised; set regulariser.{term}=0, or choose one that learns, such as algorithm=maml"
+        )
     if weights.embedding and not settings.embedding.size:
         raise UserError(
             f"regulariser.embedding={weights.embedding:g}: there is no task embedding; add embedding=support"
         )
     if weights.proximal and not settings.algorithm.steps(testing=False):
-        raise UserError(f"regulariser.proximal={weights.proximal:g}: training has no inner steps that could go far")
+        could = settings.algorithm.second_order and hasattr(settings.algorithm, "inner_steps")
+        more = "give algorithm.inner_steps=1" if could else "use algorithm=maml"
+        raise UserError(
+            f"regulariser.proximal={weights.proximal:g}: training has no inner steps that could go far; "
+            f"{more}, or set regulariser.proximal=0"
+        )
     if weights.proximal and not settings.algorithm.second_order:
         raise UserError(
             f"regulariser.proximal={weights.proximal:g}: tells nothing to an outer loop that takes inner steps as "
@@ -231,30 +251,39 @@ def _check_penalties(settings: Settings) -> None:
             f"regulariser.proximal={weights.proximal:g}: does not go with algorithm.recompute=true, which keeps no way "
             "from θ' to the start; use algorithm.proximal, a term of the inner loss, or algorithm.recompute=false"
         )
-    if weights.output and settings.engine.order != "sequential":
-        raise UserError(
-            f"regulariser.output={weights.output:g}: holds on to groups of tasks learned before; add "
-            "engine.order=sequential"
-        )
     if weights.output and not settings.hypernet.needs_embedding:
         raise UserError(
-            f"regulariser.output={weights.output:g}: there is no hypernetwork; add one, such as hypernet=full"
+            f"regulariser.output={weights.output:g}: there is no hypernetwork; add hypernet=full and embedding=support"
         )
 
 
 def check_order(settings: Settings, groups: int) -> None:
-    """Refuse to learn ``groups`` of tasks one after another where that is not possible. Raises `UserError`."""
-    if settings.mode != "train" or settings.engine.order != "sequential":
+    """Refuse to learn ``groups`` of tasks one after another where that is not possible, or a penalty that only has a
+    meaning there. Raises `UserError`.
+    """
+    if settings.mode != "train":
+        return
+    if settings.engine.order != "sequential":
+        if settings.regulariser.output:
+            more = "add engine.order=sequential" + (" dataset=polynomials" if groups < 2 else "")
+            raise UserError(
+                f"regulariser.output={settings.regulariser.output:g}: holds on to groups of tasks learned before; "
+                f"{more}, or set regulariser.output=0"
+            )
         return
     if not isinstance(settings.algorithm, Learned):
         choice = settings.plain["choices"]["algorithm"]
-        raise UserError(f"engine.order=sequential: algorithm={choice} learns nothing, in whatever order")
+        raise UserError(
+            f"engine.order=sequential: algorithm={choice} learns nothing, in whatever order; set "
+            "engine.order=shuffled, or choose one that learns, such as algorithm=maml"
+        )
     if groups < 2:
         raise UserError(
             f"engine.order=sequential: the tasks of dataset={settings.plain['choices']['dataset']} fall into no two "
-            "groups; choose another dataset, such as polynomials, or engine.order=shuffled"
+            "groups; set engine.order=shuffled, or choose a dataset with groups, such as dataset=polynomials"
         )
     if groups > settings.engine.steps:
         raise UserError(
-            f"engine.steps={settings.engine.steps}: fewer than the {groups} groups of tasks to learn one after another"
+            f"engine.steps={settings.engine.steps}: fewer than the {groups} groups of tasks to learn one after "
+            f"another; give engine.steps={groups} or more, or set engine.order=shuffled"
         )

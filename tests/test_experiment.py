@@ -504,7 +504,8 @@ REFUSED = {
     ),
     "few tasks for who learns nothing": (
         ["algorithm=scratch", "engine.train_tasks=4"],
-        "engine.train_tasks=4: algorithm=scratch learns nothing from training tasks; choose another algorithm, or null",
+        "engine.train_tasks=4: algorithm=scratch learns nothing from training tasks; set engine.train_tasks=null, or "
+        "choose one that does, such as algorithm=maml",
     ),
     "an embedding for nothing": (["embedding=support"], "embedding=support: nothing uses it; add a hypernetwork"),
     "labels that the embedding cannot read": (
@@ -513,7 +514,7 @@ REFUSED = {
     ),
     "images for a convolution": (
         ["dataset=sinusoid"],
-        "model=conv4 needs images, and this dataset's inputs have shape (1,); use model=mlp",
+        "model=conv4: needs images, and this dataset's inputs have shape (1,); use model=mlp",
     ),
     "a penalty on a way that is not kept": (
         ["algorithm.recompute=true", "regulariser.proximal=0.1"],

@@ -119,8 +119,8 @@ class LearnedStart(GradientBased, Learned):
         if problem.kind.outputs != problem.training_kind.outputs:
             raise UserError(
                 f"dataset.train_ways={problem.training_kind.outputs}: this algorithm's model has one output per class, "
-                f"so training needs as many ways as testing ({problem.kind.outputs}); drop train_ways, or use "
-                "algorithm=protonet"
+                f"so training needs as many ways as testing ({problem.kind.outputs}); set dataset.train_ways=null, or "
+                "use algorithm=protonet"
             )
 
     def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:

@@ -5,7 +5,7 @@ them, without positions, so that their order does not matter.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import gcd, sqrt
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,8 @@ class Transformer(Attending):
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise UserError(
-                f"algorithm.heads={self.heads}: the heads share algorithm.width={self.width} evenly; make it a "
-                "multiple of the heads"
+                f"algorithm.heads={self.heads}: the heads share algorithm.width={self.width} evenly; set "
+                f"algorithm.heads={gcd(self.heads, self.width)}, or algorithm.width to a multiple of the heads"
             )
 
     def network(self, features: int, problem: Problem) -> nn.Module:

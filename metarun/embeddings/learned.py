@@ -13,7 +13,6 @@ from metarun.algorithms.inner_optimiser import InnerOptimiser, OptimiserState
 from metarun.config.fields import number
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
-from metarun.errors import UserError
 from metarun.models.base import TaskModel
 
 
@@ -26,11 +25,6 @@ class LearnedEmbedding:
     knows_tasks = True
 
     def build(self, problem: Problem, model: TaskModel) -> Embedding:
-        if not problem.known_tasks:
-            raise UserError(
-                f"embedding=learned: needs tasks that come again, and those of dataset={problem.name} are sampled "
-                "afresh; add dataset.tasks=N where the dataset has that key, or use embedding=support"
-            )
         return Table(self, problem.known_tasks)
 
 

@@ -4,7 +4,7 @@ Deep sets (Zaheer et al. 2017, theorem 2): e_t = rho(pool_i phi(x_i, y_i)), pool
 """
 
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class SupportEmbedding:
         if self.pooling == "attention" and self.hidden % self.heads:
             raise UserError(
                 f"embedding.heads={self.heads}: the heads share embedding.hidden={self.hidden} evenly; "
-                "make it a multiple of the heads"
+                f"set embedding.heads={gcd(self.heads, self.hidden)}, or embedding.hidden to a multiple of the heads"
             )
         return SetEncoder(self, problem.input_shape, model.kind.outputs)
 
@@ -65,6 +65,16 @@ def image_features(channels: int, hidden: int) -> nn.Module:
         nn.ReLU(),
         nn.Conv2d(hidden, hidden, 3, stride=2, padding=1),
         nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
+        SpatialMean(),
     )
+
+
+class SpatialMean(nn.Module):
+    """``[n, channels, h, w]`` to ``[n, channels]``.
+
+    Not `torch.nn.AdaptiveAvgPool2d`: for images in channels-last order it sets strides in place, which
+    `torch.func.vmap` cannot batch, so that it warns and computes task by task.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((-2, -1))

@@ -1,5 +1,6 @@
 """How metarun compiles."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, TypeVar, TypeVarTuple
@@ -24,7 +25,6 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
     options: dict[str, Any] = {
         # Inductor would lay grouped convolutions out channels-last, which makes them ten times slower on CPUs.
         "layout_optimization": False,
-        "guard_filter_fn": _of_use,
     }
     if not torch.cuda.is_available():  # what follows is untried there
         # Kernels are called from C++: from Python that takes small networks longer.
@@ -33,8 +33,27 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
     apart: Callable[[*Inputs], R] = FunctionType(  # type: ignore[assignment]
         whole.__code__.replace(), globals(), whole.__name__, closure=whole.__closure__
     )
-    compiled: Callable[[*Inputs], R] = torch.compile(apart, dynamic=False, fullgraph=True, options=options)
+    compiled: Callable[[*Inputs], R] = torch.compile(
+        apart,
+        dynamic=False,
+        fullgraph=True,
+        backend=_Inductor(mode=None, options=options, dynamic=False),
+        options={"guard_filter_fn": _of_use},
+    )
     return compiled
+
+
+class _Inductor(torch._TorchCompileInductorWrapper):
+    """Inductor without the warnings that PyTorch's own code gives while it compiles.
+
+    They are advice to whoever writes the computation (which kernels it split, which precision would be faster), and of
+    no use at a terminal. Warnings of other code, and those given before and after, are shown as ever.
+    """
+
+    def __call__(self, *arguments: Any, **by_name: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch\.")
+            return super().__call__(*arguments, **by_name)
 
 
 def _of_use(guards: Sequence[Any]) -> list[bool]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metarun.config.fields import choice, number
-from metarun.config.names import listed
 from metarun.errors import UserError
 from metarun.hypernets.base import Hypernet
 from metarun.models.base import CONTEXT, HEAD, NORMS, Parameters
@@ -90,6 +89,9 @@ def chosen(layers: str, names: Collection[str]) -> list[str]:
     }
     there = {option: [name for name in names if test(name) and name != CONTEXT] for option, test in means.items()}
     if not there[layers]:
-        others = listed(option for option, found in there.items() if found)
-        raise UserError(f"hypernet.layers={layers}: this task model has no parameters there; choose one of {others}")
+        first, *others = (option for option, found in there.items() if found)
+        more = f" ({', '.join(others)} would do too)" if others else ""
+        raise UserError(
+            f"hypernet.layers={layers}: this task model has no parameters there; set hypernet.layers={first}{more}"
+        )
     return there[layers]

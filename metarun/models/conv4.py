@@ -29,12 +29,13 @@ class Conv4:
     def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
         if len(input_shape) != 3:
             raise UserError(
-                f"model=conv4 needs images, and this dataset's inputs have shape {input_shape}; use model=mlp"
+                f"model=conv4: needs images, and this dataset's inputs have shape {input_shape}; use model=mlp"
             )
+        halvings = min(input_shape[1:]).bit_length() - 1
         if self.downsample == "pool" and min(input_shape[1:]) < 2**self.layers:
             raise UserError(
-                f"model.layers={self.layers}: {input_shape[1]}x{input_shape[2]} images can be halved "
-                f"{min(input_shape[1:]).bit_length() - 1} times; use as many layers or model.downsample=stride"
+                f"model.layers={self.layers}: {input_shape[1]}x{input_shape[2]} images can be halved {halvings} times; "
+                f"set model.layers={halvings} or model.downsample=stride"
             )
         return Conv4Network(self, input_shape, outputs, contexts)
 

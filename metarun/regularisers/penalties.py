@@ -24,8 +24,10 @@ class Penalties:
     remember: int = number(least=1)
 
     @property
-    def any(self) -> bool:
-        return any((self.l2, self.embedding, self.proximal, self.output))
+    def used(self) -> dict[str, float]:
+        """The weights that are not 0, by term."""
+        weights = {"l2": self.l2, "embedding": self.embedding, "proximal": self.proximal, "output": self.output}
+        return {term: weight for term, weight in weights.items() if weight}
 
     def terms(
         self, learned: dict[str, Parameters], embedding: Tensor, start: Parameters, adapted: Parameters

@@ -63,7 +63,7 @@ def test_the_svm_head_is_a_support_vector_machine_without_intercept() -> None:
 
 def test_a_support_vector_machine_fits_no_targets() -> None:
     with pytest.raises(UserError) as caught:
-        build(waves(), "dataset=sinusoid", "algorithm=metaopt", *MLP)
+        build(waves(), "dataset=sinusoid", "algorithm=metaopt", "algorithm.head=svm", *MLP)
     said = str(caught.value)
     assert "algorithm.head=svm: a support vector machine separates classes" in said
     assert RIDGE in said

@@ -116,6 +116,12 @@ def test_the_scale_of_the_outer_step_size_of_hypernetworks_follows_from_the_kind
     assert resolved(*parts, "dataset=sinusoid", "model=mlp")["hypernet"]["lr_scale"] == 1.0
 
 
+def test_the_head_of_metaopt_follows_from_the_kind_of_task() -> None:
+    """A support vector machine has no targets, and a bare command need not say so."""
+    for dataset, head in (("glyphs", "svm"), ("sinusoid", "ridge")):
+        assert resolved("algorithm=metaopt", f"dataset={dataset}")["algorithm"]["head"] == head
+
+
 def test_no_bare_command_leaves_a_value_to_be_chosen() -> None:
     """Whatever is ``auto`` in an algorithm has a value for each kind of task."""
     for algorithm in ALGORITHMS:

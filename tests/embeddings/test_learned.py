@@ -1,15 +1,9 @@
 """The table of task embeddings."""
 
-from types import SimpleNamespace
-
-import pytest
 import torch
-from builders import settings
 from seeing import KNOWN, built, one, tasks
 from torch import Tensor
 from torch.func import functional_call, grad
-
-from metarun.errors import UserError
 
 
 def towards(target: float) -> object:
@@ -61,9 +55,3 @@ def test_nothing_is_differentiated_through_the_fitting() -> None:
     one_ = torch.ones((), dtype=torch.float64)
     for slope in grad(e, argnums=(0, 1))(table.rows.detach(), one_):
         assert not slope.any()
-
-
-def test_tasks_that_never_come_again_are_refused() -> None:
-    config = settings("embedding=learned").embedding
-    with pytest.raises(UserError, match=r"^embedding=learned: .*dataset=waves .* afresh; .*dataset\.tasks=N.*support$"):
-        config.build(SimpleNamespace(name="waves", known_tasks=0), None)

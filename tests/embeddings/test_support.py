@@ -1,9 +1,13 @@
 """The encoder of support sets."""
 
+import warnings
+
 import pytest
 import torch
 from seeing import built, one, tasks
+from torch.func import vmap
 
+from metarun.embeddings.support import image_features
 from metarun.errors import UserError
 
 
@@ -25,3 +29,13 @@ def test_attention_needs_a_width_that_its_heads_can_share() -> None:
     with pytest.raises(UserError, match=r"embedding\.heads=5: .* embedding\.hidden=64 evenly"):
         built("support", pooling="attention", heads=5)
     built("support", pooling="mean", heads=5)
+
+
+def test_tasks_of_images_are_batched_whatever_the_order_of_their_axes_in_memory() -> None:
+    """Images are often read as (height, width, channels) and turned; PyTorch warns of what it computes in a loop."""
+    features, x = image_features(3, 4), torch.randn(2, 5, 28, 28, 3).movedim(-1, 2)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        found = vmap(features)(x)
+        torch.testing.assert_close(found, vmap(features)(x.contiguous()))
+    torch.testing.assert_close(found, torch.stack([features[:-1](task).mean((-2, -1)) for task in x]))

@@ -1,11 +1,16 @@
 """Compiling: a graph is taken again where, and only where, it is the right one."""
 
+import subprocess
+import sys
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
+from torch._inductor import compile_fx
 
 from metarun.engine.fusion import compiled_whole
 
@@ -56,3 +61,28 @@ def test_gradients_are_taken_or_not_as_asked() -> None:
         assert not compiled(x).requires_grad
     (slope,) = torch.autograd.grad(compiled(x), x)
     assert slope.item() == 6
+
+
+def test_the_compiler_s_advice_is_not_shown_and_other_warnings_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compile_fx.compile_fx
+
+    def warning(*arguments: Any, **by_name: Any) -> Any:
+        for module in ("torch._inductor.lowering", "torch.jit._script", "my_package.network"):
+            warnings.warn_explicit(f"said by {module}", UserWarning, f"{module}.py", 1, module)
+        return whole(*arguments, **by_name)
+
+    monkeypatch.setattr(compile_fx, "compile_fx", warning)
+    compiled = compiled_whole(lambda x: x + 1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert compiled(torch.ones(2)).tolist() == [2, 2]
+        warnings.warn_explicit("said later", UserWarning, "lowering.py", 1, "torch._inductor.lowering")
+    # Inductor's function calls itself once it has set its options.
+    assert {str(one.message) for one in caught} == {"said by my_package.network", "said later"}
+
+
+def test_a_first_compilation_warns_of_nothing() -> None:
+    """In a process of its own: PyTorch warns of itself when it imports its compiler."""
+    code = "import torch; from metarun.engine.fusion import compiled_whole; compiled_whole(torch.sin)(torch.ones(3))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

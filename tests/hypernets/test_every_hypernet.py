@@ -166,10 +166,11 @@ def test_single_precision_stays_single(option: str, delta: bool) -> None:
 @pytest.mark.parametrize("option", MAKING)
 def test_layers_that_the_task_model_lacks_are_refused(option: str) -> None:
     theta = theta_of(mlp("none"))
-    with pytest.raises(UserError, match=r"hypernet\.layers=normalisation: .* choose one of all, head, body$"):
+    told = r"hypernet\.layers=normalisation: .* set hypernet\.layers=all \(head, body would do too\)$"
+    with pytest.raises(UserError, match=told):
         small(option, layers="normalisation").build(EMBEDDING, theta)
     features = {name: tensor for name, tensor in theta.items() if not name.startswith("head")}
-    with pytest.raises(UserError, match=r"hypernet\.layers=head: .* choose one of all, body$"):
+    with pytest.raises(UserError, match=r"hypernet\.layers=head: .* set hypernet\.layers=all \(body would do too\)$"):
         small(option, layers="head").build(EMBEDDING, features)
 
 

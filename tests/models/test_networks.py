@@ -97,7 +97,7 @@ def test_layers_that_remember_have_names_of_their_own(name: str, shape: tuple[in
 @pytest.mark.parametrize(
     ("name", "changes", "shape", "message"),
     [
-        ("conv4", {}, (1,), r"model=conv4 needs images, .* shape \(1,\); use model=mlp"),
+        ("conv4", {}, (1,), r"model=conv4: needs images, .* shape \(1,\); use model=mlp"),
         ("conv4", {"downsample": "pool", "layers": 5}, (1, 28, 28), r"model\.layers=5: 28x28 .* halved 4 times"),
         ("mlp", {"hidden": []}, (1,), r"model\.hidden=\[\]: give at least one layer"),
     ],
