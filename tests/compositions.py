@@ -191,12 +191,12 @@ def ran(overrides: Iterable[str], folder: Path) -> Ran:
 def falls(run: Ran) -> bool:
     """Whether meta-updates on one batch, from the first φ, lower what the outer loop minimizes there.
 
-    Ten of them, and if not ten smaller ones: a first-order direction need not go down for long.
+    Most do with the first. First-order directions need not, and some of those take longer.
     """
     return any(_updates_until_lower(run, scale) is not None for scale in (1.0, 0.1))
 
 
-def _updates_until_lower(run: Ran, scale: float, most: int = 10) -> int | None:
+def _updates_until_lower(run: Ran, scale: float, most: int = 30) -> int | None:
     learner, engine = run.learner, run.settings.engine
     algorithm = learner.algorithm
     assert isinstance(algorithm, Learned)
@@ -216,7 +216,7 @@ def _updates_until_lower(run: Ran, scale: float, most: int = 10) -> int | None:
     for number in range(1, most + 1):
         found, _ = gradient(phi, batch, 0.0)
         optimiser.step(found, scale * algorithm.outer.lr)
-        remember(phi, found)
+        remember(phi, found, optimiser.frozen)
         algorithm.bound(phi["algorithm"])
         if value() < first:
             return number

@@ -35,6 +35,10 @@ FILES: dict[str, Choice] = {
 """What an option of ``dataset`` needs."""
 
 
+IMPLICIT = ("algorithm.inner_steps=16", "algorithm.solver_steps=5")
+"""With fewer the implicit gradient need not go down: it is that of the end of an inner loop."""
+
+
 def group(name: str) -> list[Choice]:
     return [(f"{name}={option}", *(FILES.get(option, ()) if name == "dataset" else ())) for option in options(name)]
 
@@ -64,7 +68,7 @@ KEYED: dict[str, list[Choice]] = {
         ("algorithm=maml", "algorithm.inner_optimiser.name=adam", "algorithm.inner_lr=0.01"),
         ("algorithm=maml", "algorithm.first_order_share=0.5", "algorithm.multi_step_share=0.5"),
         ("algorithm=meta_sgd", "algorithm.rates.scale=log", "algorithm.rates.least=0.001"),
-        ("algorithm=imaml", "algorithm.solver=neumann", "algorithm.curvature=hessian"),
+        ("algorithm=imaml", "algorithm.solver=neumann", "algorithm.curvature=hessian", *IMPLICIT),
         ("algorithm=mbml", "algorithm.optimiser_units=4"),
         ("algorithm=meml", "algorithm.prior.learned=true"),
         ("algorithm=matching", "algorithm.full_context=true", "algorithm.learned_scale=true"),
@@ -103,9 +107,10 @@ KEYED: dict[str, list[Choice]] = {
 AXES = {**PARTED, **KEYED}
 GROUPS = list(combinations(PARTED, 2))
 
-SETTING = re.compile(r"(?<![\w.])[a-z_]+(?:\.[a-z_]+)*=[^\s,;)]+")
-STARTS = re.compile(r"[a-z_]+(\.[a-z_]+)*=\S+: ")
-MOST_REFUSALS = 5
+SETTING = re.compile(r"(?<![\w.])[a-z]\w*(?:\.[a-z]\w*)*=[^\s,;)]+")
+STARTS = re.compile(r"[a-z]\w*(\.[a-z]\w*)*=\S+: ")
+NO_KEY = re.compile(r"([\w.]+)=\S+: no key '\w+' in .* \(keys: .*\)")
+MOST_REFUSALS = 8
 
 T = TypeVar("T")
 
@@ -147,7 +152,7 @@ def placed(choice: Choice, files: Path) -> Choice:
 
 def proposals(message: str) -> list[Choice]:
     """What the line of a refusal says would work: the settings of each alternative."""
-    _, _, advice = message.rpartition(";")
+    advice = message.rpartition(";")[2] if ";" in message else ""
     found = [tuple(SETTING.findall(alternative)) for alternative in advice.split(" or ")]
     return [settings for settings in found if settings]
 
@@ -163,6 +168,8 @@ def refused(typed: Choice, message: str) -> list[Choice]:
     """The proposals of a refusal, which is one line that begins with the setting at fault."""
     assert "\n" not in message, (typed, message)
     assert STARTS.match(message), (typed, message)
+    if NO_KEY.fullmatch(message):
+        return [()]
     assert proposals(message), (typed, message)
     return proposals(message)
 
@@ -180,6 +187,8 @@ def answered(typed: Choice, do: Callable[[Choice], T]) -> tuple[Choice, T]:
             return typed, do(typed)
         except UserError as refusal:
             said.append(str(refusal))
+            if (key := NO_KEY.fullmatch(said[-1])) is not None:
+                typed = tuple(text for text in typed if not text.startswith(f"{key[1]}="))
             typed = amended(typed, refused(typed, said[-1])[0])
     raise AssertionError(f"{typed}: still refused: {said}")
 

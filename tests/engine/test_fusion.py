@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
-from torch._inductor import compile_fx
 
 from metarun.engine.fusion import compiled_whole
 
@@ -64,6 +63,9 @@ def test_gradients_are_taken_or_not_as_asked() -> None:
 
 
 def test_the_compiler_s_advice_is_not_shown_and_other_warnings_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch warns of itself when it imports its compiler
+        from torch._inductor import compile_fx
     whole = compile_fx.compile_fx
 
     def warning(*arguments: Any, **by_name: Any) -> Any:
