@@ -5,6 +5,11 @@ Any option's YAML file may say what suits it elsewhere, under the key `PREFERS`:
     _prefers_:
       model.normalisation: global
 
+only where another key has a certain value,
+
+    _prefers_:
+      model.normalisation: {algorithm.tunes=head: global}
+
 or what suits its own keys for each kind of task, under `BY_KIND`, which says what ``auto`` means for these keys:
 
     _by_kind_:
@@ -31,26 +36,39 @@ KIND = "_kind_"
 Choices = Mapping[str, str | None]
 Found = tuple[Any, str]
 """A value, and what it follows from: ``algorithm=protonet``, or ``no preference``."""
+Before = Mapping[str, Found]
+"""What has been found of other keys already: of those that follow from the kind of task."""
 
 
-def preferred(key: str, otherwise: Any, config: Mapping[str, Any], choices: Choices) -> Found:
+def preferred(key: str, otherwise: Any, config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
     """The first preference for a key, the algorithm's before those of the other groups; else ``otherwise``."""
     for group in ("algorithm", *(name for name in PARTS if name != "algorithm")):
         node = config.get(group)
         preferences = node.get(PREFERS) if isinstance(node, Mapping) else None
-        if isinstance(preferences, Mapping) and key in preferences:
-            return preferences[key], f"{group}={choices.get(group)}"
+        wanted = preferences.get(key) if isinstance(preferences, Mapping) else None
+        if isinstance(wanted, Mapping):
+            met = [condition for condition in wanted if _holds(condition, config, before)]
+            if met:
+                return wanted[met[0]], f"{group}={choices.get(group)} {met[0]}"
+        elif wanted is not None:
+            return wanted, f"{group}={choices.get(group)}"
     return otherwise, "no preference"
 
 
-def _normalisation(config: Mapping[str, Any], choices: Choices) -> Found:
+def _holds(condition: str, config: Mapping[str, Any], before: Before) -> bool:
+    """Whether a key has the value that ``key=value`` says."""
+    key, _, value = condition.partition("=")
+    return str(before[key][0] if key in before else _value(config, key)) == value
+
+
+def _normalisation(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
     engine = config.get("engine")
     if isinstance(engine, Mapping) and engine.get("transductive") is True:
         return "batch", "engine.transductive=true"
-    return preferred("model.normalisation", "batch", config, choices)
+    return preferred("model.normalisation", "batch", config, choices, before)
 
 
-RULES: dict[str, Callable[[Mapping[str, Any], Choices], Found]] = {"model.normalisation": _normalisation}
+RULES: dict[str, Callable[[Mapping[str, Any], Choices, Before], Found]] = {"model.normalisation": _normalisation}
 
 
 def kind_of(dataset: Mapping[str, Any]) -> str:
@@ -61,7 +79,7 @@ def kind_of(dataset: Mapping[str, Any]) -> str:
 
 def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
     """What each key that is ``auto`` gets."""
-    found = {key: rule(config, choices) for key, rule in RULES.items() if _value(config, key) == AUTO}
+    found: dict[str, Found] = {}
     dataset = config.get("dataset")
     kind = kind_of(dataset) if isinstance(dataset, Mapping) else TASK_KINDS[0]
     for group in PARTS:
@@ -72,7 +90,7 @@ def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
         for name, value in by_kind[kind].items():
             if _value(config, f"{group}.{name}") == AUTO:
                 found[f"{group}.{name}"] = value, f"{kind}, dataset={choices.get('dataset')}"
-    return found
+    return found | {key: rule(config, choices, found) for key, rule in RULES.items() if _value(config, key) == AUTO}
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:

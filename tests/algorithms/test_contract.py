@@ -202,7 +202,8 @@ def others_changed(task: Task) -> Task:
 
 @pytest.mark.parametrize(("name", "problem"), cases())
 def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, problem: str) -> None:
-    learner, phi, dataset = made(name, problem)
+    batch = ("model.normalisation=batch",) if problem == "classification" else ()  # as in the call of the network below
+    learner, phi, dataset = made(name, problem, *batch)
     task = task_of(dataset.sample("test", 0, 1), 0)
     curve, *_ = learner.curve(phi, task, drawn(learner, task, testing=True))
     steps = learner.algorithm.steps(testing=True)

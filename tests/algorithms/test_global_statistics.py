@@ -179,7 +179,7 @@ def test_evaluation_uses_statistics_and_leaves_them() -> None:
 def test_fine_tuning_holds_the_statistics() -> None:
     """At meta-test the inner loop goes through the network as it is in evaluation."""
     dataset = Blobs()
-    learner, phi = build(dataset, "algorithm=finetune", *CONV, inner_steps=1, inner_lr=0.1)
+    learner, phi = build(dataset, "algorithm=finetune", "algorithm.tunes=all", *CONV, inner_steps=1, inner_lr=0.1)
     reference, task = Reference(learner, phi, images=True), task_of(dataset.sample("test", 0, 1), 0)
     head = nn.Linear(phi["theta"]["head.weight"].shape[1], 3).double()
     head.load_state_dict({name: phi["theta"][f"head.{name}"] for name in ("weight", "bias")})

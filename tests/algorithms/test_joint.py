@@ -22,6 +22,8 @@ from metarun.models.base import Parameters
 from metarun.models.normalisation import Context
 from metarun.tasks import Task
 
+BATCH = "model.normalisation=batch"
+
 
 def test_joint_training_is_gradient_descent_on_all_examples() -> None:
     dataset = waves()
@@ -58,7 +60,7 @@ def test_labels_that_mean_another_class_in_every_task_are_refused() -> None:
 
 def test_pretraining_tells_all_classes_apart_by_a_head_of_their_own() -> None:
     dataset = Blobs(ways=3, shots=2, queries=2)
-    learner, phi = build(dataset, *CONV, "algorithm=finetune")
+    learner, phi = build(dataset, *CONV, BATCH, "algorithm=finetune")
     phi = moved(phi)
     assert phi["algorithm"]["classes.weight"].shape == (40, phi["theta"]["head.weight"].shape[1])
     batch = dataset.sample("train", 0, 3)
@@ -107,7 +109,9 @@ def test_a_head_on_frozen_features_is_that_of_torch(head: str) -> None:
     """The inner loop against PyTorch's SGD with momentum on features computed once."""
     dataset = Blobs(ways=3, shots=4)
     chosen = ("algorithm=finetune", "algorithm.tunes=head", f"algorithm.head={head}")
-    learner, phi = build(dataset, *CONV, *chosen, "algorithm.inner_optimiser.momentum=0.9", inner_lr=0.2, inner_steps=4)
+    learner, phi = build(
+        dataset, *CONV, BATCH, *chosen, "algorithm.inner_optimiser.momentum=0.9", inner_lr=0.2, inner_steps=4
+    )
     phi = moved(phi)
     task = task_of(dataset.sample("test", 0, 1), 0)
     known, asked = features_of(learner, phi, task)
@@ -132,7 +136,7 @@ def test_a_head_on_frozen_features_is_that_of_torch(head: str) -> None:
 
 def test_a_cosine_head_is_pretrained_as_such() -> None:
     dataset = Blobs(ways=3, shots=2, queries=2)
-    learner, phi = build(dataset, *CONV, "algorithm=finetune", "algorithm.head=cosine")
+    learner, phi = build(dataset, *CONV, BATCH, "algorithm=finetune", "algorithm.head=cosine")
     assert set(phi["algorithm"]) == {"classes.weight"}
     phi = moved(phi)
     task = task_of(dataset.sample("train", 0, 1), 0)
@@ -157,7 +161,7 @@ def test_cosines_are_scaled_as_the_authors_do(classes: int, scale: float) -> Non
 def test_the_nearest_centroid_is_that_of_scikit_learn() -> None:
     neighbors = pytest.importorskip("sklearn.neighbors")
     dataset = Blobs(ways=4, shots=3, queries=5, noise=3.0)
-    learner, phi = build(dataset, *CONV, "algorithm=finetune", "algorithm.head=nearest_centroid")
+    learner, phi = build(dataset, *CONV, BATCH, "algorithm=finetune", "algorithm.head=nearest_centroid")
     phi = moved(phi)
     assert learner.algorithm.steps(testing=True) == 0
     for number in range(3):

@@ -41,6 +41,29 @@ def test_a_value_follows_from_the_algorithm_unless_it_is_typed(
     assert not any("_prefers_" in node for node in values.values() if isinstance(node, dict))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "tunes", "value", "origin"),
+    [
+        ((), "head", "global", "algorithm=finetune algorithm.tunes=head"),
+        (("algorithm.tunes=head",), "head", "global", "algorithm=finetune algorithm.tunes=head"),
+        (("algorithm.tunes=all",), "all", "batch", "no preference"),
+        (
+            ("algorithm.tunes=all", "algorithm.head=nearest_centroid"),
+            "all", "global", "algorithm=finetune algorithm.head=nearest_centroid",
+        ),
+        (("dataset=sinusoid", "model=mlp", "model.normalisation=auto"), "all", "batch", "no preference"),
+        (("engine.transductive=true",), "head", "batch", "engine.transductive=true"),
+    ],
+)  # fmt: skip
+def test_a_preference_may_have_a_condition_on_another_key(
+    overrides: tuple[str, ...], tunes: str, value: str, origin: str
+) -> None:
+    values = resolved("algorithm=finetune", *overrides)
+    assert values["algorithm"]["tunes"] == tunes
+    assert values["model"]["normalisation"] == value
+    assert values["followed"]["model.normalisation"] == origin
+
+
 def test_an_experiment_wins_over_a_preference_and_is_lost_to_what_is_typed(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
