@@ -87,7 +87,8 @@ def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int,
     """With an outer step size that leaves them at once."""
     code, _, err = command(
         "dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm=maml_pp", "algorithm.inner_lr=0.01",
-        "algorithm.inner_steps=2", f"algorithm.rates.scale={scale}", "algorithm.rates.least=0.009",
+        "algorithm.inner_steps=2", "algorithm.rates.per=layer", f"algorithm.rates.scale={scale}",
+        "algorithm.rates.least=0.009",
         "algorithm.rates.most=0.011", "algorithm.outer.lr=0.3", "engine.steps=4", "engine.meta_batch_size=3",
         "engine.val_every=4", "engine.val_episodes=2", "engine.test_episodes=2", "device.name=cpu",
         "device.threads=1", "device.compile=false", "tracking=scalars", "hydra.run.dir=run",

@@ -27,7 +27,8 @@ def test_one_for_every_number_of_theta() -> None:
 
 
 def test_one_for_every_layer_and_step() -> None:
-    learner, phi = build(waves(), "algorithm=maml_pp", "algorithm.rates.each_step=true", *MLP, inner_steps=2)
+    rates = ("algorithm.rates.per=layer", "algorithm.rates.each_step=true", "algorithm.rates.scale=linear")
+    learner, phi = build(waves(), "algorithm=maml_pp", *rates, *MLP, inner_steps=2)
     phi["algorithm"] = {name: tensor for name, tensor in phi["algorithm"].items() if name.startswith("rate.")}
     found = {name: values.tolist() for name, values in step_sizes(learner, numbered(learner, phi)).items()}
     assert found == {
