@@ -1,6 +1,7 @@
 """The command ``metarun``: compose, check, run; one clear line for every mistake, and an exit code that says whose.
 
-0: done. 1: our bug, its traceback in the run's log. 2: a mistake of the user's. 130: stopped by the user.
+0: done. 1: our bug, its traceback in the run's log. 2: a mistake of the user's. 3: meta-training diverged. 130: stopped
+by the user.
 
 An error in a part of the user's own is theirs: one line with its place, and its traceback, in the run's log where there
 is one, else above that line.
@@ -42,7 +43,7 @@ from metarun.config.quoting import path_setting, quoted, to_paste, with_plain_pa
 from metarun.config.saved import command_line, holds_a_run, with_saved_run
 from metarun.config.settings import SWEEP, Settings
 from metarun.config.together import with_single_choices_apart
-from metarun.errors import Interrupted, Lost, UserError
+from metarun.errors import Diverged, Interrupted, Lost, UserError
 from metarun.failures import OurBug, bug, named, write_to_log
 from metarun.output import forgiving
 from metarun.sweep.again import saved_sweep
@@ -108,6 +109,8 @@ def _ended(arguments: list[str], processes: "ProcessGroup | None" = None) -> _En
             _run(arguments, processes)
     except OwnCodeError as error:
         return _Ending(one_line(str(error)), 2, "".join(traceback.format_exception(error.__cause__)))
+    except Diverged as error:
+        return _Ending(one_line(str(error)), 3)
     except UserError as error:
         return _Ending(one_line(str(error)), 2)
     except (Interrupted, KeyboardInterrupt) as error:

@@ -5,6 +5,10 @@ class UserError(Exception):
     """A mistake that the user can mend: one line saying what is wrong and what would be right (exit code 2)."""
 
 
+class Diverged(UserError):
+    """Meta-training diverged; the message says which key to change (exit code 3)."""
+
+
 class Interrupted(Exception):
     """The user stopped the run after its state was saved; the message says how to go on (exit code 130)."""
 

@@ -545,7 +545,7 @@ def test_more_ways_in_training_for_an_algorithm_without_a_head(command: Command)
 def test_a_meta_gradient_that_is_not_finite_stops_the_run(command: Command, diverging: list[str]) -> None:
     rest = [override for override in WAVES if not override.startswith("algorithm.")]
     code, _, err = command(*rest, *diverging, "hydra.run.dir=run", "engine.val_every=100")
-    assert code == 2
+    assert code == 3
     assert err.count("\n") == 1
     assert "the meta-gradient at step" in err
     assert "is not finite" in err

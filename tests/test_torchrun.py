@@ -390,7 +390,7 @@ def test_processes_may_differ_in_how_they_compute(command: Command, tmp_path: Pa
 def test_what_all_find_wrong_is_told_once(command: Command, tmp_path: Path) -> None:
     diverging = ("algorithm.outer.optimiser=sgd", "algorithm.outer.lr=1e200")
     run = launch(2, tmp_path / "told", metarun, *WAVES, *diverging, "hydra.run.dir=run")
-    assert run.ended() == [2, 2]
+    assert run.ended() == [3, 3]
     assert len(run.lines()) == 1
     assert "is not finite" in run.lines()[0]
     assert status(Path("run"))["status"] == "failed"

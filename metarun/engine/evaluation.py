@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from math import nan
+from math import inf, nan
 
 import torch
 from torch import Tensor
@@ -77,8 +77,9 @@ class Episodes:
     def summary(self) -> dict[str, dict[str, float | int]]:
         """For every metric after adaptation: mean, half-width of its 95 % interval, episodes, distinct tasks.
 
-        Where episodes draw classes also the distinct ``classes`` and ``ci95_classes``, the half-width for classes that
-        might have been drawn.
+        If some values are infinite or NaN, so is the mean; then also how many are ``not_finite``, and the ``median`` of
+        all, these counting as the worst. Where episodes draw classes also the distinct ``classes`` and
+        ``ci95_classes``, the half-width for classes that might have been drawn.
         """
         found: dict[str, dict[str, float | int]] = {}
         for metric in self.curves:
@@ -88,6 +89,10 @@ class Episodes:
                 "episodes": self.count,
                 "tasks": len(set(self.tasks)),
             }
+            lost = ~self.final(metric).isfinite()
+            if lost.any():
+                found[metric]["not_finite"] = int(lost.sum())
+                found[metric]["median"] = self._median(metric)
             if (others := self.other_classes(metric)) is not None:
                 found[metric]["classes"] = others.clusters
                 found[metric]["ci95_classes"] = nan if others.half is None else others.half
@@ -102,6 +107,13 @@ class Episodes:
             }
             for metric, curve in self.curves.items()
         }
+
+    def _median(self, metric: str) -> float:
+        """The median after adaptation, where infinite and missing values are worse than any other; of two the mean."""
+        # Among the metrics only errors have no bound.
+        values = self.final(metric).nan_to_num(nan=inf, posinf=inf, neginf=inf).sort().values
+        middle = values[[(len(values) - 1) // 2, len(values) // 2]]
+        return float(middle.mean())
 
     @cached_property
     def _class_sample(self) -> ClassSample | None:

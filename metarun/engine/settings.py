@@ -24,6 +24,7 @@ class EngineSettings:
     checkpoint_every: int = number(least=1)
     log_every: int = number(least=1)
     transductive: bool
+    on_divergence: str = choice("warn", "stop")
     gradient_clip: float | None = number(above=0)
     profile_steps: int = number(least=0)
 

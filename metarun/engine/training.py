@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from metarun.datasets.base import Dataset, Sampler
 from metarun.datasets.repeated import Repeated
 from metarun.engine import checkpoint
 from metarun.engine.checkpoint import Best, State
+from metarun.engine.divergence import DivergenceCheck
 from metarun.engine.evaluation import Episodes, Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.outer_optimiser import OuterOptimiser
@@ -30,7 +32,7 @@ from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
 from metarun.engine.stopping import StopRequest
 from metarun.engine.whole_step import WholeStep
-from metarun.errors import Interrupted, UserError
+from metarun.errors import Diverged, Interrupted, UserError
 from metarun.learner import Learner, MetaParameters, remember
 from metarun.regularisers.output import OutputRegulariser
 from metarun.tracking.log import TrainingLog
@@ -63,7 +65,7 @@ class Training:
     def run(self, stop: StopRequest) -> None:
         """Train to ``engine.steps``; an algorithm with no outer loop is validated and saved as it is.
 
-        Raises `Interrupted` when asked to stop, and `UserError` when a loss or the meta-gradient is not finite.
+        Raises `Interrupted` when asked to stop, and `Diverged` when a loss or the meta-gradient is not finite.
         """
         if isinstance(self.learner.algorithm, Learned) and self.state.step < self.settings.steps:
             steps = self.settings.profile_steps if self.processes.first else 0
@@ -172,12 +174,12 @@ class Training:
         return whole if whole.trusted(self.state.step, outer.lr) else None
 
     def _refuse_lost(self, optimiser: OuterOptimiser) -> None:
-        """Raises `UserError` if a meta-update was not made, with φ saved as it was before it; waits for the device."""
+        """Raises `Diverged` if a meta-update was not made, with φ saved as it was before it; waits for the device."""
         if not (lost := optimiser.lost()):
             return
         self.state.step -= lost
         self._save(optimiser)
-        raise UserError(
+        raise Diverged(
             f"the loss or the meta-gradient at step {self.state.step + 1} is not finite; φ before it is saved. "
             "Lower the inner or outer step size (algorithm.inner_lr, algorithm.outer.lr)"
         )
@@ -224,25 +226,46 @@ class Training:
         """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first.
 
         The best state is saved with its ``optimiser``, so that the run can go on from there if the last one is damaged.
-        Of a sequence the last φ is kept: the best may have seen a part of the groups only.
+        Of a sequence the last φ is kept: the best may have seen a part of the groups only. One whose metric is not
+        finite is never the best; if all are like that, the last is kept so that it can be tested.
+
+        Raises `Diverged`, keeping nothing, where the metric explodes and the settings ask to stop then.
         """
-        state, kind = self.state, self.dataset.kind("val")
-        count = self.settings.val_episodes
-        episodes = self.evaluator(state.phi, self.dataset, "val", count, whole_curve=False)
+        state, kind, settings = self.state, self.dataset.kind("val"), self.settings
+        check, last = self._divergence, optimiser is None or self.state.step == self.settings.steps
+        episodes = self.evaluator(
+            state.phi, self.dataset, "val", settings.val_episodes, False, with_baselines=check.needs_baselines
+        )
+        found = check(state.phi, state.step, episodes, self.evaluator.chunk, last)
         value = episodes.mean(kind.metric)
         sign = 1 if kind.higher_is_better else -1
         best = state.best.metrics[kind.metric]["mean"] if state.best else nan
-        better = (
-            self.settings.order == "sequential"
-            or state.best is None
-            or sign * value > sign * best
-            or (isfinite(value) and not isfinite(best))
+        stops = found is not None and found.severe and settings.on_divergence == "stop"
+        stops = bool(self.processes.told("stop" * stops))  # for all, whatever rounding does to the others
+        better = not stops and (
+            settings.order == "sequential" or (isfinite(value) and not (isfinite(best) and sign * value <= sign * best))
         )
-        if better:
+        if better or (last and state.best is None and not stops):
             state.best = Best(state.step, episodes.summary())
             self._write(best_file(self.folder), optimiser)
         self.log.validated(state.step, episodes, kind.metric, better)
+        line = f"step {state.step:,}: the error explodes" if found is None else found.line
+        if stops:
+            raise Diverged(f"{line} (stopped by engine.on_divergence=stop; {self._kept()})")
+        if found is not None:
+            self.log.warned(line)
         return episodes
+
+    def _kept(self) -> str:
+        """What there is of a run that diverged."""
+        if self.state.best is None:
+            return "no state was validated before"
+        test = command_line(self.config, "mode=test", path_setting("checkpoint", self.folder))
+        return f"to test the best state, of step {self.state.best.step:,}: {test}"
+
+    @cached_property
+    def _divergence(self) -> DivergenceCheck:
+        return DivergenceCheck(self.learner, self.dataset, self.settings.order == "sequential")
 
     def _save(self, optimiser: OuterOptimiser | None = None) -> None:
         self._write(last_file(self.folder), optimiser)

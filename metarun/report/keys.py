@@ -21,6 +21,7 @@ MACHINE = frozenset(
         "engine.task_chunk",
         "engine.checkpoint_every",
         "engine.log_every",
+        "engine.on_divergence",
         "engine.profile_steps",
     }
 )

@@ -55,13 +55,14 @@ def warning(content: Mapping[str, Any]) -> str | None:
         return None
     best, p = found["best"], found["advantage"]["p"]
     reached = content["meta_test"]["metrics"][found["metric"]]["mean"]
+    mean = f"{reached:.4f}" if isfinite(reached) else "not finite"
     tested = "no test"
     if p is not None:
         difference = "significantly worse" if p < SIGNIFICANT else "no significant difference"
         tested = f"{difference}, paired t-test: {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}"
     return (
         f"the meta-learner does not beat the baseline {spoken(best)}: {found['metric']} "
-        f"{reached:.4f} against {found['methods'][best]['mean']:.4f} on the same episodes ({tested})"
+        f"{mean} against {found['methods'][best]['mean']:.4f} on the same episodes ({tested})"
     )
 
 

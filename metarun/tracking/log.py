@@ -83,6 +83,10 @@ class TrainingLog:
             f"meta-val {summary['mean']:.4f}{_margin(summary['ci95'])}{mark}{speed}"
         )
 
+    def warned(self, line: str) -> None:
+        """After a validation that shows that something goes wrong."""
+        log.warning(line)
+
     def learned(self, step: int, dataset: Dataset, matrix: list[list[float]]) -> None:
         """After the last meta-update on a group: how well every group is known by now."""
         if self._forgetting:
@@ -137,6 +141,9 @@ class Silence(TrainingLog):
         return False
 
     def validated(self, *told: Any, **by_name: Any) -> None:
+        pass
+
+    def warned(self, *told: Any, **by_name: Any) -> None:
         pass
 
     def learned(self, *told: Any, **by_name: Any) -> None:

@@ -46,26 +46,30 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     metric = content["metric"]
     test = content["meta_test"]
     after = test["metrics"][metric]
-    beside = {name: value["mean"] for name, value in test["metrics"].items() if name != metric}
+    beside = {name: amount(value) for name, value in test["metrics"].items() if name != metric}
     pooled = dict(test.get("pooled", {}))
     if "ece" in pooled:
-        beside["ece"] = pooled.pop("ece")  # next to the accuracy that it judges
-    others = "   ".join(f"{name} {value:.4f}" for name, value in beside.items())
+        beside["ece"] = _number(pooled.pop("ece"))  # next to the accuracy that it judges
+    others = "   ".join(f"{name} {value}" for name, value in beside.items())
     step = content["train"]["tested_step"]
     best = settings.mode == "train" and settings.engine.order != "sequential"
     which = f"best checkpoint (step {step:,})" if best else f"checkpoint of step {step:,}"
+    if best and not isfinite(content["meta_val"]["metrics"][metric]["mean"]):
+        which = f"last checkpoint (step {step:,}; no validation was finite)"
     if (other := trained_on(content)) is not None:
         which += f" trained on {other}"
     log.info(f"meta-test   {episodes(after)} of {test['dataset']}, {which}, {settings.engine.mode}")
-    log.info(f"            {metric} {after['mean']:.4f}{margin(after)}   {others}")
+    log.info(f"            {metric} {amount(after)}{margin(after)}   {others}")
+    if "not_finite" in after:
+        log.warning(f"            {metric} is not finite in {after['not_finite']:,} of {after['episodes']:,} episodes")
     for name, value in pooled.items():
-        log.info(f"            {name.replace('_', ' ')} {value:.4f} over the examples of all tasks")
+        log.info(f"            {name.replace('_', ' ')} {_number(value)} over the examples of all tasks")
     if "test_steps" in content:
         steps = content["test_steps"]
         log.info(f"            {steps['chosen']} inner steps, chosen on meta-val among 0 to {steps['tried']}")
     before, *later = test["adaptation"][metric]["mean"]
-    told = [f"before adaptation {before:.4f}"] if later else []
-    told += [f"gap to meta-train {content['gap'][metric]:+.4f}"] if "gap" in content else []
+    told = [f"before adaptation {_number(before)}"] if later else []
+    told += [f"gap to meta-train {_number(content['gap'][metric], '+.4f')}"] if "gap" in content else []
     if told:
         log.info(f"            {'   '.join(told)}")
     log.info(f"baselines   {line(content['baselines'])}")
@@ -86,9 +90,19 @@ def episodes(figure: Mapping[str, Any]) -> str:
     return told if tasks == figure["episodes"] else f"{told} of {tasks:,} task{'s' if tasks > 1 else ''}"
 
 
+def amount(figure: Mapping[str, Any]) -> str:
+    """The mean of a figure, or that there is none, and the median in its place."""
+    median = figure.get("median", nan)
+    return f"not finite, median {median:.4f}" if isfinite(median) else _number(figure["mean"])
+
+
+def _number(value: float, form: str = ".4f") -> str:
+    return format(value, form) if isfinite(value) else "not finite"
+
+
 def margin(figure: Mapping[str, Any]) -> str:
     """`` ± 0.0051 (± 0.0093 for other classes)``: the half-widths of a figure's intervals, as far as it has any."""
-    told = f" ± {figure['ci95']:.4f}" if isfinite(figure["ci95"]) else " (no interval)"
+    told = f" ± {figure['ci95']:.4f}" if isfinite(figure["ci95"]) else "" if "median" in figure else " (no interval)"
     if isfinite(figure.get("ci95_classes", nan)):
         told += f" (± {figure['ci95_classes']:.4f} for other classes)"
     return told
