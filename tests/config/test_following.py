@@ -118,6 +118,8 @@ def test_a_run_keeps_what_followed(command: Command) -> None:
         (("dataset=sinusoid", "algorithm.inner_lr=0.4"), 0.4, None),
         (("dataset=sinusoid", "algorithm=maml_pp"), 0.01, "regression, dataset=sinusoid"),
         (("algorithm=maml_pp",), 0.1, "classification, dataset=glyphs"),
+        (("algorithm=reptile",), 0.001, "classification, dataset=glyphs"),
+        (("dataset=sinusoid", "algorithm=meml"), 0.01, "regression, dataset=sinusoid"),
         (("experiment=maml_omniglot_5w1s", "dataset.root=x"), 0.4, None),
     ],
 )
@@ -128,6 +130,12 @@ def test_step_sizes_follow_from_the_kind_of_task(
     assert values["algorithm"]["inner_lr"] == inner_lr
     assert values.get("followed", {}).get("algorithm.inner_lr") == origin
     assert not any(key in node for node in values.values() if isinstance(node, dict) for key in ("_by_kind_", "_kind_"))
+
+
+def test_keys_of_a_part_of_an_algorithm_follow_too() -> None:
+    for dataset, optimiser, size in (("glyphs", "adam", 5), ("sinusoid", "sgd", None)):
+        reptile = resolved("algorithm=reptile", f"dataset={dataset}")["algorithm"]
+        assert (reptile["inner_optimiser"]["name"], reptile["test_minibatch"]) == (optimiser, size)
 
 
 @pytest.mark.parametrize(("hypernet", "scale"), [("full", 0.1), ("lowrank", 0.1), ("film", 1.0), ("chunked", 1.0)])
