@@ -162,7 +162,11 @@ def loaded(settings: Settings) -> Dataset:
 
 def ran(overrides: Iterable[str], folder: Path) -> Ran:
     """Two meta-updates and a validation of what ``metarun *overrides`` would run. Raises `UserError`."""
-    settings = composed(overrides)
+    return trained(composed(overrides), folder)
+
+
+def trained(settings: Settings, folder: Path) -> Ran:
+    """The meta-updates and validations that the settings ask for. Raises `UserError`."""
     device = settings.device.resolve()
     dataset = loaded(settings)
     learner, phi = composition.compose(settings, dataset, device)

@@ -22,7 +22,7 @@ def _own_modules() -> Iterator[None]:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize(("page", "files", "programs"), [("python.md", 0, 4), ("own_parts.md", 6, 1)])
+@pytest.mark.parametrize(("page", "files", "programs"), [("python.md", 0, 4), ("own_parts.md", 12, 1)])
 def test_a_page_is_true(command: Command, page: str, files: int, programs: int) -> None:
     names: dict[str, Any] = {}
     done = {"files": 0, "programs": 0}

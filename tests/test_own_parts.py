@@ -1,20 +1,27 @@
 """A user's package beside the command line: it is found, it runs, it goes on, and mistakes in it are told as such."""
 
+import importlib
 import json
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from compositions import falls, trained
 from documents import blocks
 
 import metarun
 from metarun.config import own_parts
+from metarun.config.compose import compose, plain
+from metarun.embeddings.base import Seen
 from metarun.errors import UserError
+from metarun.kinds import Regression
+from metarun.tasks import Examples, PaddedExamples
 from metarun.tracking.log import TrainingLog
 
 Command = Callable[..., tuple[int, str, str]]
@@ -23,6 +30,8 @@ SMALL = (
     "device.name=cpu", "device.threads=1", "tracking=scalars",
 )  # fmt: skip
 TIDES = ("--config-dir", "conf", "dataset=tides", *SMALL)
+HEART = ("model=sines", "model.waves=6", "hypernet=subspace", "embedding=mean_map", *SMALL[2:])
+"""A model, a hypernetwork and an embedding of one's own."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +65,11 @@ def numbers(folder: str) -> Any:
     return json.loads(Path(folder, "result.json").read_text())["meta_test"]
 
 
+@pytest.mark.parametrize("parts", [(*SMALL, "algorithm=sign_maml"), HEART], ids=["algorithm", "heart"])
 def test_a_run_of_own_parts_is_stopped_resumed_and_tested(
-    command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, package: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[str, ...]
 ) -> None:
-    own = (*TIDES, "algorithm=sign_maml")
+    own = ("--config-dir", "conf", "dataset=tides", *parts)
     code, out, err = command(*own, "hydra.run.dir=whole")
     assert code == 0, err
     assert "Tides · 10 support and 20 query examples      fresh tasks at every visit" in out
@@ -143,12 +153,50 @@ def test_without_the_flag_nothing_is_found_where_one_stands(command: Command, pa
     assert sys.path == before
 
 
+def test_a_model_an_embedding_and_a_hypernetwork_of_own_learn(command: Command, package: Path, tmp_path: Path) -> None:
+    own_parts.find("conf")
+    config = compose(["dataset=tides", *HEART], "conf")
+    found = trained(own_parts.checked(plain(config, config.hydra.runtime.choices), "conf"), tmp_path)
+    assert all(values.isfinite().all() for episodes in found.episodes for values in episodes.curves.values())
+    for group in ("theta", "embedding", "hypernet"):
+        for name, tensor in found.last[group].items():
+            assert not torch.equal(tensor, found.first[group][name]), f"{name} of {group} does not move"
+    assert falls(found)
+
+
+def test_the_page_s_embedding_does_not_see_rows_that_fill_up(command: Command, package: Path) -> None:
+    own_parts.find("conf")
+    MeanMap = importlib.import_module("my_package.mean_map").MeanMap
+    torch.manual_seed(0)
+    encoder = MeanMap(size=4, features=8).build(SimpleNamespace(input_shape=(3,)), SimpleNamespace(kind=Regression(1)))
+    x, y = torch.randn(5, 3), torch.randn(5, 1)
+    wanted = encoder(Seen(Examples(x, y), y, torch.tensor(0), torch.zeros(0)), None, False)
+    rows = [torch.cat((part, torch.full((2, part.shape[1]), 7.0))) for part in (x, y)]
+    padded = PaddedExamples(*rows, torch.tensor([1.0] * 5 + [0.0] * 2))
+    found = encoder(Seen(padded, rows[1], torch.tensor(0), torch.zeros(0)), None, False)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_search_path_of_hydra_s_is_told_the_flag(command: Command, package: Path) -> None:
+    code, _, err = command("hydra.searchpath=[file://conf]", "dataset=tides")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert "give the folder of your own YAML files as --config-dir FOLDER" in err
+
+
 def test_a_sweep_runs_own_parts(command: Command, package: Path) -> None:
     small = [word for word in TIDES if "inner_lr" not in word]
     code, _, err = command("-m", *small, "algorithm=sign_maml,smoother", "hydra.sweep.dir=sweep")
     assert code == 0, err
     assert Path("sweep/algorithm=sign_maml/result.json").exists()
     assert Path("sweep/algorithm=smoother/result.json").exists()
+
+
+def test_a_sweep_runs_a_hypernetwork_and_an_embedding_of_own(command: Command, package: Path) -> None:
+    together = "hypernet+embedding=subspace+mean_map,film+mean_map"
+    own = [word for word in HEART if not word.startswith(("hypernet", "embedding"))]
+    code, _, err = command("-m", "--config-dir", "conf", "dataset=tides", *own, together, "hydra.sweep.dir=sweep")
+    assert code == 0, err
+    assert len(list(Path("sweep").glob("*/result.json"))) == 2
 
 
 MISTAKES = {

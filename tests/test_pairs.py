@@ -235,20 +235,22 @@ def test_more_triples_train(files: Path, tmp_path: Path) -> None:
         run(placed(choice, files), tmp_path)
 
 
+TRAINED = [pair for pair in GROUPS if "device" not in pair]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("one", "other"), GROUPS, ids=["-".join(pair) for pair in GROUPS])
+@pytest.mark.parametrize(("one", "other"), TRAINED, ids=["-".join(pair) for pair in TRAINED])
 def test_every_pair_trains(files: Path, tmp_path: Path, one: str, other: str) -> None:
     for pair in product(PARTED[one], PARTED[other]):
         run(placed(merged(*pair), files), tmp_path)
 
 
-KEYED_PAIRS = [pair for pair in combinations(AXES, 2) if pair[1] in KEYED]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("one", "other"), KEYED_PAIRS, ids=["-".join(pair) for pair in KEYED_PAIRS])
-def test_every_pair_with_a_key_that_swaps_a_part_trains(files: Path, tmp_path: Path, one: str, other: str) -> None:
-    for pair in product(AXES[one], AXES[other]):
+@pytest.mark.parametrize("part", range(8))
+def test_many_pairs_with_keys_that_swap_a_part_train(files: Path, tmp_path: Path, part: int) -> None:
+    """400 of some three thousand."""
+    pairs = [pair for one, other in combinations(AXES, 2) if other in KEYED for pair in product(AXES[one], AXES[other])]
+    for pair in random.Random(0).sample(pairs, 400)[part::8]:
         run(placed(merged(*pair), files), tmp_path)
 
 

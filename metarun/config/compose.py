@@ -184,6 +184,11 @@ def _check_names(parsed: Sequence[Override], loader: ConfigLoader, *, sweep: boo
     groups = [*GROUPS, *(name for name in loader.list_groups("") if name not in (*GROUPS, "hydra"))]
     for override in parsed:
         name = override.key_or_group
+        if name == "hydra.searchpath":
+            raise UserError(
+                f"{override.input_line}: not read by metarun; give the folder of your own YAML files as --config-dir "
+                "FOLDER, beside which your modules are found too"
+            )
         if override.is_hydra_override() or override.is_delete() or override.package is not None:
             continue
         if override.is_sweep_override() and not sweep and keys_of(str(override.input_line)):

@@ -32,7 +32,7 @@ class EngineSettings:
         if self.train_tasks is not None and self.order == "sequential":
             raise UserError(
                 f"engine.train_tasks={self.train_tasks}: the same tasks again and again have no sequence of groups; "
-                "use engine.order=shuffled or engine.train_tasks=null"
+                "set engine.train_tasks=null or engine.order=shuffled"
             )
         if self.profile_steps and self.steps < SKIPPED + self.profile_steps:
             raise UserError(
