@@ -127,7 +127,8 @@ class DivergenceCheck:
         harmed = worse and ((seen.sign < 0 and after >= HARMFUL * before) or self._surely(seen))
         if not (severe or self._lasts("harm", harmed, seen.last)):
             return None
-        line = f"is {after:.4g} after adaptation and was {before:.4g} before it; {self._lower(True)}"
+        few = f" in the first {len(seen.first):,} episodes" if len(seen.first) < len(seen.after) else ""
+        line = f"is {after:.4g} after adaptation and was {before:.4g} before it{few}; {self._lower(True)}"
         return self._once("harm", seen, line, severe, also=("trivial",))
 
     def _surely(self, seen: "_Seen") -> bool:

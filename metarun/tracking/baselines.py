@@ -8,6 +8,7 @@ from metarun.engine.baselines import metric_of
 from metarun.engine.evaluation import Episodes, half_width
 from metarun.intervals import paired_difference
 from metarun.kinds import TaskKind
+from metarun.tracking.numbers import decimal
 
 SIGNIFICANT = 0.05
 """The p-value of the paired test below which a difference is significant."""
@@ -44,7 +45,7 @@ def line(found: Mapping[str, Any]) -> str:
     """All baselines in one line, the best first."""
     methods = found["methods"]
     names = sorted(methods, key=lambda name: name != found["best"])
-    figures = (f"{spoken(name)} {methods[name]['mean']:.4f}{_margin(methods[name]['ci95'])}" for name in names)
+    figures = (f"{spoken(name)} {decimal(methods[name]['mean'])}{_margin(methods[name]['ci95'])}" for name in names)
     return f"{'   '.join(figures)}   ({found['metric']} on the same episodes)"
 
 
@@ -55,14 +56,13 @@ def warning(content: Mapping[str, Any]) -> str | None:
         return None
     best, p = found["best"], found["advantage"]["p"]
     reached = content["meta_test"]["metrics"][found["metric"]]["mean"]
-    mean = f"{reached:.4f}" if isfinite(reached) else "not finite"
     tested = "no test"
     if p is not None:
         difference = "significantly worse" if p < SIGNIFICANT else "no significant difference"
         tested = f"{difference}, paired t-test: {'p < 0.001' if p < 0.001 else f'p = {p:.3f}'}"
     return (
         f"the meta-learner does not beat the baseline {spoken(best)}: {found['metric']} "
-        f"{mean} against {found['methods'][best]['mean']:.4f} on the same episodes ({tested})"
+        f"{decimal(reached)} against {decimal(found['methods'][best]['mean'])} on the same episodes ({tested})"
     )
 
 
@@ -78,4 +78,4 @@ def spoken(name: str) -> str:
 
 
 def _margin(half: float) -> str:
-    return f" ± {half:.4f}" if isfinite(half) else ""
+    return f" ± {decimal(half)}" if isfinite(half) else ""

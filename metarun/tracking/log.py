@@ -14,6 +14,7 @@ from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Episodes
 from metarun.tracking.board import Board
 from metarun.tracking.figures.forgetting import forgetting_figure
+from metarun.tracking.numbers import decimal
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +76,12 @@ class TrainingLog:
         self._board.scalars("meta-val", figures, step)
         summary = episodes.summary()[metric]
         self._latest["val"] = summary["mean"]
-        trained = f"meta-train {self._latest[metric]:.4f}  " if metric in self._latest else ""
+        trained = f"meta-train {decimal(self._latest[metric])}  " if metric in self._latest else ""
         speed = f"  {self._latest['tasks/s']:,.0f} tasks/s" if "tasks/s" in self._latest else ""
         mark = "" if self._sequence else " (best)" if best else "       "
         log.info(
             f"step {step:>{len(f'{self._steps:,}')},} of {self._steps:,}  {metric}  {trained}"
-            f"meta-val {summary['mean']:.4f}{_margin(summary['ci95'])}{mark}{speed}"
+            f"meta-val {decimal(summary['mean'])}{_margin(summary['ci95'])}{mark}{speed}"
         )
 
     def warned(self, line: str) -> None:
@@ -119,7 +120,7 @@ class TrainingLog:
 
 
 def _margin(half: float) -> str:
-    return f" ± {half:.4f}" if isfinite(half) else ""
+    return f" ± {decimal(half)}" if isfinite(half) else ""
 
 
 def _tells() -> bool:

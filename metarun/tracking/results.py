@@ -21,6 +21,7 @@ from metarun.engine.sequence import stream_by_group
 from metarun.kinds import TaskKind
 from metarun.tracking.baselines import compared, line, warning
 from metarun.tracking.files import write_json, write_text
+from metarun.tracking.numbers import decimal
 from metarun.tracking.words import amount
 
 
@@ -77,7 +78,7 @@ def markdown(content: dict[str, Any]) -> str:
     for stage in ("meta_test", "meta_val", "meta_train"):
         if stage in content:
             found = [content[stage]["metrics"][name] for name in metrics]
-            told = " | ".join(amount(each) + (f" ± {each['ci95']:.4f}" * isfinite(each["ci95"])) for each in found)
+            told = " | ".join(amount(each) + (f" ± {decimal(each['ci95'])}" * isfinite(each["ci95"])) for each in found)
             name = content[stage]["dataset"].replace("|", "\\|")
             lines.append(f"| {stage.replace('_', '-')} | {name} | {told} |")
     train = content["train"]

@@ -16,6 +16,7 @@ from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters, count
 from metarun.tracking.baselines import line, warning
 from metarun.tracking.naming import trained_on
+from metarun.tracking.numbers import decimal
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     beside = {name: amount(value) for name, value in test["metrics"].items() if name != metric}
     pooled = dict(test.get("pooled", {}))
     if "ece" in pooled:
-        beside["ece"] = _number(pooled.pop("ece"))  # next to the accuracy that it judges
+        beside["ece"] = decimal(pooled.pop("ece"))  # next to the accuracy that it judges
     others = "   ".join(f"{name} {value}" for name, value in beside.items())
     step = content["train"]["tested_step"]
     best = settings.mode == "train" and settings.engine.order != "sequential"
@@ -63,13 +64,13 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     if "not_finite" in after:
         log.warning(f"            {metric} is not finite in {after['not_finite']:,} of {after['episodes']:,} episodes")
     for name, value in pooled.items():
-        log.info(f"            {name.replace('_', ' ')} {_number(value)} over the examples of all tasks")
+        log.info(f"            {name.replace('_', ' ')} {decimal(value)} over the examples of all tasks")
     if "test_steps" in content:
         steps = content["test_steps"]
         log.info(f"            {steps['chosen']} inner steps, chosen on meta-val among 0 to {steps['tried']}")
     before, *later = test["adaptation"][metric]["mean"]
-    told = [f"before adaptation {_number(before)}"] if later else []
-    told += [f"gap to meta-train {_number(content['gap'][metric], '+.4f')}"] if "gap" in content else []
+    told = [f"before adaptation {decimal(before)}"] if later else []
+    told += [f"gap to meta-train {decimal(content['gap'][metric], signed=True)}"] if "gap" in content else []
     if told:
         log.info(f"            {'   '.join(told)}")
     log.info(f"baselines   {line(content['baselines'])}")
@@ -93,18 +94,16 @@ def episodes(figure: Mapping[str, Any]) -> str:
 def amount(figure: Mapping[str, Any]) -> str:
     """The mean of a figure, or that there is none, and the median in its place."""
     median = figure.get("median", nan)
-    return f"not finite, median {median:.4f}" if isfinite(median) else _number(figure["mean"])
-
-
-def _number(value: float, form: str = ".4f") -> str:
-    return format(value, form) if isfinite(value) else "not finite"
+    return f"not finite, median {decimal(median)}" if isfinite(median) else decimal(figure["mean"])
 
 
 def margin(figure: Mapping[str, Any]) -> str:
     """`` ± 0.0051 (± 0.0093 for other classes)``: the half-widths of a figure's intervals, as far as it has any."""
-    told = f" ± {figure['ci95']:.4f}" if isfinite(figure["ci95"]) else "" if "median" in figure else " (no interval)"
+    told = (
+        f" ± {decimal(figure['ci95'])}" if isfinite(figure["ci95"]) else "" if "median" in figure else " (no interval)"
+    )
     if isfinite(figure.get("ci95_classes", nan)):
-        told += f" (± {figure['ci95_classes']:.4f} for other classes)"
+        told += f" (± {decimal(figure['ci95_classes'])} for other classes)"
     return told
 
 

@@ -79,7 +79,8 @@ def test_an_error_that_adaptation_multiplies_is_told_at_once_and_once(monkeypatc
     story = Story(monkeypatch, "dataset=sinusoid", "model=mlp", "algorithm.inner_lr=0.4")
     line = story.tell(2.5e10, before=3.88)
     assert line == (
-        "step 100: meta-val mse is 2.5e+10 after adaptation and was 3.88 before it; lower algorithm.inner_lr (now 0.4)!"
+        "step 100: meta-val mse is 2.5e+10 after adaptation and was 3.88 before it in the first 32 episodes; "
+        "lower algorithm.inner_lr (now 0.4)!"
     )
     assert [story.tell(2.5e10, before=3.88) for _ in range(3)] == [None] * 3
 
@@ -98,7 +99,7 @@ def test_adaptation_that_does_some_harm_is_told_when_it_lasts(monkeypatch: pytes
     assert story.tell(0.6, before=0.5) is None
     line = story.tell(0.55, before=0.5)
     assert line is not None
-    assert "is 0.55 after adaptation and was 0.5 before it; lower algorithm.inner_lr" in line
+    assert "is 0.55 after adaptation and was 0.5 before it in the first 32 episodes; lower algorithm.inner_lr" in line
     assert not line.endswith("!")
     severe = story.tell(900.0, before=0.5)
     assert severe is not None
