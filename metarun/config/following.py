@@ -68,7 +68,14 @@ def _normalisation(config: Mapping[str, Any], choices: Choices, before: Before) 
     return preferred("model.normalisation", "batch", config, choices, before)
 
 
-RULES: dict[str, Callable[[Mapping[str, Any], Choices, Before], Found]] = {"model.normalisation": _normalisation}
+def _inner_steps(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
+    return preferred("algorithm.inner_steps", 1, config, choices, before)
+
+
+RULES: dict[str, Callable[[Mapping[str, Any], Choices, Before], Found]] = {
+    "algorithm.inner_steps": _inner_steps,
+    "model.normalisation": _normalisation,
+}
 
 
 def kind_of(dataset: Mapping[str, Any]) -> str:

@@ -132,6 +132,26 @@ def test_step_sizes_follow_from_the_kind_of_task(
     assert not any(key in node for node in values.values() if isinstance(node, dict) for key in ("_by_kind_", "_kind_"))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "steps", "origin"),
+    [
+        ((), 1, "no preference"),
+        (("dataset=sinusoid", "model=mlp"), 1, "no preference"),
+        (("dataset=table", *TABLE), 5, "dataset=table"),
+        (("dataset=table", *TABLE, "algorithm.inner_steps=2"), 2, None),
+        (("dataset=table", *TABLE, "algorithm=fomaml"), 5, "dataset=table"),
+        (("dataset=table", *TABLE, "algorithm=meta_sgd"), 1, None),
+        (("dataset=table", *TABLE, "algorithm=finetune"), 20, None),
+    ],
+)
+def test_the_number_of_inner_steps_follows_from_the_dataset(
+    overrides: tuple[str, ...], steps: int, origin: str | None
+) -> None:
+    values = resolved(*overrides)
+    assert values["algorithm"]["inner_steps"] == steps
+    assert values.get("followed", {}).get("algorithm.inner_steps") == origin
+
+
 def test_keys_of_a_part_of_an_algorithm_follow_too() -> None:
     for dataset, optimiser, size in (("glyphs", "adam", 5), ("sinusoid", "sgd", None)):
         reptile = resolved("algorithm=reptile", f"dataset={dataset}")["algorithm"]
