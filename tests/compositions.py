@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from metarun import composition
-from metarun.algorithms.base import Learned
+from metarun.algorithms.base import Draws, Learned
+from metarun.algorithms.reptile import Reptile
 from metarun.config.check import check
 from metarun.config.compose import compose
 from metarun.config.following import settle
@@ -33,6 +34,7 @@ from metarun.engine.processes import ALONE
 from metarun.engine.stopping import StopRequest
 from metarun.engine.training import Training
 from metarun.learner import Learner, MetaParameters, remember
+from metarun.tasks import Task
 from metarun.tracking.log import Silence
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -208,11 +210,19 @@ def _updates_until_lower(run: Ran, scale: float, most: int = 30) -> int | None:
     group = 0 if engine.order == "sequential" else None
     batch = run.dataset.sample("train", 0, engine.meta_batch_size, group)
     draws = learner.draws(batch, testing=False, progress=0.0)
-    objective = vmap(lambda phi, task, draws: learner.objective(phi, task, draws)[0], in_dims=(None, 0, 0))
+
+    def minimized(phi: MetaParameters, task: Task, draws: Draws) -> Tensor:
+        objective, metrics = learner.objective(phi, task, draws)
+        if not isinstance(algorithm, Reptile):
+            return objective
+        # Its queries play no part in learning: the start moves to where the inner loop goes, down the support loss.
+        queries = metrics["loss"] if "loss" in metrics else metrics["mse"]
+        start = learner.start(phi, task, testing=False)
+        return objective - queries + learner.unadapted_loss(phi, start, task, learning=True)
 
     def value() -> float:
         with torch.no_grad():
-            return float(objective(phi, batch, draws).mean())
+            return float(vmap(minimized, in_dims=(None, 0, 0))(phi, batch, draws).mean())
 
     scales = {"hypernet": getattr(run.settings.hypernet, "lr_scale", 1.0)}
     optimiser = OuterOptimiser(algorithm.outer, phi, engine.gradient_clip, scales)
