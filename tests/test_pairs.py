@@ -213,6 +213,26 @@ def test_every_pair_is_built_or_refused_with_what_would_work(files: Path, one: s
         answered(placed(merged(*pair), files), build)
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("algorithm=fomaml", "algorithm.first_order_share=0.5"),
+        ("algorithm=fomaml", "algorithm.recompute=true"),
+        ("algorithm.inner_steps=0", "algorithm.multi_step_share=0.5"),
+        ("algorithm=anil", "algorithm.contexts=2"),
+        ("engine.profile_steps=2", "algorithm=scratch"),
+        ("engine.order=sequential", "dataset=polynomials", "regulariser.output=0.1"),
+        ("algorithm=transformer", "algorithm.heads=3"),
+        ("model.downsample=pool", "model.layers=9"),
+        ("hypernet=film", "embedding=support", "embedding.heads=3"),
+    ],
+)
+def test_keys_of_one_part_that_do_not_go_together_are_refused_with_what_would_work(typed: Choice) -> None:
+    with pytest.raises(UserError):
+        build(typed)
+    answered(typed, build)
+
+
 def sampled(axes: int, count: int) -> list[Choice]:
     """Choices on so many different axes each, the same ones every time."""
     generator, found = random.Random(axes), []

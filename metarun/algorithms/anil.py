@@ -16,7 +16,7 @@ class ANIL(MAML):
         if self.contexts:
             raise UserError(
                 f"algorithm.contexts={self.contexts}: a context is no part of the last layer, which alone adapts in "
-                "ANIL; use algorithm=cavia, or contexts=0"
+                "ANIL; set algorithm.contexts=0, or use algorithm=cavia"
             )
 
     def adapts(self, name: str) -> bool:

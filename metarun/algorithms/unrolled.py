@@ -70,17 +70,17 @@ class Unrolled(LearnedStart):
         if self.first_order_share and self.order == 1:
             raise UserError(
                 f"algorithm.first_order_share={self.first_order_share:g}: with algorithm.order=1 all of the training "
-                "is first order; set one of them only"
+                "is first order; set algorithm.first_order_share=0 or algorithm.order=2"
             )
         if self.recompute and self.order == 1:
             raise UserError(
                 "algorithm.recompute=true: with algorithm.order=1 nothing is kept of the inner steps that could be "
-                "computed again; set one of them only"
+                "computed again; set algorithm.recompute=false or algorithm.order=2"
             )
         if self.multi_step_share and not self.inner_steps:
             raise UserError(
                 f"algorithm.multi_step_share={self.multi_step_share:g}: there are no inner steps whose losses could "
-                "count; give algorithm.inner_steps"
+                "count; set algorithm.multi_step_share=0 or algorithm.inner_steps=1"
             )
 
     @property
