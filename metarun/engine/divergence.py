@@ -166,26 +166,19 @@ class DivergenceCheck:
 
     def _lower(self, inner: bool) -> str:
         """Advice: which step size to lower."""
-        keys = self._inner() if inner else []
-        algorithm: Any = self.learner.algorithm
-        if keys and algorithm.steps(testing=True) > algorithm.steps(testing=False) > 0:
-            keys.append(_now("test_steps", algorithm.test_steps))  # more than it was trained for
-        keys = keys or self._outer() or self._inner()
+        keys = inner_keys(self.learner.algorithm) if inner else []
+        keys = keys or self._outer() or inner_keys(self.learner.algorithm)
         return "lower " + " or ".join(keys) if keys else "scale the data"
 
     def _change(self) -> str:
         """Advice where the step sizes may as well be too small."""
         longer = "train longer (engine.steps)" if isinstance(self.learner.algorithm, Learned) else "adapt longer"
-        keys = [*self._outer(), *self._inner()]
+        keys = [*self._outer(), *inner_keys(self.learner.algorithm)]
         return f"change {' or '.join(keys)}, or {longer}" if keys else longer
 
     def _outer(self) -> list[str]:
         algorithm = self.learner.algorithm
         return [_now("outer.lr", algorithm.outer.lr)] if isinstance(algorithm, Learned) else []
-
-    def _inner(self) -> list[str]:
-        algorithm: Any = self.learner.algorithm
-        return [_now("inner_lr", algorithm.inner_lr)] if _has_inner_lr(algorithm) else []
 
 
 @dataclass(frozen=True)
@@ -222,8 +215,15 @@ def _unadapted(learner: Learner, phi: MetaParameters, metric: str, task: Task) -
     return model.kind.metrics(prediction, query.y, query.real)[metric]
 
 
-def _has_inner_lr(algorithm: Algorithm) -> bool:
-    return hasattr(algorithm, "inner_lr") and algorithm.steps(testing=True) > 0
+def inner_keys(algorithm: Algorithm) -> list[str]:
+    """The keys of an inner loop that goes too far, with their values."""
+    chosen: Any = algorithm
+    if not hasattr(chosen, "inner_lr") or not chosen.steps(testing=True):
+        return []
+    keys = [_now("inner_lr", chosen.inner_lr)]
+    if chosen.steps(testing=True) > chosen.steps(testing=False) > 0:
+        keys.append(_now("test_steps", chosen.test_steps))  # more than it was trained for
+    return keys
 
 
 def _now(key: str, value: Any) -> str:

@@ -5,7 +5,7 @@ import io
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Episodes, episodes_of
 from metarun.engine.insight import Insight
 from metarun.engine.sequence import stream_by_group
+from metarun.intervals import paired_difference
 from metarun.kinds import TaskKind
 from metarun.tracking.baselines import compared, line, warning
 from metarun.tracking.files import write_json, write_text
@@ -52,7 +53,13 @@ def result(
     return {
         "metric": kind.metric,
         "higher_is_better": {name: kind.directions[name] for name in (*test.curves, *test.pooled)},
-        "meta_test": measured(dataset, test.summary(), pooled=test.pooled, adaptation=test.adaptation()),
+        "meta_test": measured(
+            dataset,
+            test.summary(),
+            pooled=test.pooled,
+            adaptation=test.adaptation(),
+            adaptation_gain=adaptation_gain(kind, test),
+        ),
         "baselines": {"dataset": dataset, **compared(kind, test)},
         "meta_val": measured(dataset, validation),
         **({} if train is None else {"meta_train": measured(dataset, train.summary()), "gap": gap}),
@@ -69,6 +76,19 @@ def measured(dataset: str, summary: dict[str, Any], **more: dict[str, Any]) -> d
     summary: as `Episodes.summary`. more: further parts of the block; empty ones are left out.
     """
     return {"dataset": dataset, "metrics": summary, **{name: part for name, part in more.items() if part}}
+
+
+def adaptation_gain(kind: TaskKind, test: Episodes) -> dict[str, Any]:
+    """By how much adaptation betters the run's metric, paired by episode; negative where it does harm.
+
+    Mean, half-width of its interval and p of a paired t-test, all clustered by task; nothing without inner steps.
+    """
+    curve = test.curves[kind.metric] if kind.higher_is_better else -test.curves[kind.metric]
+    if curve.shape[1] < 2:
+        return {}
+    found = paired_difference(curve[:, -1].tolist(), curve[:, 0].tolist(), test.tasks)
+    half = found.difference.half
+    return {"metric": kind.metric, "mean": found.difference.mean, "ci95": nan if half is None else half, "p": found.p}
 
 
 def markdown(content: dict[str, Any]) -> str:

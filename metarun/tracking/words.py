@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
+from metarun.algorithms.base import Algorithm
 from metarun.config.quoting import path_argument, path_setting, to_paste
 from metarun.config.saved import command_line
 from metarun.config.settings import Settings
 from metarun.datasets.base import Dataset
+from metarun.engine.divergence import inner_keys
 from metarun.learner import Learner, MetaParameters
 from metarun.models.base import Parameters, count
-from metarun.tracking.baselines import line, warning
+from metarun.tracking.baselines import SIGNIFICANT, line, warning
 from metarun.tracking.naming import trained_on
 from metarun.tracking.numbers import decimal
 
@@ -73,6 +75,8 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     told += [f"gap to meta-train {decimal(content['gap'][metric], signed=True)}"] if "gap" in content else []
     if told:
         log.info(f"            {'   '.join(told)}")
+    if harm := harmed(test, settings.algorithm):
+        log.warning(f"            {harm}")
     log.info(f"baselines   {line(content['baselines'])}")
     if not_beaten := warning(content):
         log.warning(f"            {not_beaten}")
@@ -80,6 +84,16 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     if settings.mode == "train":
         again = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))
         log.info(f"again       {again}")
+
+
+def harmed(test: Mapping[str, Any], algorithm: Algorithm) -> str | None:
+    """A line if, by the meta-test of a result, adaptation makes the metric significantly worse."""
+    gain = test.get("adaptation_gain")
+    if gain is None or gain["p"] is None or gain["p"] >= SIGNIFICANT or gain["mean"] >= 0:
+        return None
+    keys = " or ".join(inner_keys(algorithm)) or "the step sizes of the inner loop"
+    p = "p < 0.001" if gain["p"] < 0.001 else f"p = {gain['p']:.3f}"
+    return f"adaptation makes the {gain['metric']} worse (paired t-test: {p}); lower {keys}"
 
 
 def episodes(figure: Mapping[str, Any]) -> str:

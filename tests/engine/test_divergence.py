@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.stats
 import torch
-from builders import ALGORITHMS, Blobs, able, build, moved, waves
+from builders import ALGORITHMS, Blobs, able, build, moved, settings, waves
 from checkpoints import state_of
 from torch import Tensor
 
@@ -17,6 +18,9 @@ from metarun.engine import divergence
 from metarun.engine.divergence import DivergenceCheck
 from metarun.engine.evaluation import Episodes, Evaluator
 from metarun.errors import Diverged
+from metarun.kinds import Regression
+from metarun.tracking.results import adaptation_gain
+from metarun.tracking.words import harmed
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -260,6 +264,22 @@ def test_the_median_counts_what_is_lost_as_the_worst() -> None:
     assert (summary["not_finite"], summary["median"]) == (2, 3.0)
     assert Episodes({"mse": values[:4, None]}).summary()["mse"]["median"] == torch.inf
     assert "median" not in Episodes({"mse": values[::2, None]}).summary()["mse"]
+
+
+@pytest.mark.parametrize(("harm", "told"), [(0.06, True), (0.0, False), (-0.06, False)])
+def test_a_meta_test_that_adaptation_makes_worse_says_so(harm: float, told: bool) -> None:
+    """Too little for the few episodes of a validation: a fifth of its spread."""
+    noise = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    change = harm + 0.3 * (noise - noise.mean())
+    test = Episodes({"mse": torch.stack((torch.ones_like(noise), 1 + change), 1)})
+    gain = adaptation_gain(Regression(), test)
+    found = scipy.stats.ttest_rel(torch.ones(1000), 1 + change)
+    assert gain["mean"] == pytest.approx(-harm, abs=1e-12)
+    assert gain["p"] == pytest.approx(found.pvalue, rel=1e-6, abs=1e-12)
+    line = harmed({"adaptation_gain": gain}, settings("dataset=sinusoid", "algorithm.inner_lr=0.4").algorithm)
+    expected = "adaptation makes the mse worse (paired t-test: p < 0.001); lower algorithm.inner_lr (now 0.4)"
+    assert line == (expected if told else None)
+    assert adaptation_gain(Regression(), Episodes({"mse": torch.ones(3, 1)})) == {}
 
 
 def test_one_that_learns_nothing_is_not_stopped(command: Command) -> None:
