@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metarun import composition
 from metarun.engine import compilation
-from metarun.engine.compilation import apart, compiled_if_equal, evaluates_alike
+from metarun.engine.compilation import annealed, apart, compiled_if_equal, evaluates_alike
 from metarun.engine.displacement import displaced
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
@@ -215,3 +215,18 @@ def test_displaced_phi_is_another_everywhere_and_always_the_same(overrides: tupl
             assert (there[kept].sign() == tensor[kept].sign()).all()
     assert all((tensor >= 0).all() for name, tensor in once[MEMORY].items() if (phi[MEMORY][name] >= 0).all())
     assert all((tensor > 0).all() for name, tensor in once["algorithm"].items() if name.startswith("rate."))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "anneals"),
+    [
+        ((*SINES, "algorithm=maml"), False),
+        ((*SINES, "algorithm=maml_pp", "algorithm.first_order_share=0", "algorithm.multi_step_share=0"), False),
+        # Weights of the losses that end in the middle: at the end there are none to compare.
+        ((*SINES, "algorithm=maml_pp", "algorithm.first_order_share=0", "algorithm.multi_step_share=0.1"), True),
+        ((*SINES, "algorithm=maml_pp", "algorithm.first_order_share=0.3", "algorithm.multi_step_share=0"), True),
+    ],
+)
+def test_what_changes_while_training_goes_on_is_known(overrides: tuple[str, ...], anneals: bool) -> None:
+    learner, _, batch, _ = made(*overrides)
+    assert annealed(learner, batch) == anneals

@@ -106,7 +106,7 @@ def test_how_chosen_tasks_stand_is_told(command: Command) -> None:
     [
         ("algorithm.outer.slow.ratio=0", "a number above 0 and at most 1 is expected"),
         ("algorithm.outer.slow.ratio=1.5", "a number above 0 and at most 1 is expected"),
-        ("algorithm.outer.tasks.select=k_center", "did you mean 'k_centre'?"),
+        ("algorithm.outer.tasks.select=k_centers", "did you mean 'k_centre'?"),
         ("algorithm.outer.tasks.pol=3", "did you mean 'algorithm.outer.tasks.pool'?"),
     ],
 )
