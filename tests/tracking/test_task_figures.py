@@ -1,5 +1,7 @@
 """Figures of single tasks, of confusions and of gradients show what they are given."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 from metarun.engine.confusion import Confusion
 from metarun.engine.examples import Examples
 from metarun.engine.fits import Fit
+from metarun.engine.insight import Insight
 from metarun.tracking.figures.confusion import confusion_figure
+from metarun.tracking.figures.embeddings import embedding_figure
 from metarun.tracking.figures.examples import MOST_QUERIES, RIGHT, WRONG, examples_figure
 from metarun.tracking.figures.fits import fits_figure
 from metarun.tracking.figures.gradients import cosine_figure, projection_figure
@@ -173,3 +177,17 @@ def test_a_projection_is_of_directions() -> None:
     centred = units - units.mean(0)
     spread = np.sort(np.linalg.eigvalsh(centred.T @ centred))[::-1]
     np.testing.assert_allclose((np.asarray(points[0]) ** 2).sum(0), spread[:2], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kinds", "legend"), [([0, 1, 1, 2], 3), ([0, 1, 2, 3], 0)])
+def test_kinds_of_long_names_leave_room_for_the_points(kinds: list[int], legend: int) -> None:
+    """A task of drawn characters is told by all of them, and of few tasks no two are of a kind."""
+    names = [", ".join(f"Alphabet {kind}/character{number:02}" for number in range(5)) for kind in kinds]
+    seen = Insight(torch.randn(4, 3), {}, None, torch.zeros(4, 1), None, {"classes": names})
+    figure = embedding_figure(seen, torch.rand(4), "accuracy")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FigureCanvasAgg(figure).draw()
+    told = [text.get_text() for place in figure.legends for text in place.get_texts()]
+    assert len(told) == legend
+    assert all(len(text) <= 24 for text in told)
