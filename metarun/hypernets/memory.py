@@ -69,7 +69,7 @@ def needed(
 def usual(option: str) -> HypernetConfig:
     """A hypernetwork with the settings of its YAML file."""
     values = yaml.safe_load(files("metarun.conf").joinpath("hypernet", f"{option}.yaml").read_text(encoding="utf-8"))
-    return SMALLER[option](**{name: value for name, value in values.items() if name != "_target_"})
+    return SMALLER[option](**{name: value for name, value in values.items() if not name.startswith("_")})
 
 
 def gibibytes(size: int) -> str:

@@ -23,8 +23,9 @@ EMBEDDING = 5
 
 
 def config(option: str, **changes: Any) -> HypernetConfig:
-    """The hypernetwork with its default settings, but for ``changes``."""
+    """The hypernetwork with its default settings for regression, but for ``changes``."""
     values = yaml.safe_load((CONF / f"{option}.yaml").read_text(encoding="utf-8"))
+    values |= values.pop("_by_kind_", {}).get("regression", {})
     module, _, name = values.pop("_target_").rpartition(".")
     made: HypernetConfig = replace(getattr(importlib.import_module(module), name)(**values), **changes)
     return made
