@@ -67,8 +67,9 @@ def needed(
 
 
 def usual(option: str) -> HypernetConfig:
-    """A hypernetwork with the settings of its YAML file."""
+    """A hypernetwork with the settings of its YAML file; of those that follow the kind of task, for regression."""
     values = yaml.safe_load(files("metarun.conf").joinpath("hypernet", f"{option}.yaml").read_text(encoding="utf-8"))
+    values |= values.get("_by_kind_", {}).get("regression", {})  # they take no memory
     return SMALLER[option](**{name: value for name, value in values.items() if not name.startswith("_")})
 
 
