@@ -70,7 +70,7 @@ def test_several_at_once_batched_equal_a_loop(algorithm: str) -> None:
 
 
 def test_none_by_default() -> None:
-    assert not settings().regulariser.any
+    assert not settings().regulariser.used
 
 
 @pytest.mark.parametrize(
