@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metarun.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     import torch
 
     from metarun.meta_learner import MetaLearner
-
-__version__ = "0.1.0"
 
 _tree = Path(__file__).parent.parent
 # In a clone that is not installed, `metarun.conf` lies beside this package, as `conf/`, and not inside it.
@@ -29,8 +29,8 @@ def load(
     a file. device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``. config_dir: the folder given as ``--config-dir``, where
     the run has parts of the user's own; their modules are looked for as on the command line.
 
-    Raises `metarun.errors.UserError`, one line, where there is no such checkpoint, where it is broken, or where it does
-    not fit the parts that its settings name. Nothing in the folder is executed.
+    Raises `metarun.core.errors.UserError`, one line, where there is no such checkpoint, where it is broken, or where it
+    does not fit the parts that its settings name. Nothing in the folder is executed.
     """
     from metarun.meta_learner import load as loaded  # here, because importing PyTorch takes seconds
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from metarun.cli import main
+from metarun.command.cli import main
 
 sys.exit(main())

@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.base import Adapted
-from metarun.arrays import floating
-from metarun.errors import UserError
-from metarun.kinds import Classification
-from metarun.learner import Learner
+from metarun.core.arrays import floating
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification
+from metarun.core.tasks import AnyExamples
+from metarun.learner.learner import Learner
 from metarun.models.base import Parameters
-from metarun.tasks import AnyExamples
 
 
 class AdaptedModel:
     """Predicts for inputs of one task; made by `metarun.meta_learner.MetaLearner.adapt`.
 
     Each prediction depends on the support set and its own input alone, unless the run was ``transductive``: then inputs
-    that are given together are normalised by one another.
+    that are given together are normalized by one another.
     """
 
     def __init__(

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from metarun.arrays import examples, floating
+from metarun.core.arrays import examples, floating
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification
+from metarun.core.tasks import Examples, Task, TaskBatch, batch
 from metarun.datasets.base import Problem
-from metarun.errors import UserError
-from metarun.kinds import Classification
-from metarun.tasks import Examples, Task, TaskBatch, batch
 
 Pair = tuple[Any, Any]
 """A user's own examples: x ``[n, *input_shape]``, and y, class numbers ``[n]`` or targets ``[n, dimensions]``. NumPy

@@ -9,23 +9,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from metarun.adapted_model import AdaptedModel
-from metarun.checkpoint_files import BEST, LAST, SUFFIX, only_old
-from metarun.composition import assemble
-from metarun.config.reload import settings_of
-from metarun.config.saved import RESULT
-from metarun.config.settings import Settings
-from metarun.engine import checkpoint as checkpoints
-from metarun.engine.best_steps import with_test_steps
+from metarun.core.errors import UserError
+from metarun.core.kinds import TaskKind
+from metarun.core.tasks import Examples, Task, TaskBatch
 from metarun.engine.evaluation import EPISODES_AT_ONCE, half_width, task_numbers
-from metarun.errors import UserError
+from metarun.engine.over_tasks import over_tasks
 from metarun.given_tasks import GivenTasks, Pair, batched, in_batches, refuse_both
-from metarun.kinds import TaskKind
-from metarun.learner import Learner, MetaParameters
-from metarun.tasks import Examples, Task, TaskBatch
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.runs import checkpoint as checkpoints
+from metarun.runs.files import BEST, LAST, RESULT, SUFFIX, only_old
+from metarun.setup.assemble import assemble
+from metarun.setup.reload import settings_of
+from metarun.setup.settings import Settings
+from metarun.training.best_steps import with_test_steps
 
 
 def load(
@@ -92,7 +91,7 @@ class MetaLearner:
 
     @property
     def kind(self) -> TaskKind:
-        """What its tasks are: `metarun.kinds.Classification` or `metarun.kinds.Regression`."""
+        """What its tasks are: `metarun.core.kinds.Classification` or `metarun.core.kinds.Regression`."""
         return self._learner.problem.kind
 
     @property
@@ -115,7 +114,7 @@ class MetaLearner:
         descriptor: Any = None,
         identity: int | None = None,
     ) -> AdaptedModel:
-        """Adapt to a support set: ``adapt(x, y)``, or ``adapt(task)`` for a `metarun.tasks.Task`.
+        """Adapt to a support set: ``adapt(x, y)``, or ``adapt(task)`` for a `metarun.core.tasks.Task`.
 
         x, y: see `metarun.given_tasks.Pair`. steps: inner steps; ``None``: as many as the run tests with. descriptor:
         what the dataset would say of the task, ``[features]``. identity: which of the known training tasks it is, where
@@ -179,7 +178,7 @@ class MetaLearner:
 
     def _curves(self, learner: Learner, tasks: TaskBatch) -> list[dict[str, Tensor]]:
         """Adaptation curves ``[tasks, steps + 1]`` by metric, in pieces, float64 on CPU."""
-        curve = vmap(learner.curve, in_dims=(None, 0, 0))
+        curve = over_tasks(learner.curve)
         count = len(tasks.number)
         asked = self.settings.engine.task_chunk
         size = min(asked if isinstance(asked, int) else EPISODES_AT_ONCE, count)

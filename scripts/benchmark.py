@@ -2,7 +2,7 @@
 
     scripts/benchmark.py [--only all|ROW,…] [--variants NAME,…] [--json FILE] [--device cuda]
 
-Measures ∇φ of a meta-batch, no sampling and no outer optimiser, on made-up tasks. Every figure is from a process of its
+Measures ∇φ of a meta-batch, no sampling and no outer optimizer, on made-up tasks. Every figure is from a process of its
 own; those of a row take turns, so that noise hits all alike, once each has been shown to compute the gradient.
 Prints tables in Markdown; with ``--json`` also writes all that was measured. The rows are in `benchmarks/rows.py`;
 docs/speed.md says what the columns mean. `pip install 'metarun[benchmark]'` brings higher and JAX; without, their

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import torch
 
-from metarun.composition import compose as assemble
-from metarun.config.check import check
 from metarun.config.compose import compose, plain
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.models import conv4
+from metarun.setup.assemble import compose as assemble
+from metarun.setup.check import check
 
 CUDA = torch.device("cuda")
 OMNIGLOT = ("dataset.queries=1", "dataset.train_queries=1", "model.readout=mean", "model.channels=64")

@@ -55,11 +55,11 @@ def measure(overrides: list[str]) -> dict[str, Any]:
 
 def measured(overrides: list[str]) -> dict[str, Any]:
     """Peak memory beyond the start's, seconds of the last of three meta-updates, and the gradient of φ."""
-    from metarun.composition import compose as assemble
-    from metarun.config.check import check
     from metarun.config.compose import compose, plain
     from metarun.engine.device import keep_freed_memory
     from metarun.engine.meta_gradient import MetaGradient
+    from metarun.setup.assemble import compose as assemble
+    from metarun.setup.check import check
 
     config = compose(overrides)
     settings = check(plain(config, config.hydra.runtime.choices))

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import torch
 
-from metarun.config.check import check
 from metarun.config.compose import compose, plain
+from metarun.setup.check import check
 
 
 def main() -> None:

@@ -21,14 +21,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from metarun.algorithms.base import Draws, Outcome
 from metarun.algorithms.imaml import IMAML
-from metarun.checkpoint_files import best_file
-from metarun.composition import assemble
-from metarun.config.reload import settings_of
-from metarun.engine.checkpoint import read
+from metarun.core.tasks import Task, TaskBatch
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.learner import Learner, MetaParameters
+from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import Task, TaskBatch
+from metarun.runs.checkpoint import read
+from metarun.runs.files import best_file
+from metarun.setup.assemble import assemble
+from metarun.setup.reload import settings_of
 
 SOLVERS: dict[str, dict[str, Any]] = {
     "the run's": {},

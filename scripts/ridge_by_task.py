@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 
-from metarun.config.check import check
 from metarun.config.compose import compose, plain
+from metarun.core.tasks import AnyExamples
 from metarun.datasets.base import Dataset
-from metarun.tasks import AnyExamples
+from metarun.setup.check import check
 
 Rows = NDArray[np.float64]
 PENALTIES = np.logspace(-2, 5, 29)
@@ -88,7 +88,7 @@ def with_offsets(x: list[Rows], y: list[Rows], queries: list[Rows]) -> list[Rows
 
 
 def marked_by_task(x: list[Rows]) -> list[Rows]:
-    """With a column for each task, which is 3 in its own rows and so is penalised less than the others."""
+    """With a column for each task, which is 3 in its own rows and so is penalized less than the others."""
     return [np.hstack((part, 3 * np.eye(len(x))[np.full(len(part), task)])) for task, part in enumerate(x)]
 
 

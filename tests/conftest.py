@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 import torch
 
-from metarun import cli
+from metarun.command import cli
 
 ACCEPTED_SKIPS = ("no CUDA device", "no shared data")
 """How the reasons for skipping a test begin that ``--strict-skips`` accepts."""
@@ -86,9 +86,9 @@ def experiment(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]]
     """Replace what a command runs, once it is composed and checked: ``experiment(function(settings, folder))``."""
 
     def replace(run: Callable[..., Any]) -> None:
-        module = types.ModuleType("metarun.experiment")
+        module = types.ModuleType("metarun.training.experiment")
         module.run = run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "metarun.experiment", module)
+        monkeypatch.setitem(sys.modules, "metarun.training.experiment", module)
 
     return replace
 

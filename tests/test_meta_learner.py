@@ -19,12 +19,13 @@ from hydra.core.global_hydra import GlobalHydra
 from torch.utils._pytree import tree_leaves, tree_map
 
 import metarun
-from metarun import cli, tensor_file
-from metarun.checkpoint_files import BEST, LAST
-from metarun.engine.checkpoint import FORMAT
-from metarun.errors import UserError
+from metarun.command import cli
+from metarun.core import tensor_file
+from metarun.core.errors import UserError
+from metarun.core.tasks import Task, TaskBatch
 from metarun.meta_learner import MetaLearner
-from metarun.tasks import Task, TaskBatch
+from metarun.runs.checkpoint import FORMAT
+from metarun.runs.files import BEST, LAST
 
 ENGINE = (
     "engine.steps=4", "engine.meta_batch_size=3", "engine.val_every=2", "engine.val_episodes=4",
@@ -43,7 +44,7 @@ RUNS = {
     "known": (*WAVES, RATE, "embedding=learned", "hypernet=film", "dataset.tasks=5"),
     "letters": (*LETTERS, "algorithm.inner_lr=0.1", "algorithm.test_steps=2"),
     "protonet": (*LETTERS, "algorithm=protonet", "engine.transductive=true"),
-    "statistics": (*LETTERS, "algorithm=r2d2", "model.normalisation=global"),
+    "statistics": (*LETTERS, "algorithm=r2d2", "model.normalization=global"),
     "table": (
         "dataset=table", "dataset.path=table.csv", "dataset.split=tasks", "model=mlp", "model.hidden=[6]", RATE,
         "dataset.fractions=[0.4,0.3,0.3]", *ENGINE,

@@ -16,13 +16,13 @@ from compositions import falls, trained
 from documents import blocks
 
 import metarun
-from metarun.config import own_parts
 from metarun.config.compose import compose, plain
+from metarun.core.errors import OwnCodeError, UserError
+from metarun.core.kinds import Regression
+from metarun.core.tasks import Examples, PaddedExamples
 from metarun.embeddings.base import Seen
-from metarun.errors import UserError
-from metarun.kinds import Regression
-from metarun.tasks import Examples, PaddedExamples
-from metarun.tracking.log import TrainingLog
+from metarun.setup import own_parts
+from metarun.training.progress import TrainingLog
 
 Command = Callable[..., tuple[int, str, str]]
 SMALL = (
@@ -339,7 +339,7 @@ def test_only_own_code_is_blamed() -> None:
         1 / 0  # noqa: B018
     here = {"dataset": {"_target_": f"{__name__}.Thing"}}
     told = r"test_own_parts.py, line \d+: ZeroDivisionError: "
-    with pytest.raises(own_parts.OwnCodeError, match=told), own_parts.blaming(here):
+    with pytest.raises(OwnCodeError, match=told), own_parts.blaming(here):
         1 / 0  # noqa: B018
 
 

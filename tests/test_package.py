@@ -43,7 +43,7 @@ def test_every_option_names_a_class_of_its_own_groups_package() -> None:
         if group in ("experiment", "debug"):
             assert text.startswith("# @package _global_"), file
         else:
-            package = {"device": "engine", "engine": "engine", "sweep": "sweep", "tracking": "tracking"}.get(
+            package = {"device": "engine", "engine": "engine", "sweep": "sweep", "tracking": "runs"}.get(
                 group, group + "s"
             )
             assert target(file).startswith(f"metarun.{package}."), file

@@ -20,11 +20,11 @@ from builders import CPU, settings
 from compositions import Choice, composed, falls, loaded, options, ran, small_keys
 from documents import DOCS
 
-from metarun import composition
 from metarun.algorithms.base import Learned
-from metarun.config.settings import PARTS
+from metarun.config.groups import PARTS
+from metarun.core.errors import UserError
 from metarun.datasets import omniglot, omniglot_files
-from metarun.errors import UserError
+from metarun.setup import assemble
 
 FILES: dict[str, Choice] = {
     "image_folder": ("dataset.root=FILES/pictures", "dataset.fractions=[0.4,0.3,0.3]"),
@@ -54,8 +54,8 @@ PARTED["dataset"] += [
     ("dataset=glyphs", "dataset.train_ways=4"),
 ]
 KEYED: dict[str, list[Choice]] = {
-    "model.normalisation": [
-        (f"model.normalisation={kind}",) for kind in ("batch", "running", "global", "group", "none")
+    "model.normalization": [
+        (f"model.normalization={kind}",) for kind in ("batch", "running", "global", "group", "none")
     ],
     "model's other forms": [("model=conv4", "model.downsample=pool"), ("model=conv4", "model.readout=mean")],
     "algorithm's other forms": [
@@ -65,11 +65,11 @@ KEYED: dict[str, list[Choice]] = {
         ("algorithm=maml", "algorithm.step_norms=true"),
         ("algorithm=maml", "algorithm.inner_norms=none"),
         ("algorithm=maml", "algorithm.minibatch=2"),
-        ("algorithm=maml", "algorithm.inner_optimiser.name=adam", "algorithm.inner_lr=0.01"),
+        ("algorithm=maml", "algorithm.inner_optimizer.name=adam", "algorithm.inner_lr=0.01"),
         ("algorithm=maml", "algorithm.first_order_share=0.5", "algorithm.multi_step_share=0.5"),
         ("algorithm=meta_sgd", "algorithm.rates.scale=log", "algorithm.rates.least=0.001"),
         ("algorithm=imaml", "algorithm.solver=neumann", "algorithm.curvature=hessian", *IMPLICIT),
-        ("algorithm=mbml", "algorithm.optimiser_units=4"),
+        ("algorithm=mbml", "algorithm.optimizer_units=4"),
         ("algorithm=meml", "algorithm.prior.learned=true"),
         ("algorithm=matching", "algorithm.full_context=true", "algorithm.learned_scale=true"),
         ("algorithm=metaopt", "algorithm.head=ridge"),
@@ -80,25 +80,25 @@ KEYED: dict[str, list[Choice]] = {
     "hypernet's other forms": [
         ("hypernet=film", "hypernet.delta=false"),
         ("hypernet=full", "hypernet.layers=head"),
-        ("hypernet=lowrank", "hypernet.layers=normalisation"),
+        ("hypernet=lowrank", "hypernet.layers=normalization"),
     ],
     "embedding's other forms": [
         ("embedding=support", "embedding.pooling=mean"),
         ("embedding=fisher", "embedding.learn_probe=true"),
     ],
-    "regulariser": [
-        ("regulariser.l2=0.1",),
-        ("regulariser.l2=0.1", "regulariser.l2_of=phi"),
-        ("regulariser.embedding=0.1",),
-        ("regulariser.proximal=0.1",),
-        ("regulariser.output=0.1",),
+    "regularizer": [
+        ("regularizer.l2=0.1",),
+        ("regularizer.l2=0.1", "regularizer.l2_of=phi"),
+        ("regularizer.embedding=0.1",),
+        ("regularizer.proximal=0.1",),
+        ("regularizer.output=0.1",),
     ],
     "algorithm.outer": [
         ("algorithm.outer.slow.ratio=0.5",),
-        ("algorithm.outer.tasks.select=k_centre",),
+        ("algorithm.outer.tasks.select=k_center",),
         ("algorithm.outer.tasks.select=k_medoids",),
         ("algorithm.outer.tasks.select=loss",),
-        ("algorithm.outer.optimiser=sgd",),
+        ("algorithm.outer.optimizer=sgd",),
     ],
     "engine": [("engine.order=sequential",), ("engine.transductive=true",), ("engine.train_tasks=2",)],
     "device.precision": [(f"device.precision={kind}",) for kind in ("bf16", "float64", "tf32")],
@@ -176,7 +176,7 @@ def refused(typed: Choice, message: str) -> list[Choice]:
 
 def build(typed: Choice) -> None:
     settings = composed(typed)
-    composition.compose(settings, loaded(settings), settings.device.resolve())
+    assemble.compose(settings, loaded(settings), settings.device.resolve())
 
 
 def answered(typed: Choice, do: Callable[[Choice], T]) -> tuple[Choice, T]:
@@ -221,7 +221,7 @@ def test_every_pair_is_built_or_refused_with_what_would_work(files: Path, one: s
         ("algorithm.inner_steps=0", "algorithm.multi_step_share=0.5"),
         ("algorithm=anil", "algorithm.contexts=2"),
         ("engine.profile_steps=2", "algorithm=scratch"),
-        ("engine.order=sequential", "dataset=polynomials", "regulariser.output=0.1"),
+        ("engine.order=sequential", "dataset=polynomials", "regularizer.output=0.1"),
         ("algorithm=transformer", "algorithm.heads=3"),
         ("model.downsample=pool", "model.layers=9"),
         ("hypernet=film", "embedding=support", "embedding.heads=3"),
@@ -308,4 +308,4 @@ def test_the_manual_s_refusals_are_what_is_said() -> None:
 
 def build_as_typed(line: str) -> None:
     chosen = settings(*shlex.split(line))
-    composition.compose(chosen, loaded(chosen), CPU)
+    assemble.compose(chosen, loaded(chosen), CPU)

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from metarun.core.kinds import Regression
 from metarun.datasets.base import Dataset
 from metarun.datasets.own import OwnTaskList, OwnTasks
 from metarun.engine.selection import SKETCH, Selector, sketch
-from metarun.kinds import Regression
 from metarun.report.command import main as report
 
 Command = Callable[..., tuple[int, str, str]]

@@ -18,7 +18,7 @@ import torch
 from checkpoints import state_of
 from launched import PATIENCE, Launched, launch, launched, metarun
 
-from metarun.checkpoint_files import BEST, LAST
+from metarun.runs.files import BEST, LAST
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -32,8 +32,8 @@ ENDLESS = (*WAVES, "engine.steps=1000000", "engine.val_every=1000000", "engine.c
 # Adam would make steps of the rounding in gradients that are zero, those of the rows of tasks to come.
 SEQUENCE = (
     "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", *ENGINE, "engine.steps=9",
-    "engine.val_every=3", "engine.task_chunk=2", "engine.val_episodes=3", "regulariser.output=0.1",
-    "algorithm.outer.optimiser=sgd", "algorithm.outer.lr=0.01",
+    "engine.val_every=3", "engine.task_chunk=2", "engine.val_episodes=3", "regularizer.output=0.1",
+    "algorithm.outer.optimizer=sgd", "algorithm.outer.lr=0.01",
 )  # fmt: skip
 GLYPHS = (
     "dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=3", "algorithm=maml_pp",
@@ -43,7 +43,7 @@ GLYPHS = (
 )  # fmt: skip
 
 GLOBAL = (
-    "dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=3", "model.normalisation=global",
+    "dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=3", "model.normalization=global",
     "algorithm=protonet", *ENGINE, "engine.val_episodes=3", "engine.test_episodes=5", "engine.steps=3",
 )  # fmt: skip
 
@@ -187,7 +187,7 @@ def test_the_folder_named_by_the_time_is_one(command: Command, tmp_path: Path) -
 
 def stop_early(at: int, *arguments: str) -> int:
     """The command, interrupted when the first process has logged meta-update ``at``."""
-    from metarun.tracking.log import TrainingLog
+    from metarun.training.progress import TrainingLog
 
     step = TrainingLog.step
 
@@ -272,7 +272,7 @@ def test_asked_to_stop_all_stop_at_one_step(
 
 def stop_in_test(*arguments: str) -> int:
     """The command; the second process is interrupted when it has done its first chunk of the meta-test."""
-    from metarun.tracking.log import Silence
+    from metarun.training.progress import Silence
 
     def stop(self: Silence, *error: Any) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -309,9 +309,9 @@ def test_one_killed_ends_all(command: Command, tmp_path: Path, killed: int) -> N
 
 def fail_in(ranks: tuple[int, ...], what: str, *arguments: str) -> int:
     """The command; some processes find a mistake in loading data, or meet a bug at the third meta-update."""
+    from metarun.core.errors import UserError
     from metarun.datasets.sinusoid import SinusoidConfig
     from metarun.engine.meta_gradient import MetaGradient
-    from metarun.errors import UserError
 
     calls = [0]
 
@@ -357,7 +357,7 @@ def test_a_failure_ends_all_with_its_reason(command: Command, tmp_path: Path, ra
 
 def differ(*arguments: str) -> int:
     """The command, in which compiling serves the first process alone, and memory is too short for the second alone."""
-    from metarun.engine import compilation
+    from metarun.engine.compile import compilation
     from metarun.engine.meta_gradient import MetaGradient
 
     first = os.environ["RANK"] == "0"
@@ -379,7 +379,7 @@ def differ(*arguments: str) -> int:
 
 
 def test_processes_may_differ_in_how_they_compute(command: Command, tmp_path: Path) -> None:
-    choosing = [*WAVES, "algorithm.outer.tasks.select=k_centre", "algorithm.outer.tasks.pool=2"]
+    choosing = [*WAVES, "algorithm.outer.tasks.select=k_center", "algorithm.outer.tasks.pool=2"]
     one = alone(command, "one", *choosing)
     launched(2, tmp_path / "told", differ, *choosing, "hydra.run.dir=two", "device.compile=true")
     assert_same(one, Path("two"))
@@ -388,7 +388,7 @@ def test_processes_may_differ_in_how_they_compute(command: Command, tmp_path: Pa
 
 
 def test_what_all_find_wrong_is_told_once(command: Command, tmp_path: Path) -> None:
-    diverging = ("algorithm.outer.optimiser=sgd", "algorithm.outer.lr=1e200")
+    diverging = ("algorithm.outer.optimizer=sgd", "algorithm.outer.lr=1e200")
     run = launch(2, tmp_path / "told", metarun, *WAVES, *diverging, "hydra.run.dir=run")
     assert run.ended() == [3, 3]
     assert len(run.lines()) == 1

@@ -22,7 +22,7 @@ ENGINE = (
 )  # fmt: skip
 GLYPHS = (
     "dataset=glyphs", "dataset.ways=3", "dataset.queries=2", "model.channels=4", "model.layers=3",
-    "model.normalisation=running", *ENGINE,
+    "model.normalization=running", *ENGINE,
 )  # fmt: skip
 PICTURES = ("dataset=image_folder", "dataset.root=animals", "dataset.size=28", "dataset.channels=1")
 SHAPE = ("dataset.ways=3", "dataset.shots=1", "dataset.queries=2")

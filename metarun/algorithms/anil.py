@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from metarun.algorithms.maml import MAML
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.models.base import HEAD
 
 

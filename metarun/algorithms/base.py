@@ -1,4 +1,4 @@
-"""What a meta-learner is: how it adapts to a task, how it predicts, and what its outer loop minimises.
+"""What a meta-learner is: how it adapts to a task, how it predicts, and what its outer loop minimizes.
 
 Everything here is written for one task; the engine batches it.
 """
@@ -9,23 +9,23 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from metarun.algorithms.inner_optimiser import OptimiserState
 from metarun.algorithms.outer_loop import OuterLoop
+from metarun.core.kinds import Classification, Regression
+from metarun.core.tasks import AnyExamples, Task, TaskBatch
 from metarun.datasets.base import Problem
-from metarun.kinds import Classification, Regression
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples, Task, TaskBatch
+from metarun.models.inner_optimizer import OptimizerState
 
 Draws = dict[str, Tensor]
 """What one task's inner loop is told from outside, by name."""
 
 
 class Adapted(NamedTuple):
-    """Where the inner loop stands: θ, where it began, the inner optimiser's state, the running statistics."""
+    """Where the inner loop stands: θ, where it began, the inner optimizer's state, the running statistics."""
 
     theta: Parameters
     start: Parameters
-    optimiser: OptimiserState
+    optimizer: OptimizerState
     running: Parameters
 
 

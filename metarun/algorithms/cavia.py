@@ -6,7 +6,7 @@ import torch
 
 from metarun.algorithms.base import Adapted
 from metarun.algorithms.maml import MAML
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.models.base import CONTEXT, Parameters
 
 

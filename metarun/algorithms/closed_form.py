@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.on_features import OnFeatures, SupportFeatures
-from metarun.config.fields import number
+from metarun.core.fields import number
+from metarun.core.kinds import Classification, TaskKind
 from metarun.datasets.base import Problem
-from metarun.kinds import Classification, TaskKind
 from metarun.models.base import Parameters, TaskModel
 
 
@@ -61,7 +61,7 @@ def start(kind: TaskKind) -> Start:
 
 
 def ridge(support: SupportFeatures, penalty: float | Tensor) -> Tensor:
-    """The W ``[features, outputs]`` that minimises mean ‖zW − y‖² + λ‖W‖².
+    """The W ``[features, outputs]`` that minimizes mean ‖zW − y‖² + λ‖W‖².
 
     (ZᵀZ/n + λI)⁻¹ ZᵀY/n, or where features are more than rows the same by Woodbury's identity, Zᵀ (ZZᵀ/n + λI)⁻¹ Y/n.
     """

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metarun.algorithms.on_features import OnFeatures, SupportFeatures
-from metarun.config.fields import number
+from metarun.core.errors import UserError
+from metarun.core.fields import number
+from metarun.core.kinds import Classification
 from metarun.datasets.base import Problem
-from metarun.errors import UserError
-from metarun.kinds import Classification
 from metarun.models.base import Parameters, TaskModel
 
 

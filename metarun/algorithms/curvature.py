@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, vjp
 
+from metarun.core.tasks import AnyExamples
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples
 
 Product = Callable[[Parameters], Parameters]
 

@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.func import grad
 
 from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
-from metarun.algorithms.inner_optimiser import InnerOptimiser, OptimiserState
 from metarun.algorithms.minibatches import minibatches
-from metarun.config.fields import number
+from metarun.core.errors import UserError
+from metarun.core.fields import number
+from metarun.core.tasks import AnyExamples, TaskBatch
 from metarun.datasets.base import Problem
-from metarun.errors import UserError
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples, TaskBatch
+from metarun.models.inner_optimizer import InnerOptimizer, OptimizerState
 
 BEST = "best"
 """The word for as many inner steps at test as are best on meta-val."""
@@ -23,13 +23,13 @@ LEAST_TRIED = 10
 
 @dataclass(kw_only=True)
 class GradientBased(Algorithm):
-    """Adapts θ by ``inner_steps`` steps of ``inner_optimiser`` on the mean loss of the support set.
+    """Adapts θ by ``inner_steps`` steps of ``inner_optimizer`` on the mean loss of the support set.
 
     Each step sees a minibatch of ``minibatch`` examples, or the whole support set where that is null.
     """
 
     inner_steps: int = number(least=0)
-    inner_optimiser: InnerOptimiser
+    inner_optimizer: InnerOptimizer
     minibatch: int | None = number(least=1)
 
     def steps(self, testing: bool) -> int:
@@ -48,11 +48,11 @@ class GradientBased(Algorithm):
         return {name: tensor.detach() for name, tensor in theta.items()}
 
     def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
-        """What the inner optimiser is given for the gradient of the loss at ``theta``, θ⁰ being ``start``."""
+        """What the inner optimizer is given for the gradient of the loss at ``theta``, θ⁰ being ``start``."""
         return gradient
 
-    def recalled(self, model: TaskModel, moving: Parameters) -> tuple[OptimiserState, int | Tensor]:
-        """The inner optimiser's state for parameters like ``moving`` with which a task begins, and its steps before."""
+    def recalled(self, model: TaskModel, moving: Parameters) -> tuple[OptimizerState, int | Tensor]:
+        """The inner optimizer's state for parameters like ``moving`` with which a task begins, and its steps before."""
         return {}, 0
 
     @abstractmethod
@@ -76,9 +76,9 @@ class GradientBased(Algorithm):
         gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
         gradient = self.directed(own, gradient, moving, self.point(state.start, draws))
         past, before = self.recalled(model, gradient)
-        direction, optimiser = self.inner_optimiser.direction(gradient, state.optimiser or past, before + number + 1)
+        direction, optimizer = self.inner_optimizer.direction(gradient, state.optimizer or past, before + number + 1)
         moved = {n: state.theta[n] - self.rate(own, n, number) * step for n, step in direction.items()}
-        return Adapted({**state.theta, **moved}, state.start, optimiser, running)
+        return Adapted({**state.theta, **moved}, state.start, optimizer, running)
 
 
 @dataclass(kw_only=True)
@@ -97,7 +97,7 @@ class LearnedStart(GradientBased, Learned):
 
     ``test_steps`` and ``test_minibatch`` hold at validation and test; where they are null, the training values do.
     ``test_steps`` may be ``best``: meta-training validates as trained, and at its end the number of steps is chosen on
-    meta-val (`metarun.engine.best_steps`). With
+    meta-val (`metarun.training.best_steps`). With
     ``proximal`` λ the inner loss is L_S(θ) + λ/2 ‖θ − θ⁰‖².
     """
 

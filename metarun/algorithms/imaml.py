@@ -11,10 +11,10 @@ from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
 from metarun.algorithms.curvature import gauss_newton, hessian
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
 from metarun.algorithms.solver import conjugate_gradients, dot, neumann_series
-from metarun.config.fields import choice, number
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
+from metarun.core.tasks import AnyExamples, Task
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples, Task
 
 
 @dataclass(kw_only=True)
@@ -57,7 +57,7 @@ class IMAML(ConstantRate, LearnedStart):
             away = {name: at - state.start[name] for name, at in theta.items()}
             return loss + self.proximal / 2 * dot(away, away)
 
-        if self.inner_optimiser.moments:
+        if self.inner_optimizer.moments:
             fall = -dot(grad(height)(state.theta), moved)
         else:  # the step is -α times the gradient
             fall = dot(moved, moved) / self.inner_lr

@@ -10,12 +10,12 @@ from metarun.algorithms.cosine_head import CosineHead
 from metarun.algorithms.gradient_based import ConstantRate, GradientBased
 from metarun.algorithms.on_features import seen_through
 from metarun.algorithms.protonet import by_centroids
-from metarun.config.fields import choice
+from metarun.core.errors import UserError
+from metarun.core.fields import choice
+from metarun.core.kinds import Classification
+from metarun.core.tasks import AnyExamples, Task
 from metarun.datasets.base import Problem
-from metarun.errors import UserError
-from metarun.kinds import Classification
 from metarun.models.base import HEAD, Parameters, TaskModel, joined
-from metarun.tasks import AnyExamples, Task
 
 CLASSES = "classes."
 """How the names of the head over all classes of meta-training begin, among an algorithm's own meta-parameters."""
@@ -25,7 +25,7 @@ CLASSES = "classes."
 class Joint(Learned):
     """Multi-task learning: φ ← φ − β∇L_{S ∪ Q}(θ⁰), one model for all tasks and no adaptation.
 
-    Support and queries count alike; the queries are normalised as at meta-test. With a hypernetwork on a task embedding
+    Support and queries count alike; the queries are normalized as at meta-test. With a hypernetwork on a task embedding
     the model still knows which task it is asked.
     """
 
@@ -120,5 +120,5 @@ def _passing(theta: Parameters) -> Parameters:
 
 
 def _named(examples: AnyExamples, classes: Tensor) -> AnyExamples:
-    """The examples, labelled by their classes among all those of meta-training."""
+    """The examples, labeled by their classes among all those of meta-training."""
     return examples._replace(y=classes[examples.y])

@@ -11,9 +11,9 @@ from torch.func import functional_call
 from metarun.algorithms.attention import attention
 from metarun.algorithms.full_context import FullContext
 from metarun.algorithms.on_features import Attending, SupportFeatures
-from metarun.config.fields import number
+from metarun.core.fields import number
+from metarun.core.kinds import Classification
 from metarun.datasets.base import Problem
-from metarun.kinds import Classification
 from metarun.models.base import Parameters, TaskModel
 
 SCALE = "log_scale"

@@ -6,29 +6,29 @@ representative tasks (`outer_loop.TaskSelection`).
 
 from dataclasses import dataclass
 
-from metarun.algorithms import learned_optimiser
+from metarun.algorithms import learned_optimizer
 from metarun.algorithms.maml import MAML
-from metarun.config.fields import number
+from metarun.core.fields import number
 from metarun.datasets.base import Problem
 from metarun.models.base import Parameters
 
 
 @dataclass(kw_only=True)
 class MBML(MAML):
-    """θ' = θ − α_l d(∇L_S(θ)), the step sizes α_l of layers and the optimiser d being part of φ.
+    """θ' = θ − α_l d(∇L_S(θ)), the step sizes α_l of layers and the optimizer d being part of φ.
 
-    optimiser_units: hidden units of the network that is d (`learned_optimiser`); with 0, d is the identity.
+    optimizer_units: hidden units of the network that is d (`learned_optimizer`); with 0, d is the identity.
     """
 
-    optimiser_units: int = number(least=0)
+    optimizer_units: int = number(least=0)
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
         own = super().parameters(theta, problem)
-        if not self.optimiser_units:
+        if not self.optimizer_units:
             return own
         dtype = next(iter(theta.values())).dtype
-        return own | learned_optimiser.initial(self.optimiser_units, dtype)
+        return own | learned_optimizer.initial(self.optimizer_units, dtype)
 
     def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
         gradient = super().directed(own, gradient, theta, start)
-        return learned_optimiser.direction(own, gradient) if self.optimiser_units else gradient
+        return learned_optimizer.direction(own, gradient) if self.optimizer_units else gradient

@@ -7,10 +7,10 @@ from torch import Tensor
 from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
 from metarun.algorithms.prior import Prior
 from metarun.algorithms.reptile import Reptile
-from metarun.config.fields import number
+from metarun.core.fields import number
+from metarun.core.tasks import AnyExamples, Task
 from metarun.datasets.base import Problem
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples, Task
 
 
 @dataclass(kw_only=True)

@@ -7,10 +7,10 @@ from torch import Tensor
 from metarun.algorithms.closed_form import ClosedForm, ridge, start
 from metarun.algorithms.on_features import SupportFeatures
 from metarun.algorithms.support_vectors import crammer_singer
-from metarun.config.fields import choice, number
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
+from metarun.core.kinds import Classification, TaskKind
 from metarun.datasets.base import Problem
-from metarun.errors import UserError
-from metarun.kinds import Classification, TaskKind
 from metarun.models.base import Parameters
 
 

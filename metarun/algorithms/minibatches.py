@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from metarun import counters
-from metarun.tasks import AnyExamples
+from metarun.core import counters
+from metarun.core.tasks import AnyExamples
 
 _ORDER = counters.key(0, "minibatches")
 """The purpose alone: the run's seed is in the numbers of the tasks (`Learner.draws`)."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.base import Adapted, Learned
+from metarun.core.tasks import AnyExamples
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples
 
 
 class SupportFeatures(NamedTuple):

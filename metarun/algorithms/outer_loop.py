@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import cos, pi
 
-from metarun.config.fields import choice, number
+from metarun.core.fields import choice, number
 
 
 @dataclass(kw_only=True)
@@ -25,7 +25,7 @@ class TaskSelection:
     See `metarun.engine.selection`.
     """
 
-    select: str = choice("all", "k_centre", "k_medoids", "loss")
+    select: str = choice("all", "k_center", "k_medoids", "loss")
     pool: int = number(least=1)
     temperature: float = number(above=0)
 
@@ -34,7 +34,7 @@ class TaskSelection:
 class OuterLoop:
     """An algorithm's keys ``outer``; ``slow`` and ``tasks`` have theirs from ``conf/algorithm/outer/plain.yaml``."""
 
-    optimiser: str = choice("adam", "sgd")
+    optimizer: str = choice("adam", "sgd")
     lr: float = number(above=0)
     momentum: float = number(least=0, below=1)
     schedule: str = choice("constant", "linear", "cosine", "halving")

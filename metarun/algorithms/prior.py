@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarun.config.fields import number
+from metarun.core.fields import number
 from metarun.models.base import HEAD, LAYERS, NORMS, Parameters
 
 PREFIX = "log_variance."
@@ -16,7 +16,7 @@ PREFIX = "log_variance."
 class Prior:
     """σ² is ``variance``, or for parameters of the kinds ``layers``, ``norms`` and ``head`` what is given for these.
 
-    learned: every layer (a normalisation is one of its own) has a σ² of its own, which the outer loop moves from there.
+    learned: every layer (a normalization is one of its own) has a σ² of its own, which the outer loop moves from there.
     """
 
     variance: float = number(above=0)

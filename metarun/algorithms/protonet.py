@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.on_features import OnFeatures, SupportFeatures
-from metarun.kinds import Classification
+from metarun.core.kinds import Classification
 from metarun.models.base import Parameters, TaskModel
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from metarun.algorithms.closed_form import ClosedForm, ridge, start
 from metarun.algorithms.on_features import SupportFeatures
+from metarun.core.kinds import Regression, TaskKind
 from metarun.datasets.base import Problem
-from metarun.kinds import Regression, TaskKind
 from metarun.models.base import Parameters, TaskModel
 
 

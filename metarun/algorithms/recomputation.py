@@ -7,7 +7,7 @@ stood after each step, and the way back computes one step at a time again.
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,15 +15,26 @@ from torch.func import vjp
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
+from metarun.core.tasks import AnyExamples, Task
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import Task
 
-if TYPE_CHECKING:
-    from metarun.algorithms.unrolled import Unrolled
+
+class InnerLoop(Protocol):
+    """What is needed of an `Unrolled` algorithm, whose methods these are."""
+
+    def steps(self, testing: bool) -> int: ...
+
+    def begin(self, own: Parameters, theta: Parameters) -> Adapted: ...
+
+    def step(
+        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+    ) -> Adapted: ...
+
+    def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> Outcome: ...
 
 
 def recomputed(
-    algorithm: "Unrolled", model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    algorithm: InnerLoop, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
 ) -> Outcome:
     """As `Unrolled.objective`, to rounding."""
     steps = algorithm.steps(testing=False)

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from metarun.algorithms.inner_optimiser import InnerOptimiser, OptimiserState
 from metarun.models.base import Parameters
+from metarun.models.inner_optimizer import InnerOptimizer, OptimizerState
 from metarun.models.memory import Memory
 
 PREFIX = "optimizer."
@@ -25,28 +25,28 @@ STEPS = PREFIX + "steps"
 """Name of the number of inner steps that the moments have seen, a scalar."""
 
 
-def initial(optimiser: InnerOptimiser, theta: Parameters) -> Parameters:
-    """Moments of zero for parameters ``theta``, that have seen no step; nothing where the optimiser has none."""
-    if not optimiser.moments:
+def initial(optimizer: InnerOptimizer, theta: Parameters) -> Parameters:
+    """Moments of zero for parameters ``theta``, that have seen no step; nothing where the optimizer has none."""
+    if not optimizer.moments:
         return {}
-    moments = {_key(part, n): torch.zeros_like(t) for part in optimiser.moments for n, t in theta.items()}
+    moments = {_key(part, n): torch.zeros_like(t) for part in optimizer.moments for n, t in theta.items()}
     return {**moments, STEPS: next(iter(theta.values())).new_zeros(())}
 
 
-def recalled(optimiser: InnerOptimiser, memory: Memory, names: Iterable[str]) -> tuple[OptimiserState, Tensor | int]:
+def recalled(optimizer: InnerOptimizer, memory: Memory, names: Iterable[str]) -> tuple[OptimizerState, Tensor | int]:
     """The state for the parameters of these names with which a task begins, and the number of steps behind it."""
-    if not optimiser.moments:
+    if not optimizer.moments:
         return {}, 0
     names = list(names)
-    return {part: {n: memory.held[_key(part, n)] for n in names} for part in optimiser.moments}, memory.held[STEPS]
+    return {part: {n: memory.held[_key(part, n)] for n in names} for part in optimizer.moments}, memory.held[STEPS]
 
 
-def report(optimiser: InnerOptimiser, memory: Memory, state: OptimiserState, steps: Tensor | int) -> None:
+def report(optimizer: InnerOptimizer, memory: Memory, state: OptimizerState, steps: Tensor | int) -> None:
     """Tell the memory the state after so many steps."""
-    for part in optimiser.moments:
+    for part in optimizer.moments:
         for name, tensor in state[part].items():
             memory.report(_key(part, name), tensor)
-    if optimiser.moments:
+    if optimizer.moments:
         memory.report(STEPS, torch.as_tensor(steps))
 
 

@@ -7,28 +7,28 @@ from torch import Tensor
 from metarun.algorithms import remembered_optimizer
 from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
-from metarun.algorithms.inner_optimiser import OptimiserState
+from metarun.core.tasks import AnyExamples, Task
 from metarun.models.base import Parameters, TaskModel
-from metarun.tasks import AnyExamples, Task
+from metarun.models.inner_optimizer import OptimizerState
 
 
 @dataclass(kw_only=True)
 class Reptile(ConstantRate, LearnedStart):
-    """θ⁰ ← θ⁰ + ε·mean(θ' − θ⁰): with the outer optimiser ``sgd`` its step size is ε, exactly.
+    """θ⁰ ← θ⁰ + ε·mean(θ' − θ⁰): with the outer optimizer ``sgd`` its step size is ε, exactly.
 
     The queries play no part in learning; they are only looked at for the log. ``keep_moments``: whether the moments of
-    the inner optimiser outlive the task, see `metarun.algorithms.remembered_optimizer`.
+    the inner optimizer outlive the task, see `metarun.algorithms.remembered_optimizer`.
     """
 
     keep_moments: bool
 
     def memory(self, theta: Parameters) -> Parameters:
-        return remembered_optimizer.initial(self.inner_optimiser, theta) if self.keep_moments else {}
+        return remembered_optimizer.initial(self.inner_optimizer, theta) if self.keep_moments else {}
 
-    def recalled(self, model: TaskModel, moving: Parameters) -> tuple[OptimiserState, int | Tensor]:
+    def recalled(self, model: TaskModel, moving: Parameters) -> tuple[OptimizerState, int | Tensor]:
         if not self.keep_moments:
             return super().recalled(model, moving)
-        return remembered_optimizer.recalled(self.inner_optimiser, model.memory, moving)
+        return remembered_optimizer.recalled(self.inner_optimizer, model.memory, moving)
 
     def step(
         self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
@@ -36,7 +36,7 @@ class Reptile(ConstantRate, LearnedStart):
         state = super().step(model, own, state, support, number, draws)
         if self.keep_moments:
             _, before = self.recalled(model, {})
-            remembered_optimizer.report(self.inner_optimiser, model.memory, state.optimiser, before + number + 1)
+            remembered_optimizer.report(self.inner_optimizer, model.memory, state.optimizer, before + number + 1)
         return state
 
     def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:

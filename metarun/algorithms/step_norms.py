@@ -1,6 +1,6 @@
-"""Per-step normalisation (Antoniou, Edwards & Storkey 2019, "How to train your MAML", section 4, "BNWB").
+"""Per-step normalization (Antoniou, Edwards & Storkey 2019, "How to train your MAML", section 4, "BNWB").
 
-Every inner step has a gain and a shift of its own in each normalisation layer, learned by the outer loop. They are kept
+Every inner step has a gain and a shift of its own in each normalization layer, learned by the outer loop. They are kept
 as what is added to θ's, so that a start made by a hypernetwork has them too. The paper's running statistics per step
 are left out: the inner loops of metarun normalize by statistics of their own task.
 """
@@ -14,7 +14,7 @@ PREFIX = "step."
 
 
 def initial(theta: Parameters, steps: int) -> Parameters:
-    """Zeros: for the start and after each step, ``[steps + 1, channels]`` for each tensor of a normalisation."""
+    """Zeros: for the start and after each step, ``[steps + 1, channels]`` for each tensor of a normalization."""
     norms = {name: tensor for name, tensor in theta.items() if name.startswith(NORMS)}
     return {PREFIX + name: torch.zeros(steps + 1, *tensor.shape) for name, tensor in norms.items()}
 

@@ -14,10 +14,10 @@ LEAST_WEIGHT = 1e-4
 
 
 def crammer_singer(support: SupportFeatures, penalty: float | Tensor, steps: int) -> Tensor:
-    """The α ``[s, classes]`` of the W = Zᵀα that minimises mean ξ + λ/2 ‖W‖².
+    """The α ``[s, classes]`` of the W = Zᵀα that minimizes mean ξ + λ/2 ‖W‖².
 
     ξ = max_k (z w_k + 1[k ≠ y]) − z w_y is what an example lacks of a margin of 1 to the other classes. In the dual
-    problem α = (Y − Q)/(λn), and the rows of Q are the probabilities that minimise ½ ‖Zᵀ(Y − Q)‖²/(λn) + ⟨Y, Q⟩. It is
+    problem α = (Y − Q)/(λn), and the rows of Q are the probabilities that minimize ½ ‖Zᵀ(Y − Q)‖²/(λn) + ⟨Y, Q⟩. It is
     solved by that many steps of the alternating direction method of multipliers (Boyd et al. 2011, section 3.1.1).
     A class without an example has a column too: it is wrong for all.
     """
@@ -39,8 +39,8 @@ def crammer_singer(support: SupportFeatures, penalty: float | Tensor, steps: int
 
 def _weight(z: Tensor, real: Tensor) -> Tensor:
     """Of the augmented term: the mean eigenvalue of ZZᵀ less the rows' common mean, large ones counting more."""
-    centred = z - real * (z.sum(0) / real.sum())
-    gram = centred @ centred.T
+    centerd = z - real * (z.sum(0) / real.sum())
+    gram = centerd @ centerd.T
     return WEIGHT * gram.square().sum() / gram.trace().clamp(min=torch.finfo(z.dtype).tiny)
 
 

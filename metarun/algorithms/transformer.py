@@ -13,10 +13,10 @@ from torch.func import functional_call
 
 from metarun.algorithms.attention import attention
 from metarun.algorithms.on_features import Attending, SupportFeatures
-from metarun.config.fields import number
+from metarun.core.errors import UserError
+from metarun.core.fields import number
+from metarun.core.kinds import Classification
 from metarun.datasets.base import Problem
-from metarun.errors import UserError
-from metarun.kinds import Classification
 from metarun.models.base import Parameters, TaskModel
 
 
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         size = 1 if by_class else outputs
         self.example = nn.Linear(features, width)
         self.label = nn.Linear(size, width, bias=False)
-        self.unlabelled = nn.Parameter(torch.zeros(width))
+        self.unlabeled = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.readout = nn.Linear(width, size)
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         features, labels, real = support
         s = len(features)
         labels = self.label(labels.T[..., None] if self.by_class else labels[None])
-        asked = (self.example(queries) + self.unlabelled).expand(len(labels), -1, -1)
+        asked = (self.example(queries) + self.unlabeled).expand(len(labels), -1, -1)
         tokens = torch.cat((self.example(features) + labels, asked), 1)
         for block in self.blocks:
             tokens, weights = block(tokens, s, real[:, 0])
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a network of two layers, each on normalised tokens and added to them (pre-norm).
+    """Attention and a network of two layers, each on normalized tokens and added to them (pre-norm).
 
     All tokens attend to the support set's alone. What a query is it knows by the addition; had it a place of its own in
     the softmax, that place's share would fall as the support set is repeated.

@@ -9,11 +9,11 @@ from metarun.algorithms.base import Adapted, Draws, Outcome
 from metarun.algorithms.gradient_based import LearnedStart
 from metarun.algorithms.inner_rates import PREFIX, InnerRates
 from metarun.algorithms.recomputation import recomputed
-from metarun.config.fields import choice, number
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
+from metarun.core.tasks import AnyExamples, Task, TaskBatch
 from metarun.datasets.base import Problem
-from metarun.errors import UserError
 from metarun.models.base import NORMS, Parameters, TaskModel
-from metarun.tasks import AnyExamples, Task, TaskBatch
 
 PARTS_OF_NORMS: dict[str, tuple[str, ...]] = {"gain": (".weight",), "shift": (".bias",), "none": ()}
 """How names of parameters of a normalization layer end."""
@@ -31,7 +31,7 @@ class Unrolled(LearnedStart):
     share of meta-training the losses after all inner steps count, at first all alike, those of earlier steps less and
     less (equation 4). first_order_share: in this first share the order is 1; it is computed as if it were 2, so that no
     time is saved. step_norms: every inner step has a
-    gain and a shift of its own in each normalisation that the network has, learned; the inner loop leaves them alone.
+    gain and a shift of its own in each normalization that the network has, learned; the inner loop leaves them alone.
 
     inner_norms: which parameters of normalization layers the inner loop moves: ``all``, the ``gain`` or the ``shift``,
     or ``none``; the outer loop learns all of them.

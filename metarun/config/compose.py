@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
@@ -24,13 +21,13 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 from yaml.error import MarkedYAMLError
 
-from metarun.config.check import full_names
 from metarun.config.following import settle
-from metarun.config.names import unknown_key, unknown_option, unknown_root
+from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, SWEEP, full_names
+from metarun.config.hydra import ConfigLoaderImpl, Hydra, create_automatic_config_search_path
 from metarun.config.quoting import setting, suggestion, to_paste
-from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS, SWEEP
 from metarun.config.together import keys_of, separate
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.core.names import unknown_key, unknown_option, unknown_root
 
 CONFIG_PATH = "pkg://metarun.conf"
 CONFIG_NAME = "config"

@@ -3,12 +3,12 @@
 Any option's YAML file may say what suits it elsewhere, under the key `PREFERS`:
 
     _prefers_:
-      model.normalisation: global
+      model.normalization: global
 
 only where another key has a certain value,
 
     _prefers_:
-      model.normalisation: {algorithm.tunes=head: global}
+      model.normalization: {algorithm.tunes=head: global}
 
 or what suits its own keys for each kind of task, under `BY_KIND`, which says what ``auto`` means for these keys:
 
@@ -25,8 +25,8 @@ set by an ``experiment/``, is not ``auto`` and stays.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metarun.config.names import FOLLOWED, TASK_KINDS, shown
-from metarun.config.settings import PARTS
+from metarun.config.groups import PARTS
+from metarun.core.names import FOLLOWED, TASK_KINDS, shown
 
 AUTO = "auto"
 PREFERS = "_prefers_"
@@ -61,11 +61,11 @@ def _holds(condition: str, config: Mapping[str, Any], before: Before) -> bool:
     return str(before[key][0] if key in before else _value(config, key)) == value
 
 
-def _normalisation(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
+def _normalization(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
     engine = config.get("engine")
     if isinstance(engine, Mapping) and engine.get("transductive") is True:
         return "batch", "engine.transductive=true"
-    return preferred("model.normalisation", "batch", config, choices, before)
+    return preferred("model.normalization", "batch", config, choices, before)
 
 
 def _inner_steps(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
@@ -74,7 +74,7 @@ def _inner_steps(config: Mapping[str, Any], choices: Choices, before: Before) ->
 
 RULES: dict[str, Callable[[Mapping[str, Any], Choices, Before], Found]] = {
     "algorithm.inner_steps": _inner_steps,
-    "model.normalisation": _normalisation,
+    "model.normalization": _normalization,
 }
 
 

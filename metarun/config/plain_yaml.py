@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 
 LARGEST = 2**20
 """Maximum size in bytes. metarun's own files are a few KB."""

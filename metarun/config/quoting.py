@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from metarun.config.names import shown
+from metarun.core.names import shown
+
+CONFIG_DIR = "config_dir"
+"""Where a run's configuration names the folder given as ``--config-dir``, if one was."""
 
 PATH_KEYS = ("resume", "checkpoint")
 """Keys whose values are paths and are read as typed, whatever characters they contain."""
@@ -116,3 +119,13 @@ def _parsed(text: str) -> Override | None:
     except (HydraException, ValueError):
         return None
     return override
+
+
+def command_line(config: Mapping[str, Any], *overrides: str) -> str:
+    """The line to paste for going on with a run of this configuration, with the ``--config-dir`` that it was given."""
+    folder = config.get(CONFIG_DIR)
+    if folder is None:
+        return to_paste("metarun", *overrides)
+    place = Path(folder)
+    short = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
+    return to_paste("metarun", "--config-dir", path_argument(short), *overrides)

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 
 _KEYS = re.compile(r"[A-Za-z][\w./-]*(\+[A-Za-z][\w./-]*)+")
 

@@ -1,6 +1,7 @@
 """What every dataset offers: tasks, drawn purely from (seed, stream, number).
 
-Classes (or, for synthetic tasks, seeds) fall into three splits: `metarun.tasks.SPLITS`. Tasks come in four streams:
+Classes (or, for synthetic tasks, seeds) fall into three splits: `metarun.core.tasks.SPLITS`. Tasks come in four
+streams:
 one for each split, in which ``train`` tasks have the shape of meta-training, and ``train_eval``: meta-train classes
 in episodes of the test's shape, so that the gap between seen and unseen classes can be measured like with like.
 """
@@ -13,9 +14,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from metarun.config.fields import number
-from metarun.kinds import TaskKind
-from metarun.tasks import SPLITS, TaskBatch
+from metarun.core.fields import number
+from metarun.core.kinds import TaskKind
+from metarun.core.tasks import SPLITS, TaskBatch
 
 STREAMS = (*SPLITS, "train_eval")
 """The names that `Dataset.sample` takes. Streams share no random numbers."""

@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarun.counters import choose, key, keys
+from metarun.core.counters import choose, key, keys
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification
+from metarun.core.tasks import SPLITS, Examples, TaskBatch, batch
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds, split_of
-from metarun.errors import UserError
-from metarun.kinds import Classification
-from metarun.tasks import SPLITS, Examples, TaskBatch, batch
 
 
 class Episodes:
     """N-way K-shot episodes (Vinyals et al. 2016): ``ways`` classes of a split, ``shots`` + ``queries`` images of each.
 
-    The classes of a task come in random order and are labelled 0, 1, … in that order, so a class has another label in
+    The classes of a task come in random order and are labeled 0, 1, … in that order, so a class has another label in
     another task. Within support and query, examples go round the labels (0, 1, …, ways-1, 0, 1, …): every run of
     ``ways`` examples holds one of each. Images are ``[C, H, W]`` in [0, 1].
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from metarun.config.fields import number
-from metarun.config.names import shown
-from metarun.counters import key, keys, uniform
+from metarun.core.counters import key, keys, uniform
+from metarun.core.errors import UserError
+from metarun.core.fields import number
+from metarun.core.kinds import Regression
+from metarun.core.names import shown
+from metarun.core.tasks import Examples, TaskBatch, batch
 from metarun.datasets.base import Seeds, split_of
-from metarun.errors import UserError
-from metarun.kinds import Regression
-from metarun.tasks import Examples, TaskBatch, batch
 
 
 @dataclass(kw_only=True)
@@ -46,7 +46,7 @@ class DrawnFunctionsConfig(FunctionsConfig):
 class Visits(NamedTuple):
     """T visits to tasks: what decides their functions.
 
-    number, identity: as in `metarun.tasks.Task`, ``[T]``; group: the place in ``groups``, 0 where there are none.
+    number, identity: as in `metarun.core.tasks.Task`, ``[T]``; group: the place in ``groups``, 0 where there are none.
     """
 
     stream: str

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import torch
 
+from metarun.core.tasks import SPLITS
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
 from metarun.datasets.episodes import Episodes
 from metarun.datasets.lettering import FACES, Distortion, distorted, enlarged, printed, script, shared_letters
 from metarun.datasets.lookalikes import distinct, likeness
-from metarun.tasks import SPLITS
 
 SCRIPTS = {"ARMENIAN": "test", "GEORGIAN": "test", "LATIN": "train", "CYRILLIC": "train", "GREEK": "val"}
 """The split of each script; the order decides which of two letters that look the same is kept."""

@@ -1,6 +1,6 @@
 """Harmonics: the toy regression of Lacoste et al. (2018), "Uncertainty in Multitask Transfer Learning".
 
-y = a₁ sin(ωx + b₁) + a₂ sin(2ωx + b₂), with aᵢ normal, ω and bᵢ uniform; x is normal about a centre that is the task's.
+y = a₁ sin(ωx + b₁) + a₂ sin(2ωx + b₂), with aᵢ normal, ω and bᵢ uniform; x is normal about a center that is the task's.
 Ranges as in the torchmeta library (whose docstring calls the range of ω that of the amplitudes).
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarun.config.fields import number
-from metarun.counters import uniform
+from metarun.core.counters import uniform
+from metarun.core.fields import number
 from metarun.datasets.base import Seeds
 from metarun.datasets.functions import (
     DrawnFunctionsConfig,
@@ -29,7 +29,7 @@ from metarun.datasets.functions import (
 )
 
 _PHASE = [0.0, 2 * math.pi]
-_PARAMETERS = ("frequency", "centre", "phase 1", "phase 2", "amplitude 1", "amplitude 2")
+_PARAMETERS = ("frequency", "center", "phase 1", "phase 2", "amplitude 1", "amplitude 2")
 
 
 @dataclass(kw_only=True)
@@ -38,11 +38,11 @@ class HarmonicsConfig(DrawnFunctionsConfig):
 
     frequency: list[float]
     amplitude: float = number(least=0)
-    centre: list[float]
+    center: list[float]
     spread: float = number(least=0)
 
     def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> "Harmonics":
-        for name in ("frequency", "centre"):
+        for name in ("frequency", "center"):
             check_range(name, getattr(self, name))
         return Harmonics(self, Seeds(seed, episode_seed), device, dtype)
 
@@ -56,7 +56,7 @@ class Harmonics(Functions):
 
     def _parameters(self, visits: Visits) -> Tensor:
         fractions = uniform(self._own(visits, "wave"), 4)
-        ranges = (self._config.frequency, self._config.centre, _PHASE, _PHASE)
+        ranges = (self._config.frequency, self._config.center, _PHASE, _PHASE)
         drawn = [between(fractions[:, column], *its_range) for column, its_range in enumerate(ranges)]
         amplitudes = self._config.amplitude * normal(self._own(visits, "amplitudes"), 2)
         return torch.cat([torch.stack(drawn, -1), amplitudes], -1)
@@ -76,16 +76,16 @@ class Harmonics(Functions):
     def _ranges(self) -> tuple[Tensor, Tensor]:
         # Normal numbers have no range: two standard deviations hold 95 % of them.
         most = [-2 * self._config.amplitude, 2 * self._config.amplitude]
-        return bounds([self._config.frequency, self._config.centre, _PHASE, _PHASE, most, most], self._device)
+        return bounds([self._config.frequency, self._config.center, _PHASE, _PHASE, most, most], self._device)
 
     def _told(self, visits: Visits, parameters: Tensor) -> dict[str, list[str]]:
         return in_columns(_PARAMETERS, parameters)
 
     def _remark(self) -> str:
-        ranges = in_words((name, getattr(self._config, name)) for name in ("frequency", "centre"))
-        return f"{ranges}, amplitudes ~ N(0, {self._config.amplitude:g}²), x ~ N(centre, {self._config.spread:g}²)"
+        ranges = in_words((name, getattr(self._config, name)) for name in ("frequency", "center"))
+        return f"{ranges}, amplitudes ~ N(0, {self._config.amplitude:g}²), x ~ N(center, {self._config.spread:g}²)"
 
     def _settings(self) -> dict[str, Any]:
         config = self._config
-        ranges = {"frequency": list(config.frequency), "centre": list(config.centre)}
+        ranges = {"frequency": list(config.frequency), "center": list(config.center)}
         return {**ranges, "amplitude": config.amplitude, "spread": config.spread}

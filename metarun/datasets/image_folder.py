@@ -11,14 +11,14 @@ import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from metarun.config.fields import number
-from metarun.counters import key, uniform
+from metarun.core.counters import key, uniform
+from metarun.core.errors import UserError
+from metarun.core.fields import number
+from metarun.core.tasks import SPLITS
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
 from metarun.datasets.episodes import Episodes
-from metarun.errors import UserError
-from metarun.tasks import SPLITS
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 _MODES = {1: "L", 3: "RGB"}
@@ -36,7 +36,7 @@ class ImageFolderConfig(EpisodeShape):
     def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Episodes:
         root = Path(self.root).expanduser()
         if self.channels not in _MODES:
-            raise UserError(f"dataset.channels={self.channels}: choose 1 (grey) or 3 (colour)")
+            raise UserError(f"dataset.channels={self.channels}: choose 1 (grey) or 3 (color)")
         if not root.is_dir():
             raise UserError(
                 f"dataset.root={self.root}: no such folder; it should hold train/CLASS/*.png, val/… and test/…, "

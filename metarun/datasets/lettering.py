@@ -14,7 +14,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from metarun.counters import key, keys, uniform
+from metarun.core.counters import key, keys, uniform
 from metarun.datasets.framing import framed, reach
 
 FACES = (
@@ -67,7 +67,7 @@ def printed(letters: Sequence[str]) -> Tensor:
 
 
 def enlarged(drawings: Tensor, box: float) -> Tensor:
-    """Printed letters, the ink centred and its box's longer side (mean over the faces) ``box`` of the side.
+    """Printed letters, the ink centerd and its box's longer side (mean over the faces) ``box`` of the side.
 
     uint8 ``[letters, faces, 64, 64]``, like ``drawings``.
     """

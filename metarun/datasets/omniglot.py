@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-from metarun.config.fields import choice
-from metarun.counters import key, uniform
+from metarun.core.counters import key, uniform
+from metarun.core.errors import UserError
+from metarun.core.fields import choice
+from metarun.core.tasks import SPLITS
 from metarun.datasets import omniglot_files
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
 from metarun.datasets.episodes import Episodes
-from metarun.errors import UserError
-from metarun.tasks import SPLITS
 
 _SIZE = 28
 _TEST = 423

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 
 PARTS = {"images_background": 964, "images_evaluation": 659}
 """Names of the two parts, and how many characters each holds (Lake, Salakhutdinov & Tenenbaum 2015)."""

@@ -11,16 +11,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from metarun.core.kinds import TaskKind
 from metarun.datasets.base import Dataset, Seeds
 from metarun.datasets.own_streams import Drawn, Listed
-from metarun.kinds import TaskKind
 
 
 class _Own(ABC):
     """What both bases have."""
 
     kind: ClassVar[TaskKind]
-    """`metarun.kinds.Classification(ways)` or `metarun.kinds.Regression(dimensions)`, of all tasks."""
+    """`metarun.core.kinds.Classification(ways)` or `metarun.core.kinds.Regression(dimensions)`, of all tasks."""
     input_shape: ClassVar[tuple[int, ...]]
     """Shape of one input x."""
     descriptor_size: ClassVar[int] = 0
@@ -32,7 +32,7 @@ class _Own(ABC):
         return type(self).__name__
 
     def prepare(self) -> None:
-        """Called once before the first task: the place to read data. Raise `metarun.errors.UserError` for a mistake."""
+        """Called once before the first task: the place to read data. For a mistake raise `UserError`."""
         return
 
 

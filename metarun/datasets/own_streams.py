@@ -6,22 +6,44 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from metarun.arrays import examples, floating
-from metarun.counters import key, keys, uniform
+from metarun.core.arrays import examples, floating
+from metarun.core.counters import key, keys, uniform
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.core.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 from metarun.datasets.base import STREAMS, Seeds, split_of
-from metarun.errors import UserError
-from metarun.kinds import Classification, Regression, TaskKind
-from metarun.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 
-if TYPE_CHECKING:
-    from metarun.datasets.own import OwnTaskList, OwnTasks
+
+class UsersTasks(Protocol):
+    """What is asked of a user's class; `metarun.datasets.own` says what each means."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> TaskKind: ...
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def descriptor_size(self) -> int: ...
+
+
+class OwnTasks(UsersTasks, Protocol):
+    @property
+    def largest(self) -> tuple[int, int] | None: ...
+
+    def task(self, split: str, generator: np.random.Generator) -> Sequence[Any]: ...
+
+
+class OwnTaskList(UsersTasks, Protocol):
+    def tasks(self, split: str) -> Sequence[Sequence[Any]]: ...
+
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +69,7 @@ class Own(ABC):
     training_classes = 0
     known_tasks = 0
 
-    def __init__(self, own: "OwnTasks | OwnTaskList", seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, own: OwnTasks | OwnTaskList, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
         _refuse_unfit(own)
         self.name, self.input_shape, self.descriptor_size = own.name, tuple(own.input_shape), own.descriptor_size
         self._kind, self._own, self._seeds, self._device, self._dtype = own.kind, own, seeds, device, dtype
@@ -136,9 +158,9 @@ class Own(ABC):
 class Drawn(Own):
     """Fresh tasks at every visit, by `metarun.datasets.own.OwnTasks`."""
 
-    _own: "OwnTasks"
+    _own: OwnTasks
 
-    def __init__(self, own: "OwnTasks", seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, own: OwnTasks, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(own, seeds, device, dtype)
         largest = own.largest
         if largest is not None and (len(largest) != 2 or not all(type(size) is int and size > 0 for size in largest)):
@@ -189,7 +211,7 @@ class Drawn(Own):
 class Listed(Own):
     """Tasks that are there, by `metarun.datasets.own.OwnTaskList`."""
 
-    def __init__(self, own: "OwnTaskList", seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, own: OwnTaskList, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(own, seeds, device, dtype)
         self._tasks = {split: self._listed(own, split) for split in SPLITS}
         _warn_of_equal_tasks(self.name, self._tasks)
@@ -202,7 +224,7 @@ class Listed(Own):
         """See `Dataset.distinct`: meta-training draws its tasks at random, the other streams go through theirs."""
         return None if stream == "train" else len(self._tasks[split_of(stream)])
 
-    def _listed(self, own: "OwnTaskList", split: str) -> list[Given]:
+    def _listed(self, own: OwnTaskList, split: str) -> list[Given]:
         told = f"{self.name}.tasks({split!r})"
         values = own.tasks(split)
         if not isinstance(values, Sequence):
@@ -247,16 +269,14 @@ def _digest(given: Given) -> bytes:
     return content.digest()
 
 
-def _refuse_unfit(own: "OwnTasks | OwnTaskList") -> None:
+def _refuse_unfit(own: OwnTasks | OwnTaskList) -> None:
     """Refuse a class whose attributes are not what its base asks for. Raises `UserError`."""
     name = own.name
     for attribute in ("kind", "input_shape"):
         if not hasattr(type(own), attribute):
             raise UserError(f"{name} has no attribute '{attribute}', which says what its tasks are")
     if type(own.kind) not in (Classification, Regression):
-        raise UserError(
-            f"{name}.kind = {own.kind!r}: give metarun.kinds.Classification(ways) or metarun.kinds.Regression()"
-        )
+        raise UserError(f"{name}.kind = {own.kind!r}: give Classification(ways) or Regression(), of metarun.core.kinds")
     shape = own.input_shape
     if not isinstance(shape, tuple | list) or not all(type(size) is int and size > 0 for size in shape):
         raise UserError(f"{name}.input_shape = {shape!r}: give the shape of one input, as in (1, 28, 28)")

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarun.config.names import shown
-from metarun.counters import uniform
+from metarun.core.counters import uniform
+from metarun.core.errors import UserError
+from metarun.core.names import shown
 from metarun.datasets.base import Seeds
 from metarun.datasets.functions import Functions, FunctionsConfig, Visits, between, check_range
-from metarun.errors import UserError
 
 
 @dataclass(kw_only=True)

@@ -7,9 +7,9 @@ code; the sign of a quadratic's curvature is drawn too.
 | --------- | ---------------------------------- |
 | sine      | amplitude · sin(x - phase)         |
 | line      | slope · x + intercept              |
-| quadratic | curvature · (x - centre)² + offset |
-| absolute  | slope · abs(x - centre) + offset   |
-| tanh      | slope · tanh(x - centre) + offset  |
+| quadratic | curvature · (x - center)² + offset |
+| absolute  | slope · abs(x - center) + offset   |
+| tanh      | slope · tanh(x - center) + offset  |
 """
 
 from collections.abc import Callable
@@ -20,8 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metarun.config.names import listed, nearest, shown
-from metarun.counters import uniform
+from metarun.core.counters import uniform
+from metarun.core.errors import UserError
+from metarun.core.names import listed, nearest, shown
+from metarun.core.tasks import TaskBatch
 from metarun.datasets.base import Seeds
 from metarun.datasets.functions import (
     DrawnFunctionsConfig,
@@ -32,8 +34,6 @@ from metarun.datasets.functions import (
     in_words,
     scaled,
 )
-from metarun.errors import UserError
-from metarun.tasks import TaskBatch
 
 
 class Family(NamedTuple):
@@ -53,21 +53,21 @@ FAMILIES = {
     "sine": Family(("amplitude", "phase"), lambda p, x: p[0] * torch.sin(x - p[1]), "{0:.3g} sin(x {1})"),
     "line": Family(("slope", "intercept"), lambda p, x: p[0] * x + p[1], "{0:.3g} x {1}"),
     "quadratic": Family(
-        ("curvature", "centre", "offset"),
+        ("curvature", "center", "offset"),
         lambda p, x: p[0] * (x - p[1]).square() + p[2],
         "{0:.3g} (x {1})^2 {2}",
         either_sign=True,
     ),
     "absolute": Family(
-        ("slope", "centre", "offset"), lambda p, x: p[0] * (x - p[1]).abs() + p[2], "{0:.3g} abs(x {1}) {2}"
+        ("slope", "center", "offset"), lambda p, x: p[0] * (x - p[1]).abs() + p[2], "{0:.3g} abs(x {1}) {2}"
     ),
     "tanh": Family(
-        ("slope", "centre", "offset"), lambda p, x: p[0] * torch.tanh(x - p[1]) + p[2], "{0:.3g} tanh(x {1}) {2}"
+        ("slope", "center", "offset"), lambda p, x: p[0] * torch.tanh(x - p[1]) + p[2], "{0:.3g} tanh(x {1}) {2}"
     ),
 }
-RANGES = ("amplitude", "phase", "slope", "intercept", "curvature", "centre", "offset", "x")
+RANGES = ("amplitude", "phase", "slope", "intercept", "curvature", "center", "offset", "x")
 _MOST = max(len(family.parameters) for family in FAMILIES.values())
-_SUBTRACTED = ("phase", "centre")
+_SUBTRACTED = ("phase", "center")
 
 
 @dataclass(kw_only=True)
@@ -80,7 +80,7 @@ class RegressionFamiliesConfig(DrawnFunctionsConfig):
     slope: list[float]
     intercept: list[float]
     curvature: list[float]
-    centre: list[float]
+    center: list[float]
     offset: list[float]
     x: list[float]
 

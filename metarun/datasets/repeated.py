@@ -6,8 +6,8 @@ from math import gcd
 import torch
 from torch.utils._pytree import tree_map
 
+from metarun.core.tasks import TaskBatch
 from metarun.datasets.base import Sampler
-from metarun.tasks import TaskBatch
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metarun.core.errors import UserError
 from metarun.datasets.base import Seeds
 from metarun.datasets.table import Table
 from metarun.datasets.table_columns import TaskRows, numbered
 from metarun.datasets.table_files import missing_package, read
 from metarun.datasets.table_streams import TableShape
-from metarun.errors import UserError
 
 _COLUMNS = 28
 _NUMERIC = "buif"

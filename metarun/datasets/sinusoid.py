@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarun.counters import uniform
+from metarun.core.counters import uniform
 from metarun.datasets.base import Seeds
 from metarun.datasets.functions import (
     DrawnFunctionsConfig,

@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metarun.config.fields import choice
-from metarun.counters import key, keys, uniform
+from metarun.core.counters import key, keys, uniform
+from metarun.core.errors import UserError
+from metarun.core.fields import choice
+from metarun.core.kinds import Classification, Regression
+from metarun.core.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 from metarun.datasets.base import Seeds, split_of
 from metarun.datasets.table_columns import TaskRows, constant_within_tasks, numbered
 from metarun.datasets.table_files import quoted, read
 from metarun.datasets.table_split import divided
 from metarun.datasets.table_streams import Draw, TableShape, streams
-from metarun.errors import UserError
-from metarun.kinds import Classification, Regression
-from metarun.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 
 
 @dataclass(kw_only=True)
@@ -46,7 +46,7 @@ class Table:
 
     Features, and the target of a regression, have mean 0 and standard deviation 1 over the meta-train rows; a feature
     that is the same in all of these is 0. Feature columns that are the same in all rows of a task, but not in all
-    tasks, are also its descriptor, standardised over the meta-train tasks.
+    tasks, are also its descriptor, standardized over the meta-train tasks.
 
     feature_names: of x. target_mean, target_std: y · target_std + target_mean is in the table's units.
     """
@@ -66,7 +66,7 @@ class Table:
         self._rows = division.bounds[:, -1] - division.bounds[:, 0]
         self._split_rows = {split: int(np.diff(division.bounds)[:, place].sum()) for place, split in enumerate(SPLITS)}
 
-        features = _standardised(rows.features[division.order], train)
+        features = _standardized(rows.features[division.order], train)
         self._x = _with_padding(torch.from_numpy(features)).to(device, dtype)
         if not self._x.isfinite().all():
             column = rows.names[int(self._x.isfinite().all(0).byte().argmin())]
@@ -84,7 +84,7 @@ class Table:
             raise UserError(f"{rows.source}: the target {value:g} is far too large beside meta-training's")
 
         known = self._streams["train"].members.cpu().numpy()
-        descriptor = _standardised(constant_within_tasks(rows), np.isin(np.arange(len(rows.tasks)), known))
+        descriptor = _standardized(constant_within_tasks(rows), np.isin(np.arange(len(rows.tasks)), known))
         self._descriptor = torch.from_numpy(descriptor).to(device, dtype)
         self.descriptor_size = descriptor.shape[1]
         self.known_tasks = len(known)
@@ -165,12 +165,12 @@ class Table:
             **{"shots": shots, "queries": queries, "train_shots": train_shots, "train_queries": train_queries},
             **{"split": self._shape.split, "fractions": list(self._shape.fractions), "split_seed": self._seeds.run},
             **{"tasks": self._split_tasks(), "rows": self._split_rows, "features": self.input_shape[0]},
-            "standardised": "by mean and standard deviation of the meta-train rows",
+            "standardized": "by mean and standard deviation of the meta-train rows",
         }
 
     def source(self) -> dict[str, Any]:
         """See `NamesSource`: the content of the file and how it is divided, without what is computed from both."""
-        told = {name: value for name, value in self.protocol().items() if name not in ("target", "standardised")}
+        told = {name: value for name, value in self.protocol().items() if name not in ("target", "standardized")}
         return {**told, "content": self._fingerprint}
 
     def _split_tasks(self) -> dict[str, int]:
@@ -209,7 +209,7 @@ def _with_padding(values: Tensor) -> Tensor:
     return torch.cat([values, torch.zeros_like(values[:1])])
 
 
-def _standardised(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _standardized(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Columns with mean 0 and standard deviation 1 over the ``train`` rows; those that are the same there: zeros."""
     seen = values[train]
     deviation = seen.std(0)

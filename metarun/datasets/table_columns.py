@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metarun.core.errors import UserError
 from metarun.datasets.table_files import TableFile, quoted
-from metarun.errors import UserError
 
 MOST_CATEGORIES = 20
 """Different words that a feature column may hold."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 
 _LONGEST = 40
 """Characters of a cell or a name that a message shows."""

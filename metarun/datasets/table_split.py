@@ -8,20 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metarun.counters import key, keys, uniform
+from metarun.core.counters import key, keys, uniform
+from metarun.core.errors import UserError
+from metarun.core.tasks import SPLITS
 from metarun.datasets.table_columns import TaskRows
 from metarun.datasets.table_files import counted, quoted
-from metarun.errors import UserError
-from metarun.tasks import SPLITS
 
 _LEAST_TRAIN_ROWS = 2  # one to adapt on, one to be judged on
 
 
 class Division(NamedTuple):
-    """An order of a table's rows in which those of one task, and of one split of it, are neighbours.
+    """An order of a table's rows in which those of one task, and of one split of it, are neighbors.
 
     order: row numbers ``[rows]``. bounds: int64 ``[tasks, 4]``; after ordering, rows ``bounds[t, s]`` to
-    ``bounds[t, s + 1] - 1`` are those of task t in split number s of `metarun.tasks.SPLITS`, in random order.
+    ``bounds[t, s + 1] - 1`` are those of task t in split number s of `metarun.core.tasks.SPLITS`, in random order.
     """
 
     order: NDArray[np.int64]

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metarun.config.fields import choice, number
-from metarun.counters import choose, keys, uniform
+from metarun.core.counters import choose, keys, uniform
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
+from metarun.core.tasks import SPLITS
 from metarun.datasets.base import STREAMS
 from metarun.datasets.table_files import quoted
-from metarun.errors import UserError
-from metarun.tasks import SPLITS
 
 _TRAIN, _VAL, _TEST, _TRAIN_AND_VAL = (0, 1), (1, 2), (2, 3), (0, 2)
 _POOLS = {

@@ -5,9 +5,9 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from metarun.core.tasks import AnyExamples
 from metarun.datasets.base import Problem
 from metarun.models.base import TaskModel
-from metarun.tasks import AnyExamples
 
 Fit = Callable[[Tensor], Tensor]
 """How badly a task embedding ``[size]`` would serve: the loss on the support set at θ_t⁰ = f(φ, e), φ held constant."""
@@ -17,7 +17,7 @@ class Seen(NamedTuple):
     """What an embedding may look at: of one task, everything but its queries.
 
     support: the support set. labels: its labels as vectors ``[s, outputs]`` (`TaskKind.features`). identity and
-    descriptor: as in `metarun.tasks.Task`.
+    descriptor: as in `metarun.core.tasks.Task`.
     """
 
     support: AnyExamples

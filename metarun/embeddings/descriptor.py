@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from metarun.config.fields import number
+from metarun.core.errors import UserError
+from metarun.core.fields import number
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
-from metarun.errors import UserError
 from metarun.models.base import TaskModel
 
 

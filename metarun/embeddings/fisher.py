@@ -2,7 +2,7 @@
 
 The probe is a network like the task model's, but for its last layer, which is fitted on the support set. How much its
 predictions then depend on each of its other weights, the diagonal of the Fisher information, is the task's picture.
-As in the paper, normalisation is by constants: statistics of the support set, held while the weights are varied.
+As in the paper, normalization is by constants: statistics of the support set, held while the weights are varied.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 
-from metarun.config.fields import number
+from metarun.core.fields import number
+from metarun.core.kinds import Classification, TaskKind
+from metarun.core.tasks import AnyExamples
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.embeddings.probe import probe_of
-from metarun.kinds import Classification, TaskKind
 from metarun.models.base import Parameters, TaskModel
-from metarun.models.normalisation import Context
-from metarun.tasks import AnyExamples
+from metarun.models.normalization import Context
 
 FLOOR = 1e-6
 """Least information of a unit that is told apart from none, of the mean over units."""
@@ -124,7 +124,7 @@ def diagonal_fisher(
 
 
 def profile(information: Parameters) -> Tensor:
-    """The information of each unit (filter, or entry of a vector) ``[units]``, on a log scale, normalised; and of all.
+    """The information of each unit (filter, or entry of a vector) ``[units]``, on a log scale, normalized; and of all.
 
     Relative to the mean, so that the floor means the same for every task; the mean itself comes last.
     """

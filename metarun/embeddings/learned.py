@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad
 
-from metarun.algorithms.inner_optimiser import InnerOptimiser, OptimiserState
-from metarun.config.fields import number
+from metarun.core.fields import number
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.models.base import TaskModel
+from metarun.models.inner_optimizer import InnerOptimizer, OptimizerState
 
 
 @dataclass(kw_only=True)
@@ -32,7 +32,7 @@ class Table(Embedding):
     def __init__(self, config: LearnedEmbedding, tasks: int) -> None:
         super().__init__()
         self.steps, self.rate = config.fit_steps, config.fit_lr
-        self.optimiser = InnerOptimiser(name="adam", momentum=0.9, beta2=0.999)
+        self.optimizer = InnerOptimizer(name="adam", momentum=0.9, beta2=0.999)
         self.rows = nn.Parameter(torch.randn(tasks, config.size))
 
     def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
@@ -51,8 +51,8 @@ class Table(Embedding):
         A constant: nothing is differentiated through it.
         """
         row = self.rows.detach().mean(0)
-        state: OptimiserState = {}
+        state: OptimizerState = {}
         for step in range(1, self.steps + 1):
-            direction, state = self.optimiser.direction({"row": grad(fit)(row).detach()}, state, step)
+            direction, state = self.optimizer.direction({"row": grad(fit)(row).detach()}, state, step)
             row = row - self.rate * direction["row"]
         return row

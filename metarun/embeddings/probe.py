@@ -5,7 +5,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from metarun.models.normalisation import BatchStatistics, Context, Scaled
+from metarun.models.normalization import BatchStatistics, Context, Scaled
 
 
 def probe_of(network: nn.Module) -> nn.Module:
@@ -20,16 +20,16 @@ def probe_of(network: nn.Module) -> nn.Module:
 
 
 class HeldStatistics(BatchStatistics):
-    """Normalises by the statistics of the first batch that a context meets, then by the same: they stay in it."""
+    """Normalizes by the statistics of the first batch that a context meets, then by the same: they stay in it."""
 
     def __init__(self, like: BatchStatistics) -> None:
         super().__init__(len(like.weight), like.name)
         self.load_state_dict(like.state_dict())
 
-    def normalised(
+    def normalized(
         self, scaled: Scaled, variance: Tensor, mean: Tensor, count: Tensor | int, context: Context
     ) -> Tensor:
         if self.name not in context.running:
             context.running[self.name] = torch.stack((variance, mean))
         variance, mean = context.running[self.name]
-        return super().normalised(scaled, variance, mean, count, context)
+        return super().normalized(scaled, variance, mean, count, context)

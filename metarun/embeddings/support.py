@@ -9,11 +9,11 @@ from math import gcd, prod
 import torch
 from torch import Tensor, nn
 
-from metarun.config.fields import choice, number
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.embeddings.pooling import Attention, Mean
-from metarun.errors import UserError
 from metarun.models.base import TaskModel
 
 

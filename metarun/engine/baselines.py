@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from metarun.kinds import Classification, TaskKind
-from metarun.tasks import AnyExamples, Task, TaskBatch, chunks
+from metarun.core.kinds import Classification, TaskKind
+from metarun.core.tasks import AnyExamples, Task, TaskBatch, chunks
 
 LARGEST = 2**24
 """Input numbers of the tasks that are computed at once."""

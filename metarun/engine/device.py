@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from metarun.config.fields import choice, number
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
 
 _THREADS = min(torch.get_num_threads(), os.cpu_count() or 1)
 """PyTorch's own choice, before any run of this process changed it."""

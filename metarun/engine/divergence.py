@@ -1,23 +1,22 @@
 """Whether meta-training goes wrong, as its validations show: one line for each cause, with the key to change."""
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import inf, isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from metarun.algorithms.base import Algorithm, Learned
-from metarun.config.names import shown
+from metarun.core.intervals import paired_difference
+from metarun.core.kinds import Classification, TaskKind
+from metarun.core.names import shown
+from metarun.core.tasks import Task
 from metarun.datasets.base import Dataset
 from metarun.engine.baselines import metric_of
 from metarun.engine.evaluation import Episodes
-from metarun.intervals import paired_difference
-from metarun.kinds import Classification, TaskKind
-from metarun.learner import Learner, MetaParameters
-from metarun.tasks import Task
+from metarun.engine.over_tasks import over_tasks
+from metarun.learner.learner import Learner, MetaParameters
 
 SEVERE = 100.0
 """From this factor on an error has exploded, if it is above that of the trivial baseline: from before to after
@@ -95,7 +94,7 @@ class DivergenceCheck:
         """The metric on the first episodes before the first inner step, ``[count]``."""
         with torch.no_grad():
             batch = self.dataset.sample("val", 0, count)
-            values: Tensor = vmap(partial(_unadapted, self.learner, phi, metric))(batch)
+            values: Tensor = over_tasks(lambda phi, task: _unadapted(self.learner, phi, metric, task))(phi, batch)
         return values.double().cpu()
 
     def _not_finite(self, seen: "_Seen", episodes: Episodes) -> Finding | None:

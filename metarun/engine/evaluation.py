@@ -8,20 +8,20 @@ from math import inf, nan
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws
-from metarun.class_intervals import ClassSample
+from metarun.core.class_intervals import ClassSample
+from metarun.core.intervals import Estimate, clustered_mean
+from metarun.core.tasks import TaskBatch, chunks
 from metarun.datasets.base import Dataset
 from metarun.engine.baselines import baselines
+from metarun.engine.compile.fusion import compiled_whole
+from metarun.engine.compile.recording import Recorded
 from metarun.engine.footprint import as_memory_allows
-from metarun.engine.fusion import compiled_whole
-from metarun.engine.processes import ALONE, Processes
-from metarun.engine.recording import Recorded
-from metarun.intervals import Estimate, clustered_mean
-from metarun.learner import Curve, Learner, MetaParameters
-from metarun.tasks import TaskBatch, chunks
+from metarun.engine.over_tasks import over_tasks
+from metarun.engine.processes.alone import ALONE, Processes
+from metarun.learner.learner import Curve, Learner, MetaParameters
 
 EPISODES_AT_ONCE = 32
 
@@ -204,7 +204,7 @@ class Evaluator:
 
 
 def _curves(learner: Learner, whole: bool, compiled: bool) -> Callable[[MetaParameters, TaskBatch, Draws], Curve]:
-    curves = vmap(partial(learner.curve, whole=whole), in_dims=(None, 0, 0))
+    curves = over_tasks(partial(learner.curve, whole=whole))
     return compiled_whole(curves) if compiled else curves
 
 

@@ -12,10 +12,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from metarun.errors import UserError
-from metarun.learner import Learner
-from metarun.models.normalisation import Context
-from metarun.tasks import TaskBatch
+from metarun.core.errors import UserError
+from metarun.core.tasks import TaskBatch
+from metarun.learner.learner import Learner
+from metarun.models.normalization import Context
 
 log = logging.getLogger(__name__)
 

@@ -4,26 +4,27 @@ import copy
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import grad_and_value
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Draws
+from metarun.core.tasks import TaskBatch, chunks
+from metarun.engine.compile.fusion import compiled_whole
+from metarun.engine.compile.recording import Recorded
 from metarun.engine.footprint import as_memory_allows
-from metarun.engine.fusion import compiled_whole
-from metarun.engine.recording import Recorded
-from metarun.learner import Learner, MetaParameters
+from metarun.engine.over_tasks import over_tasks
+from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
 from metarun.models.memory import MEMORY
-from metarun.tasks import TaskBatch, chunks
 
 Metrics = dict[str, Tensor]
 
 
 class MetaGradient:
-    """``(φ, batch) → (∇φ of the mean objective, mean metrics)``, with tasks batched by `torch.func.vmap`.
+    """``(φ, batch) → (∇φ of the mean objective, mean metrics)``, with tasks batched by `over_tasks`.
 
     The group `MEMORY`, which has no gradient, holds in its place the mean of what the tasks report: what that group of
-    φ becomes (`metarun.learner.remember`).
+    φ becomes (`metarun.learner.learner.remember`).
 
     chunk: tasks computed at once, ``None``: all; memory grows with it, the result does not depend on it but for
     rounding. Where memory runs out, it is halved.
@@ -34,7 +35,7 @@ class MetaGradient:
 
     def __init__(self, learner: Learner, chunk: int | None, compiled: bool) -> None:
         self.chunk = chunk
-        lesson = vmap(learner.lesson, in_dims=(None, 0, 0))
+        lesson = over_tasks(learner.lesson)
         self.learner = learner
 
         def part(

@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.base import Learned
+from metarun.core.free_memory import available
+from metarun.core.tasks import TaskBatch
 from metarun.datasets.base import Dataset
-from metarun.engine import auto_rules, compilation
+from metarun.engine.compile import auto_rules, compilation
+from metarun.engine.compile.displacement import displaced
+from metarun.engine.compile.recording import agree
+from metarun.engine.compile.workload import Workload, workload
 from metarun.engine.device import DeviceSettings
-from metarun.engine.displacement import displaced
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator, episodes_of
 from metarun.engine.footprint import fitting, needed, surely_fits
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.processes import Processes, part
-from metarun.engine.recording import agree
+from metarun.engine.processes.alone import Processes, part
 from metarun.engine.settings import EngineSettings
-from metarun.engine.workload import Workload, workload
-from metarun.free_memory import available
-from metarun.learner import Learner, MetaParameters
-from metarun.tasks import TaskBatch
+from metarun.learner.learner import Learner, MetaParameters
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class Planner:
         return self._wanted({"evaluation": validations * val + train, "whole evaluation": test}, phi)
 
     def meta_step_memory(self, phi: MetaParameters, tasks: int) -> float | None:
-        """Bytes that a meta-step takes beside φ, optimiser and data, with so many tasks at once, by an estimate.
+        """Bytes that a meta-step takes beside φ, optimizer and data, with so many tasks at once, by an estimate.
 
         ``None`` where none can be made.
         """

@@ -1,6 +1,6 @@
 """Which tasks a meta-update learns from: of a pool of candidates, those that represent it, or those that are hard.
 
-Representative tasks (k-centre, k-medoids) are chosen by distance, of task embeddings where the run has any, else of how
+Representative tasks (k-center, k-medoids) are chosen by distance, of task embeddings where the run has any, else of how
 the tasks pull on their start: the gradient of the loss on the support set by θ at θ⁰. Each counts as often as there are
 candidates nearest to it, so that the meta-gradient is an estimate of the whole pool's. Hard tasks are drawn without
 replacement, with probability ∝ rank^(1/temperature), by the rank of their query loss after adaptation, 1 being the
@@ -16,18 +16,19 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
+from torch.func import grad
 from torch.utils._pytree import tree_map
 
-from metarun import counters
 from metarun.algorithms.base import Draws, Learned
 from metarun.algorithms.outer_loop import TaskSelection
+from metarun.core import counters
+from metarun.core.tasks import Task, TaskBatch, chunks
 from metarun.datasets.base import Sampler
 from metarun.engine.meta_gradient import Metrics
-from metarun.engine.processes import ALONE, Processes, part
-from metarun.learner import Learner, MetaParameters
+from metarun.engine.over_tasks import over_tasks
+from metarun.engine.processes.alone import ALONE, Processes, part
+from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
-from metarun.tasks import Task, TaskBatch, chunks
 
 SKETCH = 4099
 """Most numbers kept of a task's gradient: distances among sketches of so many are within a few percent of the true
@@ -81,9 +82,9 @@ class Selector:
 
     def _representative(self, phi: MetaParameters, pool: TaskBatch) -> Chosen:
         with torch.no_grad():
-            told = self._of_all(pool, lambda tasks: vmap(self._features, in_dims=(None, 0))(phi, tasks))
+            told = self._of_all(pool, lambda tasks: over_tasks(self._features)(phi, tasks))
         distances = apart(told)
-        choose = k_centre if self._settings.select == "k_centre" else k_medoids
+        choose = k_center if self._settings.select == "k_center" else k_medoids
         chosen = choose(distances, self._tasks).sort().values
         counts = represented(distances, chosen)
         # The first candidates are as random as any.
@@ -121,7 +122,7 @@ class Selector:
 
         def losses_of(tasks: TaskBatch) -> Tensor:
             draws = learner.draws(tasks, testing=False, progress=progress)
-            return vmap(loss, in_dims=(None, 0, 0))(phi, tasks, draws)
+            return over_tasks(loss)(phi, tasks, draws)
 
         with torch.no_grad():
             losses = self._of_all(pool, losses_of).double()
@@ -161,7 +162,7 @@ def apart(points: Tensor) -> Tensor:
     return torch.cdist(told, told).fill_diagonal_(0)
 
 
-def k_centre(distances: Tensor, count: int) -> Tensor:
+def k_center(distances: Tensor, count: int) -> Tensor:
     """``count`` points of ``[n, n]`` distances, each the farthest from those before; the first is the medoid of all.
 
     The largest distance of any point to its nearest is at most twice the least possible (Gonzalez 1985).

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Evaluator
-from metarun.learner import MetaParameters
+from metarun.learner.learner import MetaParameters
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from metarun.config.fields import choice, number
-from metarun.engine.profiling import SKIPPED
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
+
+SKIPPED = 4
+"""Meta-updates before those that are profiled: they compile, warm caches and, the last, the profiler itself."""
 
 
 @dataclass(kw_only=True)

@@ -33,5 +33,5 @@ class HypernetConfig(Protocol):
     needs_embedding: bool
 
     def build(self, embedding_size: int, theta: Parameters) -> Hypernet:
-        """A hypernetwork for parameters shaped like ``theta``, which are also an ordinary initialisation."""
+        """A hypernetwork for parameters shaped like ``theta``, which are also an ordinary initialization."""
         ...

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from metarun.config.fields import number
-from metarun.counters import key, keys
+from metarun.core.counters import key, keys
+from metarun.core.fields import number
 from metarun.hypernets.base import Hypernet
 from metarun.hypernets.generating import GeneratingHypernet, Maker
 from metarun.hypernets.heads import deviation, is_gain, module_name, picked, uniform_head

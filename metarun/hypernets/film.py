@@ -2,7 +2,7 @@
 
 FiLM (Perez et al. 2018), the modulation of multimodal MAML (Vuorio et al. 2019); also of the head's output. γ and b, a
 number each for every unit or channel, are functions of e_t; the weights stay the shared θ₀. Scaling a layer's output
-is scaling its rows of weights, or the gain and shift of the normalisation that follows, so an adapted task has ordinary
+is scaling its rows of weights, or the gain and shift of the normalization that follows, so an adapted task has ordinary
 parameters and the network need not know.
 """
 
@@ -54,10 +54,10 @@ class Film(Generator):
 
 
 def last_weights(theta: Parameters) -> list[str]:
-    """Names of what last multiplies each layer's outputs: the gain of its normalisation, or else its weights."""
-    normalised = {number_of(name) for name in theta if name.startswith(NORMS)}
+    """Names of what last multiplies each layer's outputs: the gain of its normalization, or else its weights."""
+    normalized = {number_of(name) for name in theta if name.startswith(NORMS)}
     weights = [name for name in theta if name.endswith(".weight")]
-    return [name for name in weights if not (name.startswith(LAYERS) and number_of(name) in normalised)]
+    return [name for name in weights if not (name.startswith(LAYERS) and number_of(name) in normalized)]
 
 
 def number_of(name: str) -> str:

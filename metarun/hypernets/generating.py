@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metarun.config.fields import choice, number
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
 from metarun.hypernets.base import Hypernet
 from metarun.models.base import CONTEXT, HEAD, NORMS, Parameters
 
-CHOICES = ("all", "head", "body", "normalisation")
+CHOICES = ("all", "head", "body", "normalization")
 
 
 @dataclass(kw_only=True)
@@ -85,7 +85,7 @@ def chosen(layers: str, names: Collection[str]) -> list[str]:
         "all": lambda name: True,
         "head": lambda name: name.startswith(HEAD),
         "body": lambda name: not name.startswith(HEAD),
-        "normalisation": lambda name: name.startswith(NORMS),
+        "normalization": lambda name: name.startswith(NORMS),
     }
     there = {option: [name for name in names if test(name) and name != CONTEXT] for option, test in means.items()}
     if not there[layers]:

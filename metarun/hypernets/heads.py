@@ -1,4 +1,4 @@
-"""Linear heads on the trunk, one for each tensor that they make, and how they are initialised.
+"""Linear heads on the trunk, one for each tensor that they make, and how they are initialized.
 
 Hyperfan-in for ReLU (Chang, Flokas & Lipson 2020, "Principled weight initialization for hypernetworks"): numbers that a
 hypernetwork makes get the variance that keeps the scale of the made network's activations, 1/fan_in for weights and 1
@@ -14,7 +14,7 @@ from metarun.models.base import NORMS, Parameters
 
 
 def is_gain(name: str) -> bool:
-    """Whether a parameter of that name is the gain of a normalisation layer, which starts at one."""
+    """Whether a parameter of that name is the gain of a normalization layer, which starts at one."""
     return name.startswith(NORMS) and name.endswith(".weight")
 
 
@@ -35,7 +35,7 @@ def uniform_head(width: int, outputs: int, std: float, mean: float = 0.0) -> nn.
 class Heads(nn.ModuleDict):
     """One head for each of the tensors, from ``[width]`` to all of them.
 
-    With ``delta`` they start at zero; else by hyperfan-in, and at one the gains of normalisation, whatever the task.
+    With ``delta`` they start at zero; else by hyperfan-in, and at one the gains of normalization, whatever the task.
     """
 
     def __init__(self, width: int, tensors: Parameters, delta: bool) -> None:

@@ -9,7 +9,7 @@ from math import sqrt
 
 from torch import Tensor, nn
 
-from metarun.config.fields import number
+from metarun.core.fields import number
 from metarun.hypernets.base import Hypernet
 from metarun.hypernets.generating import GeneratingHypernet, Maker
 from metarun.hypernets.heads import Heads, deviation, module_name, picked, uniform_head

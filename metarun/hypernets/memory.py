@@ -5,8 +5,8 @@ from importlib.resources import files
 import torch
 import yaml
 
-from metarun.errors import UserError
-from metarun.free_memory import available
+from metarun.core.errors import UserError
+from metarun.core.free_memory import available
 from metarun.hypernets.base import HypernetConfig
 from metarun.hypernets.chunked import ChunkedHypernet
 from metarun.hypernets.heads import picked

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metarun.kinds import TaskKind
+from metarun.core.kinds import TaskKind
+from metarun.core.tasks import AnyExamples
 from metarun.models.memory import Memory
-from metarun.models.normalisation import MOMENTUM, Context
-from metarun.tasks import AnyExamples
+from metarun.models.normalization import MOMENTUM, Context
 
 Parameters = dict[str, Tensor]
 """Named tensors: θ, or one group of the meta-parameters φ."""
 
 LAYERS, NORMS, HEAD = "layers.", "norms.", "head."
-"""How names of parameters begin, in every network: of the hidden layers, ``layers.0`` and so on; of the normalisation
+"""How names of parameters begin, in every network: of the hidden layers, ``layers.0`` and so on; of the normalization
 of each, ``norms.0`` and so on; and of the last layer."""
 
 STATISTICS = "statistics."
@@ -29,7 +29,7 @@ CONTEXT = "context"
 class ModelConfig(Protocol):
     """The keys of a ``conf/model/*.yaml`` file."""
 
-    normalisation: str
+    normalization: str
 
     def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
         """A network whose ``forward(x, context)`` maps ``[n, *input_shape]`` to ``[n, outputs]``.
@@ -45,18 +45,18 @@ class ModelConfig(Protocol):
 class TaskModel:
     """A network and the kind of task it is used for, as pure functions of θ.
 
-    transductive: the queries of a task are normalised by one another, as the first MAML code did; else each query's
+    transductive: the queries of a task are normalized by one another, as the first MAML code did; else each query's
         prediction depends on the support set and itself alone.
-    normalisation: the network's kind, see `metarun.models.normalisation`.
+    normalization: the network's kind, see `metarun.models.normalization`.
     own: what the meta-learner adds, a network called with its own meta-parameters; often empty.
     compute: what the network computes in, where that is less precise than its parameters; outputs and gradients have
         the precision of the parameters all the same.
-    memory: what is remembered of earlier tasks, as `metarun.learner.Learner.for_task` gives it.
+    memory: what is remembered of earlier tasks, as `metarun.learner.learner.Learner.for_task` gives it.
     """
 
     network: nn.Module
     kind: TaskKind
-    normalisation: str
+    normalization: str
     transductive: bool
     own: nn.Module = field(default_factory=nn.Module)
     compute: torch.dtype | None = None
@@ -64,8 +64,8 @@ class TaskModel:
 
     @property
     def _by_memory(self) -> bool:
-        """Whether rows are normalised by what is remembered of earlier tasks, hence each by itself."""
-        return self.normalisation == "global" and not self.memory.learning
+        """Whether rows are normalized by what is remembered of earlier tasks, hence each by itself."""
+        return self.normalization == "global" and not self.memory.learning
 
     def support_loss(
         self, moving: Parameters, fixed: Parameters, running: Parameters, support: AnyExamples
@@ -86,7 +86,7 @@ class TaskModel:
         self, theta: Parameters, running: Parameters, support: AnyExamples, x: Tensor, real: Tensor | None = None
     ) -> Tensor:
         """Predictions ``[q, outputs]`` for queries ``x`` ``[q, ...]``, of which ``real`` marks those that are any."""
-        if self.transductive or self.normalisation in ("group", "none") or self._by_memory:
+        if self.transductive or self.normalization in ("group", "none") or self._by_memory:
             return self._called(theta, x, Context(real=real, running=dict(running)))
         return self.outputs(theta, running, support, x, real)[1]
 
@@ -98,17 +98,17 @@ class TaskModel:
         With ``global`` normalization a meta-training task is one batch, support and queries together.
         """
         s = len(support.x)
-        together = self.transductive or self.normalisation == "global"
+        together = self.transductive or self.normalization == "global"
         seen = joined(support, x, real) if together else support.real
         context = Context(None if together else s, seen, dict(running))
         out = self._called(theta, torch.cat((support.x, x)), context)
         return out[:s], out[s:]
 
     def _called(self, theta: Parameters, x: Tensor, context: Context) -> Tensor:
-        """The network's outputs ``[n, outputs]``; what normalisation remembers of the task is left in
+        """The network's outputs ``[n, outputs]``; what normalization remembers of the task is left in
         ``context.running``, what it remembers of all tasks is reported to `memory`.
         """
-        if self.normalisation != "global":
+        if self.normalization != "global":
             return self._computed(theta, x, context)
         if self._by_memory:
             for name, tensor in self.memory.held.items():

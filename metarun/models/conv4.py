@@ -1,4 +1,4 @@
-"""The convolutional network of the few-shot literature: blocks of 3x3 convolution, normalisation, ReLU."""
+"""The convolutional network of the few-shot literature: blocks of 3x3 convolution, normalization, ReLU."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metarun.config.fields import choice, number
-from metarun.errors import UserError
-from metarun.models.normalisation import KINDS, Context, normalisation
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
+from metarun.models.normalization import KINDS, Context, normalization
 from metarun.models.patches import convolved, halved, patches, places
 
 PRODUCTS = ("cuda",)
@@ -24,7 +24,7 @@ class Conv4:
     layers: int = number(least=1)
     downsample: str = choice("stride", "pool")
     readout: str = choice("flatten", "mean")
-    normalisation: str = choice(*KINDS)
+    normalization: str = choice(*KINDS)
 
     def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
         if len(input_shape) != 3:
@@ -53,7 +53,7 @@ class Conv4Network(nn.Module):
         self.pool = config.downsample == "pool"
         self.mean = config.readout == "mean"
         # A bias before a layer that subtracts the mean does nothing.
-        bias = config.normalisation in ("group", "none")
+        bias = config.normalization in ("group", "none")
         sizes = [input_shape[0]] + [config.channels] * config.layers
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=1 if self.pool else 2, padding=1, bias=bias) for a, b in pairwise(sizes)
@@ -64,7 +64,7 @@ class Conv4Network(nn.Module):
             self.register_buffer(f"places{block}", places(height, width, layer.stride[0]), persistent=False)
             height, width = (side // 2 if self.pool else halved(side, 2) for side in (height, width))
         self.norms = nn.ModuleList(
-            normalisation(config.normalisation, config.channels, f"norm{i}") for i in range(config.layers)
+            normalization(config.normalization, config.channels, f"norm{i}") for i in range(config.layers)
         )
         self.head: nn.Module = nn.Identity()
         if outputs is not None:
@@ -93,7 +93,7 @@ class Conv4Network(nn.Module):
         return made
 
     def _first(self, x: Tensor, context: Context) -> Tensor:
-        """The first convolution and its normalisation: images have few channels, so that it is a small matrix product.
+        """The first convolution and its normalization: images have few channels, so that it is a small matrix product.
 
         As a convolution it would take a sixth of the time of all, for a twentieth of the arithmetic.
         """

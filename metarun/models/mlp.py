@@ -7,18 +7,18 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from metarun.config.fields import choice, number
-from metarun.errors import UserError
-from metarun.models.normalisation import KINDS, Context, normalisation
+from metarun.core.errors import UserError
+from metarun.core.fields import choice, number
+from metarun.models.normalization import KINDS, Context, normalization
 
 
 @dataclass(kw_only=True)
 class MLP:
-    """Finn et al. 2017: 40-40 ReLU for the sine, 256-128-64-64 with batch normalisation for Omniglot."""
+    """Finn et al. 2017: 40-40 ReLU for the sine, 256-128-64-64 with batch normalization for Omniglot."""
 
     hidden: list[int] = number(least=1, most=1_000_000)
     activation: str = choice("relu", "tanh", "sigmoid")
-    normalisation: str = choice(*KINDS)
+    normalization: str = choice(*KINDS)
 
     def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
         if not self.hidden:
@@ -35,7 +35,7 @@ class MLPNetwork(nn.Module):
         self.activation = getattr(torch, config.activation)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(
-            normalisation(config.normalisation, size, f"norm{i}") for i, size in enumerate(config.hidden)
+            normalization(config.normalization, size, f"norm{i}") for i, size in enumerate(config.hidden)
         )
         self.head = nn.Identity() if outputs is None else nn.Linear(sizes[-1], outputs)
         self.context = nn.Parameter(torch.zeros(contexts)) if contexts else None

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from metarun import __version__
-from metarun.errors import UserError
-from metarun.output import forgiving
+from metarun.core.errors import UserError
+from metarun.core.files import write_text
+from metarun.core.output import forgiving
+from metarun.core.version import __version__
 from metarun.report import keys
 from metarun.report.comparison import Comparison, compare
 from metarun.report.contrasts import Condition, against, conditions, references
@@ -24,7 +25,6 @@ from metarun.report.table import Table, table
 from metarun.report.terminal import show
 from metarun.report.text import clean
 from metarun.report.unfinished import unfinished
-from metarun.tracking.files import write_text
 
 PROGRAM = "metarun-report"
 

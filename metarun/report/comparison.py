@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metarun.class_intervals import ClassSample
-from metarun.config.names import listed, nearest, shown
-from metarun.errors import UserError
-from metarun.intervals import Estimate
+from metarun.core.class_intervals import ClassSample
+from metarun.core.errors import UserError
+from metarun.core.intervals import Estimate
+from metarun.core.names import listed, nearest, shown
 from metarun.report import keys
 from metarun.report.episodes import EPISODE_SEED, EPISODES, Episodes, episodes
 from metarun.report.runs import DONE, HUGE, Run, Unreadable, read

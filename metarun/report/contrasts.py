@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.report import keys
 from metarun.report.episodes import episodes, shared
 from metarun.report.grouping import Configuration, Group

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metarun.config.settings import PARTS
+from metarun.config.groups import PARTS
 from metarun.report import keys
 from metarun.report.contrasts import Contrast, Pair, contrast, table
 from metarun.report.grouping import Configuration, Group, ordered

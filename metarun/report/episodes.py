@@ -11,8 +11,8 @@ from typing import TypeVar
 from metarun.report.keys import fingerprint
 from metarun.report.runs import Run, Unreadable
 from metarun.report.text import clean
+from metarun.runs.files import EPISODES
 
-EPISODES = "episodes.csv"
 EPISODE_SEED = "engine.episode_seed"
 _FACTS = ("episode", "task", "task_name", "classes")
 """The columns that are no metrics."""

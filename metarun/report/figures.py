@@ -11,7 +11,7 @@ from metarun.report.curve_figures import adaptation, chosen, learning
 from metarun.report.events import curves
 from metarun.report.grouping import Group
 from metarun.report.hyperparameter_figures import hyperparameters, parallel
-from metarun.tracking.figures.texts import plain_texts
+from metarun.runs.texts import plain_texts
 
 
 def figures(group: Group) -> Iterator[tuple[str, Callable[[], Figure]]]:

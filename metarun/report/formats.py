@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 
-from metarun.config.names import shown
+from metarun.core.names import shown
 from metarun.report import beside
 from metarun.report.grouping import Configuration, Group
 from metarun.report.runs import STAGES
@@ -24,7 +24,7 @@ def csv_text(groups: Sequence[Group]) -> str:
     Columns: ``problem``, the keys that vary in any group, ``metric``, ``seeds``, figures of each stage with half-widths
     over episodes and over seeds, ``best`` (1 or 0), why seeds have no figure (``no_figure``), the calibration error
     and the best trivial baseline with whether all seeds beat it (``baseline_beaten``), numbers of parameters
-    (``metarun.tracking.sizes``), seconds, tasks_per_second, and the runs' folders.
+    (``metarun.training.sizes``), seconds, tasks_per_second, and the runs' folders.
     """
     names = list(dict.fromkeys(key for group in groups for key in group.keys))
     text = io.StringIO()

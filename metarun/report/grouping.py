@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from metarun.choosing import Seeds, best
-from metarun.config.names import listed, nearest, short
-from metarun.config.settings import PARTS
-from metarun.errors import UserError
-from metarun.intervals import Estimate
+from metarun.config.groups import PARTS
+from metarun.core.choosing import Seeds, best
+from metarun.core.errors import UserError
+from metarun.core.intervals import Estimate
+from metarun.core.names import listed, nearest, short
 from metarun.report import keys
 from metarun.report.episodes import episodes, shared
 from metarun.report.runs import DONE, HUGE, Run, Unreadable
@@ -142,7 +142,7 @@ class Group:
 
     @cached_property
     def best(self) -> Configuration | None:
-        """The configuration of best meta-val figure (`metarun.choosing`); None if there is but one, or none has any."""
+        """The configuration with the best meta-val figure (`metarun.core.choosing`), if there are several with one."""
         found = {place: one.by_seed("meta_val", self.selecting) for place, one in enumerate(self.configurations)}
         place = best(found, not self.lower_is_better(self.selecting))
         return None if place is None else self.configurations[place]

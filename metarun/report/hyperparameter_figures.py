@@ -7,7 +7,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from metarun.intervals import Estimate
+from metarun.core.intervals import Estimate
 from metarun.report.figure_parts import ERRORS_SPAN, band, entitle, metric_scale
 from metarun.report.grouping import Configuration, Group
 from metarun.report.value_axis import Axis
@@ -26,7 +26,7 @@ def hyperparameters(group: Group, metric: str) -> Figure:
     lower = group.lower_is_better(metric)
     for axes, key in zip(panels, group.keys, strict=False):
         axis = Axis(group, key)
-        for stage, word, colour, shift in (("meta_val", "meta-val", "C0", 0.3), ("meta_test", "meta-test", "C1", 0.7)):
+        for stage, word, color, shift in (("meta_val", "meta-val", "C0", 0.3), ("meta_test", "meta-test", "C1", 0.7)):
             shown = [
                 (one, estimate) for one in group.configurations if (estimate := _with_interval(one, stage, metric))
             ]
@@ -38,9 +38,7 @@ def hyperparameters(group: Group, metric: str) -> Figure:
                 [mean - end for mean, end in zip(means, low, strict=True)],
                 [end - mean for mean, end in zip(means, high, strict=True)],
             ]
-            drawn = axes.errorbar(
-                places, means, errors, fmt="o", markersize=4, color=colour, alpha=0.65, elinewidth=0.8
-            )
+            drawn = axes.errorbar(places, means, errors, fmt="o", markersize=4, color=color, alpha=0.65, elinewidth=0.8)
             handles.setdefault(word, drawn)
             values += means
         axis.apply(axes.xaxis, axes.set_xlim)
@@ -70,7 +68,7 @@ def parallel(group: Group, metric: str) -> Figure:
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     logarithmic = lower and low > 0 and high / low >= ERRORS_SPAN
     scale = (LogNorm if logarithmic else Normalize)(low, high if high > low else low + abs(low) * 1e-3 + 1e-12)
-    colours = matplotlib.colormaps["viridis_r" if lower else "viridis"]
+    colors = matplotlib.colormaps["viridis_r" if lower else "viridis"]
     axis = [Axis(group, key) for key in group.keys]
     # The best is drawn last, above the others.
     for one, mean in sorted(shown, key=lambda pair: pair[1], reverse=lower):
@@ -79,7 +77,7 @@ def parallel(group: Group, metric: str) -> Figure:
         axes.plot(
             range(len(names)),
             places,
-            color=colours(scale(mean)),
+            color=colors(scale(mean)),
             linewidth=2.4 if best else 1,
             alpha=1 if best else 0.7,
         )
@@ -103,7 +101,7 @@ def parallel(group: Group, metric: str) -> Figure:
     axes.set_xlim(-0.6, len(axis))
     axes.set_ylim(-0.03, 1.03)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(matplotlib.cm.ScalarMappable(scale, colours), ax=axes, pad=0.01)
+    bar = figure.colorbar(matplotlib.cm.ScalarMappable(scale, colors), ax=axes, pad=0.01)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     if logarithmic:
         bar.ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from metarun.config.names import listed, shown
-from metarun.config.settings import PARTS
-from metarun.errors import UserError
+from metarun.config.groups import PARTS
+from metarun.core.errors import UserError
+from metarun.core.names import listed, shown
 from metarun.report.runs import Run
 from metarun.report.text import NOTHING, clean
 

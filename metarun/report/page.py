@@ -10,7 +10,7 @@ from metarun.report.figures import draw, save
 from metarun.report.grouping import Group
 from metarun.report.table import Table
 from metarun.report.unfinished import Unfinished
-from metarun.tracking.figures.texts import plain_texts
+from metarun.runs.texts import plain_texts
 
 STYLE = """
 :root { color-scheme: light dark; }

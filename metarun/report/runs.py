@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from metarun.checkpoint_files import CHECKPOINTS, saved
-from metarun.config.names import FOLLOWED
-from metarun.config.settings import PARTS
-from metarun.intervals import Estimate
+from metarun.config.groups import PARTS
+from metarun.core.intervals import Estimate
+from metarun.core.names import FOLLOWED
+from metarun.core.naming import trained_on
 from metarun.report.text import clean
-from metarun.tracking.naming import trained_on
+from metarun.runs.files import CHECKPOINTS, CONFIG, LOG, RESULT, STATUS, saved
 
-CONFIG, STATUS, RESULT, LOG = "config.yaml", "status.json", "result.json", "metarun.log"
+CONFIG, STATUS, RESULT, LOG = CONFIG, STATUS, RESULT, LOG
 DONE = "done"
 STATES = (DONE, "running", "failed", "interrupted")
 LARGEST = 2**24
@@ -201,7 +201,7 @@ def _check(result: Mapping[str, Any]) -> None:
 
 
 def _check_block(stage: str, block: Any) -> None:
-    """Refuse what is no block of figures (`metarun.tracking.results.measured`)."""
+    """Refuse what is no block of figures (`metarun.training.results.measured`)."""
     if not isinstance(block, dict):
         raise Unreadable(f"{RESULT} has no figures of {stage}")
     figures = block.get("metrics")

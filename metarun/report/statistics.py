@@ -4,8 +4,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import fsum, sqrt
 
-from metarun.intervals import Estimate, clustered_mean, p_value, paired_difference
-from metarun.student import inverse, quantile, within
+from metarun.core.intervals import Estimate, clustered_mean, p_value, paired_difference
+from metarun.core.student_t import inverse, quantile, within
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from metarun.report.formats import BEST
 from metarun.report.table import Table
 from metarun.report.unfinished import Unfinished
 
-COLOURS = {"failed": "red", "interrupted": "yellow", "running": "cyan"}
+COLORS = {"failed": "red", "interrupted": "yellow", "running": "cyan"}
 
 
 def show(tables: Sequence[Table], stopped: Sequence[Unfinished], lines: Sequence[str], out: TextIO) -> None:
@@ -82,7 +82,7 @@ def _rich(tables: Sequence[Table], stopped: Sequence[Unfinished], lines: Sequenc
     if stopped:
         console.print(Text(f"not done: {len(stopped):,}", style="bold"))
         for one in stopped:
-            told = Text("  ").append(one.status, style=COLOURS.get(one.status, ""))
+            told = Text("  ").append(one.status, style=COLORS.get(one.status, ""))
             console.print(told.append(f"  {one.folder}  {one.label}"), soft_wrap=True)
             for line in filter(None, (one.reason, one.next)):
                 console.print(Text(f"      {line}", style="dim"), soft_wrap=True)

@@ -3,7 +3,7 @@
 from math import floor, log10
 from typing import Any
 
-from metarun.intervals import Estimate
+from metarun.core.intervals import Estimate
 
 NOTHING = "–"
 MOST_DECIMALS = 7

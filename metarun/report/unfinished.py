@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from metarun.config.names import short
+from metarun.core.names import short
 from metarun.report import keys
 from metarun.report.grouping import label
 from metarun.report.runs import DONE, LOG, Run
@@ -68,8 +68,7 @@ def _again(run: Run) -> str:
 
 def _line(run: Run, *overrides: str, **paths: Any) -> str:
     # Here, because Hydra's parser takes half a second to import.
-    from metarun.config.quoting import path_setting
-    from metarun.config.saved import command_line
+    from metarun.config.quoting import command_line, path_setting
 
     line = command_line(run.settings, *overrides, *(path_setting(key, path) for key, path in paths.items()))
     return line if line.isprintable() else clean(line)

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from metarun.config.names import shown
+from metarun.core.names import shown
 from metarun.report.grouping import Configuration, Group, ordered
 from metarun.report.runs import HUGE
 from metarun.report.text import clean

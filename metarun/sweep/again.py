@@ -7,8 +7,8 @@ from hydra.core.override_parser.types import Override
 
 from metarun.config.compose import parse
 from metarun.config.quoting import path_setting, quoted, unescaped
-from metarun.config.saved import TYPED_ONLY
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.setup.saved import TYPED_ONLY
 from metarun.sweep.folder import SWEEP, SweepFolder
 from metarun.sweep.saved_overrides import refusal
 from metarun.sweep.space import of_sweep

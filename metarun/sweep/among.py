@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from filelock import FileLock, Timeout
 
-from metarun import account
-from metarun.engine.processes import Processes
+from metarun.core import account
+from metarun.engine.processes.alone import Processes
 
 if TYPE_CHECKING:
     from metarun.engine.device import DeviceSettings

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from metarun.composition import check, check_order, check_settings
-from metarun.config import own_parts
-from metarun.config.own_parts import OwnCodeError
-from metarun.config.settings import Settings
+from metarun.core.errors import OwnCodeError, UserError
 from metarun.datasets.base import Problem, problem
-from metarun.errors import UserError
+from metarun.setup import own_parts
+from metarun.setup.assemble import check, check_order, check_settings
+from metarun.setup.settings import Settings
 from metarun.sweep.search import Proposal
 
 MOST_NAMED = 6

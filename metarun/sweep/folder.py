@@ -11,15 +11,14 @@ from typing import Any
 import yaml
 from filelock import Timeout
 
-from metarun.checkpoint_files import CHECKPOINTS, saved
 from metarun.config.plain_yaml import read_yaml
-from metarun.config.saved import CONFIG, RESULT
-from metarun.errors import UserError
-from metarun.tracking.files import write_text
-from metarun.tracking.lock import held
-from metarun.tracking.status import NAME as STATUS
+from metarun.core.errors import UserError
+from metarun.core.files import write_text
+from metarun.core.lock import held
+from metarun.runs.files import CHECKPOINTS, CONFIG, RESULT, SWEEP_FILE, saved
+from metarun.runs.status import NAME as STATUS
 
-SWEEP = "sweep.yaml"
+SWEEP = SWEEP_FILE
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-from metarun.errors import UserError
+from metarun.config.hydra import ConfigLoaderImpl
+from metarun.core.errors import UserError
 from metarun.sweep.names import job_name
 from metarun.sweep.search import Proposal, Search
 from metarun.sweep.settings import SweepSettings

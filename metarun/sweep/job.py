@@ -9,17 +9,17 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from metarun.account import give_name
-from metarun.config import own_parts
 from metarun.config.compose import one_line, plain
-from metarun.errors import Interrupted, UserError
-from metarun.failures import named, write_to_log
-from metarun.output import forgiving
+from metarun.core.account import give_name
+from metarun.core.errors import Interrupted, UserError
+from metarun.core.lock import held
+from metarun.core.output import forgiving
+from metarun.runs.failures import named, write_to_log
+from metarun.runs.status import NAME as STATUS
+from metarun.runs.status import write_status
+from metarun.setup import own_parts
 from metarun.sweep import folder as folders
 from metarun.sweep.folder import SweepFolder
-from metarun.tracking.lock import held
-from metarun.tracking.status import NAME as STATUS
-from metarun.tracking.status import write_status
 
 
 class JobFailed(Exception):
@@ -31,13 +31,13 @@ class Job:
     """Runs what is composed for it, in the folder that Hydra made.
 
     It begins where an earlier start of it stood, and does nothing if that came to its end. keys: what the sweep varies.
-    neighbours: jobs that share the machine, it among them.
+    neighbors: jobs that share the machine, it among them.
     """
 
     sweep: Path
     keys: Sequence[str]
     config_dir: str | None
-    neighbours: int
+    neighbors: int
     stop_on_failure: bool
 
     def __call__(self, config: DictConfig) -> None:
@@ -75,8 +75,8 @@ class Job:
                 raise JobFailed(reason) from None
 
     def _run(self, config: DictConfig, place: Path, stack: ExitStack) -> None:
-        from metarun.experiment import run
         from metarun.sweep.among import AmongJobs
+        from metarun.training.experiment import run
 
         if self.config_dir is not None:
             own_parts.find(self.config_dir)
@@ -87,7 +87,7 @@ class Job:
             folders.cleared(place)
         settings, stop = own_parts.checked(values, self.config_dir), SweepFolder(self.sweep).stop_file
         with own_parts.blaming(values):
-            run(settings, place, AmongJobs(self.neighbours, stack), swept=tuple(self.keys), stop_file=stop)
+            run(settings, place, AmongJobs(self.neighbors, stack), swept=tuple(self.keys), stop_file=stop)
 
 
 def _to_the_log_alone() -> None:

@@ -11,10 +11,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from metarun.engine.stopping import on_signal
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job
+from metarun.training.stopping import on_signal
 
 EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """The extra that each launcher needs."""
@@ -83,7 +83,7 @@ def launched(context: HydraContext, config: DictConfig, job: Job, jobs: Sequence
         launcher.launch(jobs[begin : begin + at_once], initial_job_idx=first + begin)
 
 
-def neighbours(config: DictConfig, jobs: int) -> int:
+def neighbors(config: DictConfig, jobs: int) -> int:
     """How many of a sweep's ``jobs`` share a machine, each of them counted.
 
     The launcher's own settings decide, which a user may have typed: ``hydra.launcher.n_jobs=4``.

@@ -2,9 +2,9 @@
 
 import torch
 
-from metarun.config.names import nearest
-from metarun.config.settings import Settings
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.core.names import nearest
+from metarun.setup.settings import Settings
 
 
 def direction(settings: Settings, objective: str | None) -> bool:

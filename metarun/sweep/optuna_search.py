@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from metarun.config.fields import number
-from metarun.errors import UserError
+from metarun.config.hydra import ConfigLoaderImpl
+from metarun.core.errors import UserError
+from metarun.core.fields import number
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.random_search import Random
 from metarun.sweep.search import INVALID, SEED, Outcome, Proposal, Search, finite

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from metarun.config.fields import number
+from metarun.config.hydra import ConfigLoaderImpl
+from metarun.core.fields import number
 from metarun.sweep.search import SEED, Proposal, Search
 from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import Asked, Choice, Dimension, searched

@@ -10,8 +10,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Override
 
-from metarun.config.names import is_key, is_special
-from metarun.config.settings import GROUPS, PARTS, ROOT_KEYS, SWEEP
+from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, SWEEP
+from metarun.core.names import is_key, is_special
 
 LAUNCHERS = ("basic", "joblib", "submitit_local", "submitit_slurm", "ray")
 

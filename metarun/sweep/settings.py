@@ -3,9 +3,8 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-
-from metarun.config.fields import choice, number
+from metarun.config.hydra import ConfigLoaderImpl
+from metarun.core.fields import choice, number
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.search import Search
 from metarun.sweep.space import Asked

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -14,9 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from metarun.config.compose import explained, first_value, parse
-from metarun.config.names import listed, nearest, shown
+from metarun.config.hydra import ConfigLoaderImpl
 from metarun.config.together import joined, keys_of
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.core.names import listed, nearest, shown
 from metarun.sweep.search import SEED
 
 SPACES = "sweep/space"

@@ -6,29 +6,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from metarun.config import own_parts
-from metarun.config.check import part
 from metarun.config.compose import CONFIG_NAME, explained, folder_named, loading, parse, plain
-from metarun.config.names import shown
-from metarun.config.quoting import quoted
-from metarun.config.saved import CONFIG_DIR, TYPED_ONLY, command_line
-from metarun.config.settings import SWEEP, Settings
-from metarun.errors import UserError
-from metarun.failures import named
+from metarun.config.groups import SWEEP
+from metarun.config.hydra import Callbacks, ConfigLoaderImpl
+from metarun.config.quoting import CONFIG_DIR, command_line, quoted
+from metarun.core.errors import UserError
+from metarun.core.lock import NAME as LOCK
+from metarun.core.names import shown
+from metarun.runs.failures import named
+from metarun.runs.status import write_status
+from metarun.setup import own_parts
+from metarun.setup.check import part
+from metarun.setup.saved import TYPED_ONLY
+from metarun.setup.settings import Settings
 from metarun.sweep import folder as folders
 from metarun.sweep.again import command_again
 from metarun.sweep.compositions import Compositions, told
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job
-from metarun.sweep.launching import ELSEWHERE, chosen, launched, neighbours, ready, refuse_parallel, stopping
+from metarun.sweep.launching import ELSEWHERE, chosen, launched, neighbors, ready, refuse_parallel, stopping
 from metarun.sweep.objective import direction
 from metarun.sweep.outcomes import outcome
 from metarun.sweep.search import INVALID, SEED, Outcome, Proposal, Search
@@ -36,9 +38,7 @@ from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import asked, of_sweep
 from metarun.sweep.watching import Watcher
 from metarun.sweep.words import conclude, introduce
-from metarun.tracking.lock import NAME as LOCK
-from metarun.tracking.status import write_status
-from metarun.tracking.words import short
+from metarun.training.messages import short
 
 NOT_SETTINGS = ("resume", CONFIG_DIR, TYPED_ONLY)
 """Keys of a run's configuration that say nothing of what it computes."""
@@ -100,7 +100,7 @@ class _Sweep:
             sweep=self.folder.path,
             keys=search.keys,
             config_dir=self.config_dir,
-            neighbours=neighbours(self.config, search.total),
+            neighbors=neighbors(self.config, search.total),
             stop_on_failure=self.settings.on_failure == "stop",
         )
         with (

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from metarun.config.names import short
 from metarun.config.together import keys_of, separate
+from metarun.core.names import short
 from metarun.sweep.names import job_name
 from metarun.sweep.search import SEED, Proposal
 

@@ -10,9 +10,10 @@ from typing import Self
 
 from tqdm import tqdm
 
+from metarun.core.color import colored
+from metarun.runs.files import LOG, STATUS
 from metarun.sweep.outcomes import outcome
 from metarun.sweep.search import Outcome
-from metarun.tracking.colour import coloured
 
 POLL = 0.5
 """Seconds between looks at the folders of jobs that have not ended."""
@@ -73,7 +74,7 @@ class Watcher:
     def _stamp(self, name: str) -> object:
         """Something that changes when a job's status is written."""
         try:
-            file = (self._sweep / name / "status.json").stat()
+            file = (self._sweep / name / STATUS).stat()
         except OSError:
             return None
         return file.st_mtime_ns, file.st_ino
@@ -85,13 +86,13 @@ class Watcher:
         if found.state == "done":
             value = f"meta-val {found.metric} {'not finite' if found.value is None else format(found.value, '.4f')}"
             spread = "" if found.spread is None else f" ± {found.spread:.4f}"
-            word = coloured("done", "green", sys.stdout)
+            word = colored("done", "green", sys.stdout)
             self._bar.write(f"{count}  {word}    {value}{spread}{self._left()}  {name}")
         elif found.state == "failed":
-            word, log = coloured("FAILED", "red", sys.stderr), self._sweep / name / "metarun.log"
+            word, log = colored("FAILED", "red", sys.stderr), self._sweep / name / LOG
             self._bar.write(f"{count}  {word}  {name}: {found.reason} (log: {log})", file=sys.stderr)
         else:
-            word = coloured("INTERRUPTED", "yellow", sys.stderr)
+            word = colored("INTERRUPTED", "yellow", sys.stderr)
             self._bar.write(f"{count}  {word}  {name}: {found.reason}", file=sys.stderr)
 
     def _left(self) -> str:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from metarun.choosing import Seeds, best
-from metarun.config.names import listed
 from metarun.config.quoting import path_argument, to_paste
-from metarun.errors import Interrupted, UserError
-from metarun.failures import OurBug
+from metarun.core.choosing import Seeds, best
+from metarun.core.errors import Interrupted, UserError
+from metarun.core.names import listed
+from metarun.runs.failures import OurBug
 from metarun.sweep.search import Outcome, Proposal, Search, finite
-from metarun.tracking.words import short
+from metarun.training.messages import short
 
 
 def introduce(folder: Path, search: Search, done: int) -> None:
@@ -51,7 +51,7 @@ def conclude(
 
 
 def _tell_best(outcomes: Sequence[tuple[Proposal, Outcome]]) -> None:
-    """The configuration of best objective, a mean over its seeds, by the report's rule (`metarun.choosing`)."""
+    """The configuration of best objective, a mean over its seeds, by the report's rule (`metarun.core.choosing`)."""
     configurations: dict[str, list[Outcome]] = {}
     for job, outcome in outcomes:
         configurations.setdefault(job.configuration, []).append(outcome)

@@ -3,13 +3,13 @@
 import torch
 
 from benchmarks.rows import Row
-from metarun.composition import assemble
-from metarun.config.check import check
 from metarun.config.compose import compose, plain
+from metarun.core.kinds import Classification, Regression
+from metarun.core.tasks import Examples, TaskBatch, batch
 from metarun.datasets.base import Problem
-from metarun.kinds import Classification, Regression
-from metarun.learner import Learner, MetaParameters
-from metarun.tasks import Examples, TaskBatch, batch
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.setup.assemble import assemble
+from metarun.setup.check import check
 
 
 def made_up(row: Row, device: torch.device, dtype: torch.dtype = torch.float32) -> TaskBatch:

@@ -24,7 +24,7 @@ class Row:
     input_shape: of one example. ways: classes of a task; 0: regression to a number. shots, queries: examples of each
         class, or of the task. chunk: tasks that metarun computes at once; ``None``: all.
     agreement: how far meta-gradients in float32 may be from exact, relative to the norm, or twice as far as eager's is.
-        Max-pooling takes more: where two neighbours are equal but for rounding, the gradient goes to one or the other.
+        Max-pooling takes more: where two neighbors are equal but for rounding, the gradient goes to one or the other.
     threads: of the CPU; ``None``: as the command says.
     """
 
@@ -100,7 +100,7 @@ ROWS = [
     replace(_MORE, name="omniglot-5shot", title="Conv-4, 5-way 5-shot, 32 tasks, 1 step", shots=5),
     replace(_MORE, name="omniglot-20way", title="Conv-4, 20-way 1-shot, 16 tasks, 1 step", ways=20, tasks=16),
     replace(
-        _MORE, name="colour-5shot", title="Conv-4, pooling, 84×84×3, 5-way 5-shot, 4 tasks, 1 step",
+        _MORE, name="color-5shot", title="Conv-4, pooling, 84×84×3, 5-way 5-shot, 4 tasks, 1 step",
         input_shape=(3, 84, 84), shots=5, tasks=4, inner_lr=0.01, pool=True, agreement=1e-2,
     ),
     replace(

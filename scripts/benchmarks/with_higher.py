@@ -16,13 +16,13 @@ def looped(row: Row, device: torch.device) -> Callable[[], dict[str, Tensor]]:
     theta, batch = learner(row, device)[1]["theta"], made_up(row, device)
     network = Network(row, theta["head.weight"].shape[1]).to(device)
     network.load_state_dict(theta)
-    optimiser = torch.optim.SGD(network.parameters(), lr=row.inner_lr)
+    optimizer = torch.optim.SGD(network.parameters(), lr=row.inner_lr)
     loss = F.cross_entropy if row.ways else F.mse_loss
 
     def step() -> dict[str, Tensor]:
         network.zero_grad()
         for task in range(row.tasks):
-            with higher.innerloop_ctx(network, optimiser, copy_initial_weights=False) as (adapted, inner):
+            with higher.innerloop_ctx(network, optimizer, copy_initial_weights=False) as (adapted, inner):
                 for _ in range(row.inner_steps):
                     inner.step(loss(adapted(batch.support.x[task]), batch.support.y[task]))
                 (loss(adapted(batch.query.x[task]), batch.query.y[task]) / row.tasks).backward()

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map
 from benchmarks.problem import learner, made_up
 from benchmarks.rows import BF16, COMPILED, COMPILED_GRAPHS, EXACT, GRAPHS, Row
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.learner import MetaParameters
+from metarun.learner.learner import MetaParameters
 
 PRECISION = {EXACT: "float64", BF16: "bf16"}
 """Of the variants whose precision is not float32."""

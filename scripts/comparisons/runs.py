@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmark import machine
 
-from metarun.checkpoint_files import saved
-from metarun.tracking.files import write_text
+from metarun.core.files import write_text
+from metarun.runs.files import saved
 
 Record = dict[str, Any]
 """What the results file holds of a run: its overrides, and either its figures or why there are none."""

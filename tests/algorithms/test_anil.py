@@ -5,9 +5,9 @@ import torch
 from builders import CONV, Blobs, algorithm, build, task_of
 from torch.func import functional_call
 
+from metarun.core.errors import UserError
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.errors import UserError
-from metarun.models.normalisation import Context
+from metarun.models.normalization import Context
 
 
 def test_the_inner_loop_moves_the_head_and_nothing_else() -> None:

@@ -5,7 +5,7 @@ from builders import CONV, Blobs, build, task_of
 from torch.func import functional_call
 
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.models.normalisation import Context
+from metarun.models.normalization import Context
 
 
 def test_the_inner_loop_moves_everything_but_the_head() -> None:

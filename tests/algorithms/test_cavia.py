@@ -5,10 +5,10 @@ import torch
 from builders import CONV, MLP, Blobs, algorithm, build, moved, task_of, waves
 from torch.func import functional_call
 
+from metarun.core.errors import UserError
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.errors import UserError
 from metarun.models.base import CONTEXT
-from metarun.models.normalisation import Context
+from metarun.models.normalization import Context
 
 
 @pytest.mark.parametrize("problem", ["classification", "regression"])

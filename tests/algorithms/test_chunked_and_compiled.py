@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Learned
+from metarun.core.tasks import PaddedExamples, TaskBatch
 from metarun.datasets.base import Dataset
-from metarun.engine.compilation import BEGINNING_AND_END
+from metarun.engine.compile.compilation import BEGINNING_AND_END
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.tasks import PaddedExamples, TaskBatch
 
 CHUNK = 2
 SHORT = {"inner_steps": 2, "test_steps": 2, "inner_lr": 0.05, "blocks": 2}
@@ -22,7 +22,7 @@ ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-5}
 ROOM = 2.0
 """How many times as far from float64 it may be as all tasks at once, uncompiled, in float32 are. That is 1e-6 for most,
 but 0.06 with Adam in the inner loop, which makes full steps of gradients that are zero but for rounding: those of the
-biases before a normalisation.
+biases before a normalization.
 """
 COUNTED = ("accuracy", "precision", "recall", "f1", "ece")
 """Metrics that count predictions: one that is undecided but for rounding moves them by a whole example."""
@@ -47,25 +47,25 @@ class Posed:
 
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {
-    "classification": (Blobs(), ("model=mlp", "model.hidden=[6,6]", "model.normalisation=batch")),
+    "classification": (Blobs(), ("model=mlp", "model.hidden=[6,6]", "model.normalization=batch")),
     "regression": (waves(), MLP),
     "sizes": (waves(), MLP),
     "images": (Blobs(), CONV),
 }
 OPTIONS = {
     "minibatches and Adam": (
-        "maml", "regression", "algorithm.minibatch=3", "algorithm.inner_optimiser.name=adam",
-        "algorithm.inner_optimiser.momentum=0.5",
+        "maml", "regression", "algorithm.minibatch=3", "algorithm.inner_optimizer.name=adam",
+        "algorithm.inner_optimizer.momentum=0.5",
     ),
     "recomputed": ("maml", "regression", "algorithm.recompute=true"),
-    "running statistics": ("maml", "classification", "model.normalisation=running"),
-    "statistics over all tasks": ("protonet", "classification", "model.normalisation=global"),
-    "statistics over all tasks of images": ("r2d2", "images", "model.normalisation=global"),
+    "running statistics": ("maml", "classification", "model.normalization=running"),
+    "statistics over all tasks": ("protonet", "classification", "model.normalization=global"),
+    "statistics over all tasks of images": ("r2d2", "images", "model.normalization=global"),
     "a cosine head on frozen features": (
         "finetune", "classification", "algorithm.head=cosine", "algorithm.tunes=head",
     ),
     "the nearest centroid": ("finetune", "classification", "algorithm.head=nearest_centroid"),
-    "a learned optimiser": ("mbml", "regression", "algorithm.optimiser_units=4"),
+    "a learned optimizer": ("mbml", "regression", "algorithm.optimizer_units=4"),
     "full context": ("matching", "classification", "algorithm.full_context=true"),
     "ridge": ("metaopt", "classification", "algorithm.head=ridge"),
     "hypernet=full": ("maml", "regression", *HYPERNET),

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from metarun.algorithms.closed_form import ridge
 from metarun.algorithms.on_features import SupportFeatures
+from metarun.core.errors import UserError
+from metarun.core.tasks import Examples, Task
 from metarun.datasets.base import Dataset
-from metarun.errors import UserError
-from metarun.learner import Learner, MetaParameters
-from metarun.tasks import Examples, Task
+from metarun.learner.learner import Learner, MetaParameters
 
 METHODS = [("r2d2",), ("metaopt", "algorithm.head=svm"), ("metaopt", "algorithm.head=ridge")]
 
@@ -42,7 +42,7 @@ def test_ridge_is_that_of_scikit_learn_with_alpha_as_many_times_the_penalty_as_t
 
 
 @pytest.mark.parametrize(("rows", "features"), [(5, 12), (30, 4)])
-def test_ridge_minimises_the_mean_squared_error_and_the_penalty(rows: int, features: int) -> None:
+def test_ridge_minimizes_the_mean_squared_error_and_the_penalty(rows: int, features: int) -> None:
     support, penalty = problem(rows, features), 0.3
     weights = ridge(support, penalty).requires_grad_()
     loss = (support.features @ weights - support.labels).square().sum(1).mean() + penalty * weights.square().sum()
@@ -128,7 +128,7 @@ def test_classes_are_alike(method: tuple[str, ...]) -> None:
 def test_a_class_without_examples_gets_finite_logits_that_no_query_prefers(method: tuple[str, ...], shots: int) -> None:
     learner, phi = made(method, Blobs(shots=shots), *CONV)
     task = task_of(Blobs(shots=shots).sample("train", 0, 1), 0)
-    lacking = padded(task.support.rows(task.support.y != 1), 2)  # rows that fill up are labelled 0
+    lacking = padded(task.support.rows(task.support.y != 1), 2)  # rows that fill up are labeled 0
     logits = predicted(learner, phi, task._replace(support=lacking, query=Examples(*task.support)))
     assert logits.isfinite().all()
     assert set(logits.argmax(1).tolist()) == {0, 2}

@@ -8,19 +8,19 @@ from builders import CONV, MLP, Blobs, build, moved, task_of, waves
 from torch import Tensor
 from torch.func import functional_call
 
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification
+from metarun.core.tasks import AnyExamples, Task
 from metarun.datasets.base import Dataset
-from metarun.errors import UserError
-from metarun.kinds import Classification
-from metarun.learner import Learner, MetaParameters
-from metarun.models.normalisation import Context
-from metarun.tasks import AnyExamples, Task
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.models.normalization import Context
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {"classes": (Blobs(), CONV), "targets": (waves(), MLP)}
 
 
 def made(problem: str, **changes: Any) -> tuple[Learner, MetaParameters, Task]:
     dataset, model = PROBLEMS[problem]
-    learner, phi = build(dataset, *model, "algorithm=cnp", "model.normalisation=none", **changes)
+    learner, phi = build(dataset, *model, "algorithm=cnp", "model.normalization=none", **changes)
     return learner, moved(phi), task_of(dataset.sample("train", 0, 1), 0)
 
 

@@ -26,15 +26,15 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves
 
 from metarun.algorithms.base import Draws, Learned
+from metarun.core.kinds import TaskKind
+from metarun.core.tasks import Examples, PaddedExamples, Task
 from metarun.datasets.base import Dataset
-from metarun.engine.compilation import BEGINNING_AND_END
+from metarun.engine.compile.compilation import BEGINNING_AND_END
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.kinds import TaskKind
-from metarun.learner import Learner, MetaParameters
-from metarun.models.normalisation import Context
-from metarun.tasks import Examples, PaddedExamples, Task
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.models.normalization import Context
+from metarun.training.outer_optimizer import OuterOptimizer
 
 SHORT = {"inner_steps": 2, "test_steps": 3, "inner_lr": 0.05}
 FILM = ("hypernet=film", *HYPERNET[1:])
@@ -56,7 +56,7 @@ def cases(*, learned: bool = False) -> list[Any]:
 
 
 def made(name: str, problem: str, *overrides: str, **changes: Any) -> tuple[Learner, MetaParameters, Dataset]:
-    """A learner with φ away from its start, so that nothing is zero by chance of the initialisation."""
+    """A learner with φ away from its start, so that nothing is zero by chance of the initialization."""
     dataset, model = PROBLEMS[problem]
     learner, phi = build(dataset, f"algorithm={name}", *model, *overrides, **{**SHORT, **changes})
     phi = moved(phi, 0.02)
@@ -117,7 +117,7 @@ def test_batched_equals_a_loop_without_function_transforms(
                 for (n, t), g in zip(theta.items(), gradient, strict=True)
             }
         rows = len(support.x)
-        seen = Context(rows if learner.model.normalisation == "batch" else None)
+        seen = Context(rows if learner.model.normalization == "batch" else None)
         out = functional_call(network, theta, (torch.cat((support.x, query.x)), seen))
         total = total + loss(out[rows:], query.y) / 4
     wanted = iter(torch.autograd.grad(total, flat, allow_unused=True))
@@ -174,9 +174,9 @@ def test_a_support_set_given_twice_adapts_alike(name: str, problem: str, hyperne
 
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if able(name, PROBLEMS["classification"][0])])
-@pytest.mark.parametrize("normalisation", ["batch", "running", "group", "none"])
-def test_inductive_predictions_do_not_depend_on_other_queries(name: str, normalisation: str) -> None:
-    learner, phi, dataset = made(name, "classification", f"model.normalisation={normalisation}")
+@pytest.mark.parametrize("normalization", ["batch", "running", "group", "none"])
+def test_inductive_predictions_do_not_depend_on_other_queries(name: str, normalization: str) -> None:
+    learner, phi, dataset = made(name, "classification", f"model.normalization={normalization}")
     task = task_of(dataset.sample("test", 0, 1), 0)
     other = others_changed(task)
     one, another = (predicted(learner, phi, each)[0] for each in (task, other))
@@ -202,7 +202,7 @@ def others_changed(task: Task) -> Task:
 
 @pytest.mark.parametrize(("name", "problem"), cases())
 def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, problem: str) -> None:
-    batch = ("model.normalisation=batch",) if problem == "classification" else ()  # as in the call of the network below
+    batch = ("model.normalization=batch",) if problem == "classification" else ()  # as in the call of the network below
     learner, phi, dataset = made(name, problem, *batch)
     task = task_of(dataset.sample("test", 0, 1), 0)
     curve, *_ = learner.curve(phi, task, drawn(learner, task, testing=True))
@@ -225,7 +225,7 @@ def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, pro
 
 @pytest.mark.parametrize(("name", "problem"), cases())
 def test_evaluation_leaves_everything_as_it_was(name: str, problem: str) -> None:
-    learner, phi, dataset = made(name, problem, "model.normalisation=running")
+    learner, phi, dataset = made(name, problem, "model.normalization=running")
     modules = (learner.model.network, learner.model.own, learner.embedding, learner.hypernet)
     before = [{n: t.clone() for n, t in module.state_dict().items()} for module in modules]
     copy = {group: {n: t.clone() for n, t in tensors.items()} for group, tensors in phi.items()}
@@ -279,13 +279,13 @@ def test_it_learns(name: str, problem: str) -> None:
     assert isinstance(learner.algorithm, Learned)
     metric = learner.model.kind.metric
     before = Evaluator(learner)(phi, dataset, "test", 100).mean(metric)
-    outer = replace(learner.algorithm.outer, optimiser="adam", lr=0.01, momentum=0.9)
-    optimiser = OuterOptimiser(outer, phi, clip=10.0)
+    outer = replace(learner.algorithm.outer, optimizer="adam", lr=0.01, momentum=0.9)
+    optimizer = OuterOptimizer(outer, phi, clip=10.0)
     meta_gradient = MetaGradient(learner, None, compiled=False)
     steps, level = SLOW_LEARNERS.get((name, problem), (80, 0.8) if problem == "classification" else (300, 0.5))
     for step in range(steps):
         gradient, _ = meta_gradient(phi, dataset.sample("train", step, 8), step / steps)
-        optimiser.step(gradient, outer.lr)
+        optimizer.step(gradient, outer.lr)
     after = Evaluator(learner)(phi, dataset, "test", 100).mean(metric)
     if problem == "classification":
         assert after > level, "chance is 0.25"

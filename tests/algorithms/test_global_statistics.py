@@ -1,4 +1,4 @@
-"""``model.normalisation=global`` against networks with PyTorch's own BatchNorm that are fed the same batches."""
+"""``model.normalization=global`` against networks with PyTorch's own BatchNorm that are fed the same batches."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -8,18 +8,18 @@ import torch
 from builders import Blobs, build, looped, padded, task_of
 from torch import Tensor, nn
 
+from metarun.core.errors import UserError
+from metarun.core.tasks import Task
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.errors import UserError
-from metarun.learner import Learner, MetaParameters, remember
+from metarun.learner.learner import Learner, MetaParameters, remember
 from metarun.models.base import STATISTICS
 from metarun.models.memory import MEMORY
-from metarun.tasks import Task
+from metarun.training.outer_optimizer import OuterOptimizer
 
 CHANNELS = 4
-CONV = ("model=conv4", f"model.channels={CHANNELS}", "model.layers=2", "model.normalisation=global")
-MLP = ("model=mlp", "model.hidden=[6,5]", "model.normalisation=global")
+CONV = ("model=conv4", f"model.channels={CHANNELS}", "model.layers=2", "model.normalization=global")
+MLP = ("model=mlp", "model.hidden=[6,5]", "model.normalization=global")
 METHODS = ("protonet", "matching", "r2d2", "metaopt", "cnp", "transformer", "finetune")
 
 
@@ -80,13 +80,13 @@ def test_statistics_and_predictions_are_those_of_batchnorm(model: tuple[str, ...
     dataset = Blobs(ways=3, shots=2, queries=2)
     learner, phi = build(dataset, "algorithm=protonet", *model)
     reference, meta_gradient = Reference(learner, phi, model is CONV), MetaGradient(learner, 2, compiled=False)
-    optimiser = OuterOptimiser(learner.algorithm.outer, phi, clip=None)
+    optimizer = OuterOptimizer(learner.algorithm.outer, phi, clip=None)
     assert_same_statistics(reference, phi)
     for step in range(4):
         batch = dataset.sample("train", step, tasks)
         reference.train_on(batch)
         gradient, _ = meta_gradient(phi, batch)
-        optimiser.step(gradient, 0.01)
+        optimizer.step(gradient, 0.01)
         remember(phi, gradient, frozen=torch.zeros(()))
         assert_same_statistics(reference, phi)
         reference.follow(phi)
@@ -215,7 +215,7 @@ def test_statistics_keep_their_precision_where_the_network_computes_in_less() ->
     ],
 )
 def test_methods_for_which_it_means_nothing_are_refused(name: str, message: str) -> None:
-    with pytest.raises(UserError, match=f"model.normalisation=global: {message}"):
+    with pytest.raises(UserError, match=f"model.normalization=global: {message}"):
         build(Blobs(), f"algorithm={name}", *CONV)
 
 

@@ -72,7 +72,7 @@ def test_by_default_it_is_near_the_unrolled_gradient_where_first_order_is_far() 
 
 def small(problem: str) -> tuple[Any, Parameters, Dataset]:
     dataset = Blobs() if problem == "classification" else waves()
-    network = ("model=mlp", "model.hidden=[5,5]", "model.normalisation=batch") if problem == "classification" else MLP
+    network = ("model=mlp", "model.hidden=[5,5]", "model.normalization=batch") if problem == "classification" else MLP
     learner, phi = build(dataset, *network, "algorithm=imaml")
     return learner.model, moved(phi, 0.2)["theta"], dataset
 
@@ -162,13 +162,13 @@ def test_a_step_that_would_raise_the_inner_loss_is_cut_to_its_lowest_point(inner
     torch.testing.assert_close(end.theta["head.weight"].T, wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("shorten", [False, True])
-def test_the_inner_loss_never_goes_up_however_large_the_step_size(shorten: bool, optimiser: str) -> None:
+def test_the_inner_loss_never_goes_up_however_large_the_step_size(shorten: bool, optimizer: str) -> None:
     """A step that ends where the loss is not a number does not move; without cutting, losses go up."""
     learner, phi = build(waves(), *MLP, "algorithm=imaml", inner_lr=1e3, inner_steps=6, shorten=shorten)
     chosen: Any = learner.algorithm
-    chosen = replace(chosen, inner_optimiser=replace(chosen.inner_optimiser, name=optimiser))
+    chosen = replace(chosen, inner_optimizer=replace(chosen.inner_optimizer, name=optimizer))
     phi, task, losses = moved(phi), task_of(waves().sample("train", 0, 1), 0), []
 
     def visit(state: Any) -> None:
@@ -275,7 +275,7 @@ def test_the_neumann_series_term_by_term(rate: float) -> None:
 def test_the_loss_that_is_differentiated_is_the_one_judged_by_running_statistics() -> None:
     """With one step of conjugate gradients along g = ∇L_Q(θ'), the meta-gradient is parallel to it."""
     dataset = Blobs()
-    running = "model.normalisation=running"
+    running = "model.normalization=running"
     learner, phi = build(dataset, *CONV, running, "algorithm=imaml", inner_steps=3, solver_steps=1)
     phi, task = moved(phi), task_of(dataset.sample("train", 0, 1), 0)
     chosen, model = learner.algorithm, learner.model

@@ -10,14 +10,14 @@ import torch
 from builders import MLP, algorithm, build, moved, waves
 
 from metarun.algorithms.inner_rates import InnerRates
-from metarun.checkpoint_files import last_file
-from metarun.config.check import check
 from metarun.config.compose import compose, plain
-from metarun.engine.checkpoint import read
+from metarun.core.errors import UserError
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.engine.step_sizes import step_sizes
-from metarun.errors import UserError
+from metarun.inspection.step_sizes import step_sizes
+from metarun.runs.checkpoint import read
+from metarun.runs.files import last_file
+from metarun.setup.check import check
+from metarun.training.outer_optimizer import OuterOptimizer
 
 START = {"inner_lr": 0.05, "inner_steps": 2}
 
@@ -49,8 +49,8 @@ def test_on_a_logarithmic_scale_adam_moves_step_sizes_in_proportion() -> None:
     """Its first step is of its own step size, 0.1: by a factor of e^0.1, whereas 0.05 - 0.1 would be negative."""
     learner, phi = build(waves(), *MLP, "algorithm=maml", rates=rates(scale="log"), **START)
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, waves().sample("train", 0, 4))
-    optimiser = OuterOptimiser(learner.algorithm.outer, phi, clip=None)  # type: ignore[attr-defined]
-    optimiser.step(gradient, 0.1)
+    optimizer = OuterOptimizer(learner.algorithm.outer, phi, clip=None)  # type: ignore[attr-defined]
+    optimizer.step(gradient, 0.1)
     for sizes in step_sizes(learner, phi).values():
         factor = torch.log(sizes / 0.05).abs()
         torch.testing.assert_close(factor, torch.full_like(factor, 0.1), rtol=1e-4, atol=0)
@@ -65,7 +65,7 @@ def test_on_a_relative_scale_adam_moves_step_sizes_by_a_share_of_where_they_star
         for sizes in before.values():
             assert 0.02 <= sizes.item() <= 0.05 + 1e-12
         gradient, _ = MetaGradient(learner, None, compiled=False)(phi, waves().sample("train", 0, 4))
-        OuterOptimiser(learner.algorithm.outer, phi, clip=None).step(gradient, 0.1)  # type: ignore[attr-defined]
+        OuterOptimizer(learner.algorithm.outer, phi, clip=None).step(gradient, 0.1)  # type: ignore[attr-defined]
         for name, sizes in step_sizes(learner, phi).items():
             change = (sizes - before[name]).abs()
             torch.testing.assert_close(change, torch.full_like(change, 0.005), rtol=1e-4, atol=0)

@@ -12,17 +12,17 @@ from torch.func import functional_call
 
 from metarun.algorithms.cosine_head import CosineHead
 from metarun.algorithms.joint import Joint
+from metarun.core.errors import UserError
+from metarun.core.tasks import Task
 from metarun.datasets.base import problem
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.errors import UserError
-from metarun.learner import Learner, MetaParameters
+from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
-from metarun.models.normalisation import Context
-from metarun.tasks import Task
+from metarun.models.normalization import Context
+from metarun.training.outer_optimizer import OuterOptimizer
 
-BATCH = "model.normalisation=batch"
+BATCH = "model.normalization=batch"
 
 
 def test_joint_training_is_gradient_descent_on_all_examples() -> None:
@@ -42,11 +42,11 @@ def test_joint_training_comes_to_the_mean_of_all_sines_and_not_below() -> None:
     dataset = waves(10, 10)
     learner, phi = build(dataset, "model=mlp", "algorithm=joint")
     assert isinstance(learner.algorithm, Joint)
-    optimiser = OuterOptimiser(learner.algorithm.outer, phi, clip=10.0)
+    optimizer = OuterOptimizer(learner.algorithm.outer, phi, clip=10.0)
     meta_gradient = MetaGradient(learner, None, compiled=False)
     for step in range(300):
         gradient, _ = meta_gradient(phi, dataset.sample("train", step, 16))
-        optimiser.step(gradient, 0.005)
+        optimizer.step(gradient, 0.005)
     nothing = (5**3 - 0.1**3) / (3 * 4.9) / 2
     best = nothing - (5.1 / 2 * 2 / math.pi) ** 2 / 2
     reached = Evaluator(learner)(phi, dataset, "test", 2000).mean("mse")
@@ -88,7 +88,7 @@ def test_fine_tuning_takes_steps_at_test_only() -> None:
 
 
 def features_of(learner: Learner, phi: MetaParameters, task: Task) -> tuple[Tensor, Tensor]:
-    """Of support set and queries, by the body of the network alone, normalised by the support set."""
+    """Of support set and queries, by the body of the network alone, normalized by the support set."""
     network = deepcopy(learner.model.network)
     network.head = nn.Identity()
     body = {n: t for n, t in phi["theta"].items() if not n.startswith("head.")}
@@ -110,7 +110,7 @@ def test_a_head_on_frozen_features_is_that_of_torch(head: str) -> None:
     dataset = Blobs(ways=3, shots=4)
     chosen = ("algorithm=finetune", "algorithm.tunes=head", f"algorithm.head={head}")
     learner, phi = build(
-        dataset, *CONV, BATCH, *chosen, "algorithm.inner_optimiser.momentum=0.9", inner_lr=0.2, inner_steps=4
+        dataset, *CONV, BATCH, *chosen, "algorithm.inner_optimizer.momentum=0.9", inner_lr=0.2, inner_steps=4
     )
     phi = moved(phi)
     task = task_of(dataset.sample("test", 0, 1), 0)
@@ -123,11 +123,11 @@ def test_a_head_on_frozen_features_is_that_of_torch(head: str) -> None:
             return F.linear(features, weight, bias)
         return 2 * F.cosine_similarity(features[:, None], weight[None], dim=-1)
 
-    optimiser = torch.optim.SGD([weight] if bias is None else [weight, bias], lr=0.2, momentum=0.9)
+    optimizer = torch.optim.SGD([weight] if bias is None else [weight, bias], lr=0.2, momentum=0.9)
     for _ in range(4):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(logits(known), task.support.y).backward()
-        optimiser.step()
+        optimizer.step()
     theta, found = tuned(learner, phi, task)
     torch.testing.assert_close(found, logits(asked).detach(), rtol=0, atol=1e-10)
     for name, tensor in phi["theta"].items():
@@ -191,11 +191,11 @@ def test_heads_that_tell_classes_apart_are_for_classification(head: str) -> None
         build(waves(), *MLP, "algorithm=finetune", f"algorithm.head={head}")
 
 
-@pytest.mark.parametrize("normalisation", ["batch", "global"])
+@pytest.mark.parametrize("normalization", ["batch", "global"])
 @pytest.mark.parametrize("hypernet", [(), HYPERNET, ("hypernet=film", *HYPERNET[1:])], ids=["none", "full", "film"])
-def test_a_cosine_head_goes_with_the_other_parts(normalisation: str, hypernet: tuple[str, ...]) -> None:
+def test_a_cosine_head_goes_with_the_other_parts(normalization: str, hypernet: tuple[str, ...]) -> None:
     dataset = Blobs()
-    chosen = ("algorithm=finetune", "algorithm.head=cosine", f"model.normalisation={normalisation}")
+    chosen = ("algorithm=finetune", "algorithm.head=cosine", f"model.normalization={normalization}")
     learner, phi = build(dataset, *CONV, *chosen, *hypernet, inner_steps=2)
     phi, batch = moved(phi), dataset.sample("train", 0, 3)
     torch.testing.assert_close(

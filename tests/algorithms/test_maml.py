@@ -7,10 +7,10 @@ from builders import CONV, Blobs, algorithm, build, linear, moved, regressions, 
 from torch import Tensor
 from torch.func import functional_call
 
+from metarun.core.tasks import Examples, TaskBatch
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.learner import Learner, MetaParameters
-from metarun.models.normalisation import MOMENTUM, Context
-from metarun.tasks import Examples, TaskBatch
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.models.normalization import MOMENTUM, Context
 
 
 def closed_form(theta: Tensor, batch: TaskBatch, lr: float, steps: int, order: int) -> Tensor:
@@ -60,12 +60,12 @@ def test_the_first_order_gradient_is_that_of_the_query_loss_where_the_inner_loop
     assert all(tensor.norm() > 0 for tensor in gradient["theta"].values())
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
-def test_the_meta_gradient_is_the_slope_of_the_objective(optimiser: str) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_the_meta_gradient_is_the_slope_of_the_objective(optimizer: str) -> None:
     """Second order, by central differences along random directions."""
     learner, phi = build(
-        waves(), "model=mlp", "model.hidden=[8,8]", f"algorithm.inner_optimiser.name={optimiser}",
-        "algorithm.inner_optimiser.momentum=0.5", inner_steps=3, inner_lr=0.03,
+        waves(), "model=mlp", "model.hidden=[8,8]", f"algorithm.inner_optimizer.name={optimizer}",
+        "algorithm.inner_optimizer.momentum=0.5", inner_steps=3, inner_lr=0.03,
     )  # fmt: skip
     batch, phi = waves().sample("train", 0, 2), moved(phi)
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, batch)
@@ -87,7 +87,7 @@ def shifted(phi: MetaParameters, along: dict[str, Tensor], by: float) -> MetaPar
 
 
 def test_running_statistics_pass_from_step_to_step() -> None:
-    learner, phi = build(Blobs(), *CONV, "model.normalisation=running", inner_steps=2, inner_lr=0.3)
+    learner, phi = build(Blobs(), *CONV, "model.normalization=running", inner_steps=2, inner_lr=0.3)
     support = task_of(Blobs().sample("train", 0, 1), 0).support
     first = learner.algorithm.step(learner.model, {}, learner.algorithm.begin({}, phi["theta"]), support, 0, {})
     second = learner.algorithm.step(learner.model, {}, first, support, 1, {})

@@ -11,16 +11,16 @@ from torch.func import functional_call
 
 from metarun.algorithms.full_context import FullContext
 from metarun.algorithms.matching import unit
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification
+from metarun.core.tasks import AnyExamples, Examples, PaddedExamples, Task
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.errors import UserError
-from metarun.kinds import Classification
-from metarun.learner import Learner, MetaParameters
-from metarun.models.normalisation import Context
-from metarun.tasks import AnyExamples, Examples, PaddedExamples, Task
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.models.normalization import Context
 
 
 def made(**changes: Any) -> tuple[Learner, MetaParameters, Task]:
-    learner, phi = build(Blobs(), *CONV, "algorithm=matching", "model.normalisation=none", **changes)
+    learner, phi = build(Blobs(), *CONV, "algorithm=matching", "model.normalization=none", **changes)
     return learner, moved(phi), task_of(Blobs().sample("train", 0, 1), 0)
 
 

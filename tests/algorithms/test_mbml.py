@@ -1,15 +1,15 @@
-"""MBML against MAML, and its learned optimiser."""
+"""MBML against MAML, and its learned optimizer."""
 
 import pytest
 import torch
 from builders import CONV, MLP, Blobs, build, moved, task_of, waves
 
-from metarun.algorithms.learned_optimiser import PREFIX, direction, features, initial
+from metarun.algorithms.learned_optimizer import PREFIX, direction, features, initial
 from metarun.datasets.base import Dataset
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
 from metarun.engine.selection import Selector
-from metarun.learner import Learner, MetaParameters
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.training.outer_optimizer import OuterOptimizer
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {"classification": (Blobs(), CONV), "regression": (waves(), MLP)}
 PLAIN = ("algorithm.outer.slow.ratio=1", "algorithm.outer.tasks.select=all", "algorithm.rates.learned=false")
@@ -19,11 +19,11 @@ def trained(dataset: Dataset, *overrides: str, updates: int = 7, **keys: object)
     """φ after some meta-updates, as the engine makes them."""
     learner, phi = build(dataset, *overrides, inner_lr=0.03, inner_steps=2, **keys)
     outer = learner.algorithm.outer  # type: ignore[attr-defined]
-    optimiser, meta_gradient = OuterOptimiser(outer, phi, None), MetaGradient(learner, None, compiled=False)
+    optimizer, meta_gradient = OuterOptimizer(outer, phi, None), MetaGradient(learner, None, compiled=False)
     selector = Selector(outer.tasks, learner, dataset, 3, None)
     for step in range(updates):
         batch, weights, _ = selector(phi, step, step / updates, None)
-        optimiser.step(meta_gradient(phi, batch, step / updates, weights)[0], outer.lr_at(step, updates))
+        optimizer.step(meta_gradient(phi, batch, step / updates, weights)[0], outer.lr_at(step, updates))
     return phi
 
 
@@ -40,10 +40,10 @@ def test_without_its_parts_it_is_maml(problem: str) -> None:
     [
         "algorithm.outer.slow.ratio=0.5",
         "algorithm.outer.tasks.select=k_medoids",
-        "algorithm.outer.tasks.select=k_centre",
+        "algorithm.outer.tasks.select=k_center",
         "algorithm.outer.tasks.select=loss",
         "algorithm.rates.learned=true",
-        "algorithm.optimiser_units=5",
+        "algorithm.optimizer_units=5",
     ],
 )
 def test_each_part_changes_what_is_learned(part: str) -> None:
@@ -55,11 +55,11 @@ def test_each_part_changes_what_is_learned(part: str) -> None:
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_a_learned_optimiser_begins_at_plain_steps(problem: str) -> None:
+def test_a_learned_optimizer_begins_at_plain_steps(problem: str) -> None:
     dataset, model = PROBLEMS[problem]
     tasks, told = dataset.sample("train", 0, 3), []
     for units in (0, 6):
-        learner, phi = build(dataset, "algorithm=mbml", *model, inner_lr=0.03, inner_steps=3, optimiser_units=units)
+        learner, phi = build(dataset, "algorithm=mbml", *model, inner_lr=0.03, inner_steps=3, optimizer_units=units)
         told.append((learner, phi, MetaGradient(learner, None, compiled=False)(phi, tasks)))
     (one, phi, (gradient, metrics)), (other, with_network, (its_gradient, its_metrics)) = told
     assert not any(name.startswith(PREFIX) for name in phi["algorithm"])
@@ -76,7 +76,7 @@ def test_a_learned_optimiser_begins_at_plain_steps(problem: str) -> None:
 
 
 def one_task(**keys: object) -> tuple[Learner, MetaParameters]:
-    learner, phi = build(waves(), "algorithm=mbml", *MLP, inner_lr=0.05, optimiser_units=4, **keys)
+    learner, phi = build(waves(), "algorithm=mbml", *MLP, inner_lr=0.05, optimizer_units=4, **keys)
     phi["algorithm"] = moved({"own": phi["algorithm"]}, 0.2)["own"]
     return learner, phi
 

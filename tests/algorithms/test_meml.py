@@ -11,16 +11,16 @@ from hypothesis import strategies as some
 from torch import Tensor
 
 from metarun.algorithms.base import Learned
-from metarun.algorithms.inner_optimiser import InnerOptimiser
 from metarun.algorithms.prior import Prior
-from metarun.config.check import check
 from metarun.config.compose import compose, plain
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.learner import Learner, MetaParameters
+from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
+from metarun.models.inner_optimizer import InnerOptimizer
+from metarun.setup.check import check
+from metarun.training.outer_optimizer import OuterOptimizer
 
-SGD = InnerOptimiser(name="sgd", momentum=0.0, beta2=0.999)
+SGD = InnerOptimizer(name="sgd", momentum=0.0, beta2=0.999)
 UNIT = Prior(variance=1.0, layers=None, norms=None, head=None, learned=False)
 
 
@@ -29,9 +29,9 @@ def after(learner: Learner, phi: MetaParameters, tasks: object, updates: int = 1
     assert isinstance(learner.algorithm, Learned)
     outer = learner.algorithm.outer
     now = {group: {name: tensor.clone() for name, tensor in tensors.items()} for group, tensors in phi.items()}
-    optimiser, meta_gradient = OuterOptimiser(outer, now, clip=None), MetaGradient(learner, None, compiled=False)
+    optimizer, meta_gradient = OuterOptimizer(outer, now, clip=None), MetaGradient(learner, None, compiled=False)
     for _ in range(updates):
-        optimiser.step(meta_gradient(now, tasks)[0], outer.lr)  # type: ignore[arg-type]
+        optimizer.step(meta_gradient(now, tasks)[0], outer.lr)  # type: ignore[arg-type]
     return now
 
 
@@ -47,7 +47,7 @@ def test_without_enhancement_it_is_reptile(problem: str, blocks: int) -> None:
 
 
 def linear_meml(**keys: object) -> tuple[Learner, MetaParameters]:
-    base = {"inner_lr": 0.05, "inner_steps": 6, "inner_optimiser": SGD, "minibatch": None}
+    base = {"inner_lr": 0.05, "inner_steps": 6, "inner_optimizer": SGD, "minibatch": None}
     return linear(algorithm("meml", **{**base, **keys}))
 
 
@@ -150,7 +150,7 @@ def test_the_gradient_of_a_learned_variance_by_hand() -> None:
     """Of −log p(θ_t | θ₀) per number, by log σ²; a pull comes later and plays no part."""
     prior = replace(UNIT, variance=0.3, head=0.02, learned=True)
     dataset = waves()
-    keys = {"inner_lr": 0.05, "inner_optimiser": SGD, "minibatch": None, "inner_steps": 1, "prior": prior}
+    keys = {"inner_lr": 0.05, "inner_optimizer": SGD, "minibatch": None, "inner_steps": 1, "prior": prior}
     learner, phi = build(dataset, "algorithm=meml", *MLP, enhancement=0.05, **keys)
     assert phi["algorithm"].keys() == {f"log_variance.{layer}" for layer in ("layers.0", "layers.1", "head")}
     assert phi["algorithm"]["log_variance.head"].item() == pytest.approx(log(0.02))

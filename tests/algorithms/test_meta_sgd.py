@@ -5,9 +5,9 @@ import torch
 from builders import MLP, algorithm, build, linear, moved, regressions, task_of, waves
 
 from metarun.algorithms.inner_rates import InnerRates
+from metarun.core.errors import UserError
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.errors import UserError
+from metarun.training.outer_optimizer import OuterOptimizer
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -70,7 +70,7 @@ def test_the_step_sizes_start_in_their_range_and_are_learned() -> None:
     assert 0.01 <= before.min() < before.max() <= 0.02
     assert phi["algorithm"].keys() == {f"rate.{name}" for name in phi["theta"]}
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, waves().sample("train", 0, 4))
-    OuterOptimiser(learner.algorithm.outer, phi, clip=None).step(gradient, 0.001)  # type: ignore[attr-defined]
+    OuterOptimizer(learner.algorithm.outer, phi, clip=None).step(gradient, 0.001)  # type: ignore[attr-defined]
     after = torch.cat([tensor.flatten() for tensor in phi["algorithm"].values()])
     assert (before != after).any()
 

@@ -10,10 +10,10 @@ from builders import CONV, MLP, Blobs, build, moved, task_of, waves
 from torch import Tensor
 from torch.func import functional_call
 
+from metarun.core.errors import UserError
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.errors import UserError
-from metarun.learner import Learner
-from metarun.models.normalisation import Context
+from metarun.learner.learner import Learner
+from metarun.models.normalization import Context
 
 RIDGE = "algorithm.head=ridge"
 
@@ -21,7 +21,7 @@ RIDGE = "algorithm.head=ridge"
 def compared(head: str, fit: Callable[[float, Any, Any], Any], **changes: Any) -> None:
     """Logits against the scale times the decision values of what ``fit`` makes of 1/(λn), features and classes."""
     learner, phi = build(
-        Blobs(shots=4), "algorithm=metaopt", f"algorithm.head={head}", *CONV, "model.normalisation=none", **changes
+        Blobs(shots=4), "algorithm=metaopt", f"algorithm.head={head}", *CONV, "model.normalization=none", **changes
     )
     phi = moved(phi)
     task = task_of(Blobs(shots=4).sample("train", 0, 1), 0)

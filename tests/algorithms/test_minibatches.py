@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metarun.algorithms.minibatches import minibatches
-from metarun.tasks import AnyExamples, Examples, PaddedExamples
+from metarun.core.tasks import AnyExamples, Examples, PaddedExamples
 
 
 def support(tasks: int, examples: int) -> Examples:

@@ -6,9 +6,9 @@ from builders import ALGORITHMS, CONV, MLP, Blobs, able, algorithm, build, moved
 from torch import Tensor
 
 from metarun.algorithms.on_features import OnFeatures
+from metarun.core.tasks import AnyExamples, Examples, Task
 from metarun.datasets.base import Dataset
-from metarun.learner import Learner, MetaParameters
-from metarun.tasks import AnyExamples, Examples, Task
+from metarun.learner.learner import Learner, MetaParameters
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {"classes": (Blobs(), CONV), "targets": (waves(), MLP)}
 METHODS = [name for name in ALGORITHMS if isinstance(algorithm(name), OnFeatures)]
@@ -17,7 +17,7 @@ CASES = [(name, problem) for name in METHODS for problem, (dataset, _) in PROBLE
 
 def made(name: str, problem: str) -> tuple[Learner, MetaParameters, Task]:
     dataset, model = PROBLEMS[problem]
-    learner, phi = build(dataset, *model, f"algorithm={name}", "model.normalisation=none")
+    learner, phi = build(dataset, *model, f"algorithm={name}", "model.normalization=none")
     return learner, moved(phi), task_of(dataset.sample("train", 0, 1), 0)
 
 

@@ -5,13 +5,13 @@ import torch
 from builders import CONV, Blobs, build, task_of
 from torch.func import functional_call
 
-from metarun.kinds import Classification
-from metarun.models.normalisation import Context
-from metarun.tasks import Examples
+from metarun.core.kinds import Classification
+from metarun.core.tasks import Examples
+from metarun.models.normalization import Context
 
 
 def test_logits_are_negative_squared_distances_to_the_classes_means() -> None:
-    learner, phi = build(Blobs(), *CONV, "algorithm=protonet", "model.normalisation=none")
+    learner, phi = build(Blobs(), *CONV, "algorithm=protonet", "model.normalization=none")
     task = task_of(Blobs().sample("train", 0, 1), 0)
     network = learner.model.network
     features = functional_call(network, phi["theta"], (task.support.x, Context())).detach().numpy()

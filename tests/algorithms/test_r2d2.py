@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from metarun.datasets.base import Dataset
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.models.normalisation import Context
+from metarun.models.normalization import Context
 
 
 @pytest.mark.parametrize("kind", ["classes", "targets"])
@@ -20,7 +20,7 @@ def test_predictions_are_ridge_regression_with_a_constant_feature(kind: str, sho
     from sklearn import linear_model
 
     dataset: Dataset = Blobs(shots=shots) if kind == "classes" else waves(shots)
-    model = (*CONV, "model.normalisation=none") if kind == "classes" else MLP
+    model = (*CONV, "model.normalization=none") if kind == "classes" else MLP
     learner, phi = build(dataset, "algorithm=r2d2", *model, penalty=0.3)
     phi = moved(phi)
     task = task_of(dataset.sample("train", 0, 1), 0)

@@ -20,8 +20,8 @@ def problem(
     """Classes around random points, their rows in random order."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(ways).repeat(shots)[torch.randperm(ways * shots, generator=generator)]
-    centres, noises = (torch.randn(n, features, generator=generator, dtype=dtype) for n in (ways, ways * shots))
-    z = centres[y] + noise * noises
+    centers, noises = (torch.randn(n, features, generator=generator, dtype=dtype) for n in (ways, ways * shots))
+    z = centers[y] + noise * noises
     return SupportFeatures(z, torch.eye(ways, dtype=dtype)[y], torch.ones(len(y), 1, dtype=dtype))
 
 
@@ -48,7 +48,7 @@ def primal(support: SupportFeatures, w: Tensor, penalty: float) -> Tensor:
     ],
 )
 def test_several_classes_as_in_scikit_learn(ways: int, shots: int, features: int, penalty: float) -> None:
-    """LIBLINEAR minimises ½ ‖W‖² + C Σ ξ, so that C = 1/(λn). Both stop a little short of the minimum: hence 1e-5."""
+    """LIBLINEAR minimizes ½ ‖W‖² + C Σ ξ, so that C = 1/(λn). Both stop a little short of the minimum: hence 1e-5."""
     from sklearn import svm
 
     support = problem(ways, shots, features)
@@ -66,7 +66,7 @@ def test_several_classes_as_in_scikit_learn(ways: int, shots: int, features: int
 
 @pytest.mark.parametrize("penalty", [0.01, 0.4, 5.0])
 def test_two_classes_as_a_binary_machine(penalty: float) -> None:
-    """v = w₁ − w₀ = 2 w₁ minimises mean hinge + λ/4 ‖v‖². Every row comes with its mirror image, so that the intercept,
+    """v = w₁ − w₀ = 2 w₁ minimizes mean hinge + λ/4 ‖v‖². Every row comes with its mirror image, so that the intercept,
     which LIBSVM always fits, is zero; the hinge loss then counts twice, and C = 1/(λn)."""
     from sklearn import svm
 

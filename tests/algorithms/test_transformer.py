@@ -10,19 +10,19 @@ from torch.func import functional_call
 
 from metarun.algorithms.on_features import SupportFeatures
 from metarun.algorithms.transformer import Block, Encoder
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification
+from metarun.core.tasks import AnyExamples, Task
 from metarun.datasets.base import Dataset
-from metarun.errors import UserError
-from metarun.kinds import Classification
-from metarun.learner import Learner, MetaParameters
-from metarun.models.normalisation import Context
-from metarun.tasks import AnyExamples, Task
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.models.normalization import Context
 
 PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {"classes": (Blobs(), CONV), "targets": (waves(), MLP)}
 
 
 def made(problem: str, **changes: Any) -> tuple[Learner, MetaParameters, Task]:
     dataset, model = PROBLEMS[problem]
-    learner, phi = build(dataset, *model, "algorithm=transformer", "model.normalisation=none", **changes)
+    learner, phi = build(dataset, *model, "algorithm=transformer", "model.normalization=none", **changes)
     return learner, moved(phi), task_of(dataset.sample("train", 0, 1), 0)
 
 
@@ -101,7 +101,7 @@ def test_a_regression_is_one_pass_of_layers_and_a_classification_one_a_class() -
         for way in range(3 if classes else 1):
             labels = (task.support.y == way).double()[:, None] if classes else task.support.y
             support = features @ own["example.weight"].T + own["example.bias"] + labels @ own["label.weight"].T
-            asked = queries @ own["example.weight"].T + own["example.bias"] + own["unlabelled"]
+            asked = queries @ own["example.weight"].T + own["example.bias"] + own["unlabeled"]
             tokens = torch.cat((support, asked))[None]
             for block in encoder.blocks:
                 assert isinstance(block, Block)

@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
-from metarun.algorithms.inner_optimiser import InnerOptimiser
 from metarun.algorithms.inner_rates import InnerRates
 from metarun.algorithms.unrolled import Unrolled
+from metarun.core.errors import UserError
+from metarun.core.tasks import TaskBatch
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.errors import UserError
-from metarun.learner import Learner, MetaParameters
-from metarun.models.normalisation import Context
-from metarun.tasks import TaskBatch
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.models.inner_optimizer import InnerOptimizer
+from metarun.models.normalization import Context
 
 PLAIN = {"first_order_share": 0.0, "multi_step_share": 0.0, "step_norms": False}
 
@@ -98,7 +98,7 @@ def test_the_first_share_of_the_training_is_first_order_and_the_rest_second() ->
     assert (first["theta"][name] - second["theta"][name]).abs().max() > 1e-3, "or this could not fail"
 
 
-def test_every_step_has_its_own_normalisation() -> None:
+def test_every_step_has_its_own_normalization() -> None:
     """Against a loop with `torch.autograd` that puts gains and shifts in place by hand."""
     dataset = Blobs()
     learner, phi = build(dataset, *CONV, "algorithm=maml", inner_lr=0.1, inner_steps=2, step_norms=True)
@@ -149,17 +149,17 @@ def test_a_pull_towards_the_start_is_a_term_of_the_inner_loss(order: int) -> Non
     torch.testing.assert_close(gradient(learner, phi, batch)["theta"]["head.weight"], wanted, rtol=0, atol=1e-12)
 
 
-ADAM = InnerOptimiser(name="adam", momentum=0.5, beta2=0.9)
-MOMENTUM = InnerOptimiser(name="sgd", momentum=0.5, beta2=0.9)
+ADAM = InnerOptimizer(name="adam", momentum=0.5, beta2=0.9)
+MOMENTUM = InnerOptimizer(name="sgd", momentum=0.5, beta2=0.9)
 
 
 @pytest.mark.parametrize(
     ("name", "overrides", "keys"),
     [
         ("maml", (), {}),
-        ("maml", (), {"inner_optimiser": ADAM, "minibatch": 3}),
-        ("maml", (), {"inner_optimiser": MOMENTUM, "proximal": 0.3}),
-        ("maml", ("model.normalisation=running",), {}),
+        ("maml", (), {"inner_optimizer": ADAM, "minibatch": 3}),
+        ("maml", (), {"inner_optimizer": MOMENTUM, "proximal": 0.3}),
+        ("maml", ("model.normalization=running",), {}),
         ("maml", ("hypernet=film", "embedding=support"), {}),
         ("maml_pp", (), {"first_order_share": 0.3, "multi_step_share": 0.5}),
         ("meta_sgd", (), {}),

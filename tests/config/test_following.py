@@ -24,11 +24,11 @@ def resolved(*overrides: str, config_dir: str | None = None) -> dict:
         ((), "batch", "no preference"),
         (("algorithm=r2d2",), "global", "algorithm=r2d2"),
         (("algorithm=r2d2", "engine.transductive=true"), "batch", "engine.transductive=true"),
-        (("algorithm=r2d2", "model.normalisation=auto"), "global", "algorithm=r2d2"),
-        (("algorithm=r2d2", "model.normalisation=group"), "group", None),
-        (("algorithm=r2d2", "model.normalisation=batch"), "batch", None),
+        (("algorithm=r2d2", "model.normalization=auto"), "global", "algorithm=r2d2"),
+        (("algorithm=r2d2", "model.normalization=group"), "group", None),
+        (("algorithm=r2d2", "model.normalization=batch"), "batch", None),
         (("algorithm=r2d2", "dataset=sinusoid", "model=mlp"), "none", None),
-        (("algorithm=r2d2", "model=mlp", "model.normalisation=auto"), "global", "algorithm=r2d2"),
+        (("algorithm=r2d2", "model=mlp", "model.normalization=auto"), "global", "algorithm=r2d2"),
         (("experiment=maml_sinusoid",), "none", None),
     ],
 )
@@ -36,8 +36,8 @@ def test_a_value_follows_from_the_algorithm_unless_it_is_typed(
     overrides: tuple[str, ...], value: str, origin: str | None
 ) -> None:
     values = resolved(*overrides)
-    assert values["model"]["normalisation"] == value
-    assert values.get("followed", {}).get("model.normalisation") == origin
+    assert values["model"]["normalization"] == value
+    assert values.get("followed", {}).get("model.normalization") == origin
     assert not any("_prefers_" in node for node in values.values() if isinstance(node, dict))
 
 
@@ -51,7 +51,7 @@ def test_a_value_follows_from_the_algorithm_unless_it_is_typed(
             ("algorithm.tunes=all", "algorithm.head=nearest_centroid"),
             "all", "global", "algorithm=finetune algorithm.head=nearest_centroid",
         ),
-        (("dataset=sinusoid", "model=mlp", "model.normalisation=auto"), "all", "batch", "no preference"),
+        (("dataset=sinusoid", "model=mlp", "model.normalization=auto"), "all", "batch", "no preference"),
         (("engine.transductive=true",), "head", "batch", "engine.transductive=true"),
     ],
 )  # fmt: skip
@@ -60,40 +60,40 @@ def test_a_preference_may_have_a_condition_on_another_key(
 ) -> None:
     values = resolved("algorithm=finetune", *overrides)
     assert values["algorithm"]["tunes"] == tunes
-    assert values["model"]["normalisation"] == value
-    assert values["followed"]["model.normalisation"] == origin
+    assert values["model"]["normalization"] == value
+    assert values["followed"]["model.normalization"] == origin
 
 
 def test_an_experiment_wins_over_a_preference_and_is_lost_to_what_is_typed(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /algorithm: r2d2\nmodel:\n  normalisation: group\n"
+        "# @package _global_\ndefaults:\n  - override /algorithm: r2d2\nmodel:\n  normalization: group\n"
     )
-    assert resolved("experiment=mine", config_dir=str(tmp_path))["model"]["normalisation"] == "group"
-    typed = resolved("experiment=mine", "model.normalisation=auto", config_dir=str(tmp_path))
-    assert typed["model"]["normalisation"] == "global"
+    assert resolved("experiment=mine", config_dir=str(tmp_path))["model"]["normalization"] == "group"
+    typed = resolved("experiment=mine", "model.normalization=auto", config_dir=str(tmp_path))
+    assert typed["model"]["normalization"] == "global"
 
 
 def test_an_option_of_one_s_own_may_prefer(tmp_path: Path) -> None:
     (tmp_path / "algorithm").mkdir()
     (tmp_path / "algorithm" / "mine.yaml").write_text(
-        "defaults:\n  - protonet\n  - _self_\n_prefers_:\n  model.normalisation: group\n"
+        "defaults:\n  - protonet\n  - _self_\n_prefers_:\n  model.normalization: group\n"
     )
     values = resolved("algorithm=mine", config_dir=str(tmp_path))
-    assert values["model"]["normalisation"] == "group"
-    assert values["followed"] == {"model.normalisation": "algorithm=mine"}
+    assert values["model"]["normalization"] == "group"
+    assert values["followed"] == {"model.normalization": "algorithm=mine"}
 
 
 def test_the_value_and_its_origin_are_told(command: Command) -> None:
-    comment = "# model.normalisation: global (auto: algorithm=r2d2)\n"
+    comment = "# model.normalization: global (auto: algorithm=r2d2)\n"
     code, out, _ = command("--cfg", "job", "algorithm=r2d2")
     assert code == 0
-    assert yaml.safe_load(out)["model"]["normalisation"] == "global"
+    assert yaml.safe_load(out)["model"]["normalization"] == "global"
     assert out.endswith(comment)
     assert comment in command("--help", "algorithm=r2d2")[1]
-    assert "auto:" not in command("--cfg", "job", "algorithm=r2d2", "model.normalisation=group")[1]
+    assert "auto:" not in command("--cfg", "job", "algorithm=r2d2", "model.normalization=group")[1]
     _, out, _ = command("mode=info", "algorithm=r2d2", "model.channels=4")
-    assert "model.normalisation   global   auto: algorithm=r2d2" in out
+    assert "model.normalization   global   auto: algorithm=r2d2" in out
 
 
 def test_a_run_keeps_what_followed(command: Command) -> None:
@@ -101,11 +101,11 @@ def test_a_run_keeps_what_followed(command: Command) -> None:
     code, _, err = command(*run)
     assert code == 0, err
     config = yaml.safe_load(Path("run/config.yaml").read_text())
-    assert config["model"]["normalisation"] == "global"
-    assert config["followed"] == {"model.normalisation": "algorithm=matching"}
+    assert config["model"]["normalization"] == "global"
+    assert config["followed"] == {"model.normalization": "algorithm=matching"}
     code, _, err = command("mode=test", "checkpoint=run", "hydra.run.dir=test")
     assert code == 0, err
-    assert yaml.safe_load(Path("test/config.yaml").read_text())["model"]["normalisation"] == "global"
+    assert yaml.safe_load(Path("test/config.yaml").read_text())["model"]["normalization"] == "global"
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_the_number_of_inner_steps_follows_from_the_dataset(
 
 
 def test_keys_of_a_part_of_an_algorithm_follow_too() -> None:
-    for dataset, optimiser, size in (("glyphs", "adam", 5), ("sinusoid", "sgd", None)):
+    for dataset, optimizer, size in (("glyphs", "adam", 5), ("sinusoid", "sgd", None)):
         reptile = resolved("algorithm=reptile", f"dataset={dataset}")["algorithm"]
-        assert (reptile["inner_optimiser"]["name"], reptile["test_minibatch"]) == (optimiser, size)
+        assert (reptile["inner_optimizer"]["name"], reptile["test_minibatch"]) == (optimizer, size)
 
 
 @pytest.mark.parametrize(("hypernet", "scale"), [("full", 0.1), ("lowrank", 0.1), ("film", 1.0), ("chunked", 1.0)])

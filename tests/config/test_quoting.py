@@ -12,13 +12,20 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from metarun import cli
-from metarun.checkpoint_files import LAST
+from metarun.command import cli
 from metarun.config.compose import parse
-from metarun.config.quoting import path_argument, path_setting, setting, suggestion, unescaped, with_plain_paths
-from metarun.config.saved import command_line
-from metarun.config.settings import Settings
-from metarun.tracking.status import write_status
+from metarun.config.quoting import (
+    command_line,
+    path_argument,
+    path_setting,
+    setting,
+    suggestion,
+    unescaped,
+    with_plain_paths,
+)
+from metarun.runs.files import LAST
+from metarun.runs.status import write_status
+from metarun.setup.settings import Settings
 
 Command = Callable[..., tuple[int, str, str]]
 Experiment = Callable[[Callable[..., Any]], None]

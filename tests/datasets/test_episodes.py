@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from speaking import said, speaking_bank, speaking_episodes
 
+from metarun.core.errors import UserError
+from metarun.core.tasks import Task
 from metarun.datasets.base import STREAMS, EpisodeShape, Seeds
 from metarun.datasets.episodes import Episodes
-from metarun.errors import UserError
-from metarun.tasks import Task
 
 SHAPE = EpisodeShape(3, 2, 4, None, None, None)
 

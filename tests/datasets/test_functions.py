@@ -7,25 +7,25 @@ from typing import Any
 import pytest
 import torch
 
-from metarun.counters import key, keys
+from metarun.core.counters import key, keys
+from metarun.core.tasks import Task
 from metarun.datasets.base import STREAMS
 from metarun.datasets.functions import Functions, between, normal, scaled
 from metarun.datasets.harmonics import HarmonicsConfig
 from metarun.datasets.polynomials import PolynomialsConfig
 from metarun.datasets.regression_families import RegressionFamiliesConfig
 from metarun.datasets.sinusoid import SinusoidConfig
-from metarun.tasks import Task
 
 TURN = {"amplitude": [0.1, 5.0], "phase": [0.0, math.pi], "x": [-5.0, 5.0]}
 SIDE = [-3.0, 3.0]
 CONFIGS: dict[str, Callable[..., Any]] = {
     "sinusoid": lambda **keys: SinusoidConfig(**TURN, **keys),
     "harmonics": lambda **keys: HarmonicsConfig(
-        frequency=[5.0, 7.0], amplitude=1.0, centre=[-4.0, 4.0], spread=1.0, **keys
+        frequency=[5.0, 7.0], amplitude=1.0, center=[-4.0, 4.0], spread=1.0, **keys
     ),
     "regression_families": lambda **keys: RegressionFamiliesConfig(
         families=["sine", "line", "quadratic", "absolute", "tanh"],
-        **{**TURN, "slope": SIDE, "intercept": SIDE, "curvature": [0.02, 0.15], "centre": SIDE, "offset": SIDE},
+        **{**TURN, "slope": SIDE, "intercept": SIDE, "curvature": [0.02, 0.15], "center": SIDE, "offset": SIDE},
         **keys,
     ),
 }

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from metarun.core.kinds import Classification
 from metarun.datasets import glyphs as module
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape
 from metarun.datasets.glyphs import RECIPE, SCRIPTS, GlyphsConfig, drawn, glyphs
 from metarun.datasets.lettering import FACES, distorted, enlarged, printed, script, shared_letters
 from metarun.datasets.lookalikes import likeness
-from metarun.kinds import Classification
 
 SHAPE = (5, 1, 15, None, None, None)
 
@@ -75,7 +75,7 @@ def test_a_distortion_belongs_to_its_letter() -> None:
 
 
 def test_pixels_alone_do_not_solve_it(letters: Bank) -> None:
-    # Nearest neighbour by Euclidean distance, 5-way 1-shot on meta-test: .459 ± .004 over 2,000 tasks.
+    # Nearest neighbor by Euclidean distance, 5-way 1-shot on meta-test: .459 ± .004 over 2,000 tasks.
     episodes = GlyphsConfig(*SHAPE).load(0, torch.device("cpu"), torch.float32)
     batch = episodes.sample("test", 0, 400)
     distance = torch.cdist(batch.query.x.flatten(2), batch.support.x.flatten(2))

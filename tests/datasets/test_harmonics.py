@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+from metarun.core.errors import UserError
 from metarun.datasets.harmonics import Harmonics, HarmonicsConfig
-from metarun.errors import UserError
 
 
 def harmonics(**changes: Any) -> Harmonics:
     settings = {
         **{"shots": 10, "queries": 5, "tasks": None, "frequency": [5.0, 7.0], "amplitude": 1.0},
-        **{"centre": [-4.0, 4.0], "spread": 1.0, "noise": 0.0},
+        **{"center": [-4.0, 4.0], "spread": 1.0, "noise": 0.0},
     }
     return HarmonicsConfig(**{**settings, **changes}).load(0, torch.device("cpu"), torch.float64)
 
@@ -30,8 +30,8 @@ def test_points_lie_on_the_sum_of_two_waves() -> None:
 
 def test_distributions() -> None:
     data = harmonics()
-    frequency, centre, *phases, amplitude_1, amplitude_2 = data.truth("test", torch.arange(5000))
-    ranges = [(frequency, 5, 7), (centre, -4, 4), *((phase, 0, 2 * math.pi) for phase in phases)]
+    frequency, center, *phases, amplitude_1, amplitude_2 = data.truth("test", torch.arange(5000))
+    ranges = [(frequency, 5, 7), (center, -4, 4), *((phase, 0, 2 * math.pi) for phase in phases)]
     for values, lowest, highest in ranges:
         assert lowest <= float(values.min()) < lowest + 0.01 * (highest - lowest)
         assert highest - 0.01 * (highest - lowest) < float(values.max()) <= highest
@@ -40,10 +40,10 @@ def test_distributions() -> None:
         assert float(values.mean()) == pytest.approx(0, abs=0.05)
         assert float(values.std()) == pytest.approx(1, rel=0.03)
     # Independent, also in size: were normal numbers made of the uniform ones, only their squares would show it.
-    columns = [frequency, centre, *phases, amplitude_1, amplitude_2, amplitude_1**2, amplitude_2**2]
+    columns = [frequency, center, *phases, amplitude_1, amplitude_2, amplitude_1**2, amplitude_2**2]
     assert float((torch.corrcoef(torch.stack(columns)) - torch.eye(8)).abs().max()) < 0.06
     batch = data.sample("test", 0, 5000)
-    offset = batch.support.x[..., 0] - centre[:, None]
+    offset = batch.support.x[..., 0] - center[:, None]
     assert float(offset.mean()) == pytest.approx(0, abs=0.02)
     assert float(offset.std()) == pytest.approx(1, rel=0.02)
     assert float(batch.descriptor[:, :4].abs().max()) <= 1
@@ -57,7 +57,7 @@ def test_widths_of_nothing() -> None:
     assert torch.isfinite(batch.descriptor).all()
 
 
-@pytest.mark.parametrize("name", ["frequency", "centre"])
+@pytest.mark.parametrize("name", ["frequency", "center"])
 def test_a_range_that_is_none_is_refused(name: str) -> None:
     message = rf"dataset\.{name}=\[2\.0,1\.0\]: give two numbers, lowest and highest"
     with pytest.raises(UserError, match=message):
@@ -68,14 +68,14 @@ def test_what_it_says_of_itself() -> None:
     data = harmonics(tasks=100)
     assert data.summary() == (
         "harmonics · 10-shot · 5 queries      "
-        "frequency 5 to 7, centre -4 to 4, amplitudes ~ N(0, 1²), x ~ N(centre, 1²), noise 0, 100 known tasks"
+        "frequency 5 to 7, center -4 to 4, amplitudes ~ N(0, 1²), x ~ N(center, 1²), noise 0, 100 known tasks"
     )
     assert data.protocol() == {
         **{"dataset": "harmonics", "shots": 10, "queries": 5, "noise": 0.0, "known_tasks": 100},
-        **{"frequency": [5.0, 7.0], "centre": [-4.0, 4.0], "amplitude": 1.0, "spread": 1.0, "split": "separate seeds"},
+        **{"frequency": [5.0, 7.0], "center": [-4.0, 4.0], "amplitude": 1.0, "spread": 1.0, "split": "separate seeds"},
     }
     batch = data.sample("train", 0, 3)
     facts = data.facts("train", batch)
-    assert list(facts) == ["frequency", "centre", "phase 1", "phase 2", "amplitude 1", "amplitude 2"]
+    assert list(facts) == ["frequency", "center", "phase 1", "phase 2", "amplitude 1", "amplitude 2"]
     frequency = data.truth("train", batch.number)[0]
     assert facts["frequency"] == [f"{value:.3g}" for value in frequency.tolist()]

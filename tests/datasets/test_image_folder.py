@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from metarun.core.errors import UserError
 from metarun.datasets import image_folder
 from metarun.datasets.episodes import Episodes
 from metarun.datasets.image_folder import ImageFolderConfig, divided
-from metarun.errors import UserError
 
 CLASSES = {"train": ["ant", "bee", "cat"], "val": ["dog", "eel"], "test": ["fox", "gnu"]}
-COLOURS = {
+COLORS = {
     name: (20 * number, 200 - 20 * number, 77)
     for number, name in enumerate(name for own in CLASSES.values() for name in own)
 }
 
 
-def paint(path: Path, colour: tuple[int, ...] = (9, 9, 9), size: tuple[int, int] = (24, 16), mode: str = "RGB") -> None:
+def paint(path: Path, color: tuple[int, ...] = (9, 9, 9), size: tuple[int, int] = (24, 16), mode: str = "RGB") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, colour).save(path)
+    Image.new(mode, size, color).save(path)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def ready(tmp_path: Path) -> Path:
     for split, names in CLASSES.items():
         for name in names:
             for number in range(4):
-                paint(tmp_path / "pictures" / split / name / f"{number}.png", COLOURS[name])
+                paint(tmp_path / "pictures" / split / name / f"{number}.png", COLORS[name])
     return tmp_path / "pictures"
 
 
@@ -62,7 +62,7 @@ def test_folders_are_splits(ready: Path) -> None:
     batch = episodes.sample("test", 0, 3)
     assert batch.support.x.shape == (3, 2, 3, 8, 8)
     seen = {tuple((x[:, 0, 0] * 255).round().int().tolist()) for x in batch.support.x.flatten(0, 1)}
-    assert seen == {COLOURS["fox"], COLOURS["gnu"]}
+    assert seen == {COLORS["fox"], COLORS["gnu"]}
     assert episodes.protocol()["split"] == "folders"
 
 
@@ -184,4 +184,4 @@ def test_fractions_must_add_up(loose: Path, fractions: list[float]) -> None:
 
 
 def test_two_channels_are_refused(ready: Path) -> None:
-    assert_refused(r"dataset\.channels=2: choose 1 \(grey\) or 3 \(colour\)", ready, channels=2)
+    assert_refused(r"dataset\.channels=2: choose 1 \(grey\) or 3 \(color\)", ready, channels=2)

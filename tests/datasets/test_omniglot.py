@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
+from metarun.core.errors import UserError
 from metarun.datasets import omniglot, omniglot_files
 from metarun.datasets.bank import Bank
 from metarun.datasets.episodes import Episodes
 from metarun.datasets.omniglot import OmniglotConfig, shuffled, vinyals
-from metarun.errors import UserError
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/omniglot"
 real = pytest.mark.skipif(not (REAL / "images_background.zip").is_file(), reason="no shared data: Omniglot")

@@ -10,13 +10,13 @@ import torch
 from builders import CPU, build, task_of
 from torch.utils._pytree import tree_leaves, tree_map
 
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification, Regression
+from metarun.core.tasks import PaddedExamples
 from metarun.datasets.base import STREAMS, Dataset
 from metarun.datasets.own import OwnTaskList, OwnTasks
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.errors import UserError
-from metarun.kinds import Classification, Regression
-from metarun.tasks import PaddedExamples
 
 
 @dataclass(kw_only=True)
@@ -254,7 +254,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "Mine.task('train') of task 0 gave (",
     ),
     "largest": (gives(lambda given, _: given, largest=(0, 3)), "Mine.largest = (0, 3): give the most support"),
-    "kind": (gives(lambda given, _: given, kind=3), "Mine.kind = 3: give metarun.kinds.Classification(ways) or"),
+    "kind": (gives(lambda given, _: given, kind=3), "Mine.kind = 3: give metarun.core.kinds.Classification(ways) or"),
     "input shape": (gives(lambda given, _: given, input_shape=3), "Mine.input_shape = 3: give the shape of one input"),
     "descriptor size": (gives(lambda given, _: given, descriptor_size=-1), "Mine.descriptor_size = -1: give a number"),
 }

@@ -7,9 +7,9 @@ import pytest
 import torch
 import yaml
 
+from metarun.core.errors import UserError
 from metarun.datasets.base import STREAMS
 from metarun.datasets.polynomials import Polynomials, PolynomialsConfig, written
-from metarun.errors import UserError
 
 FILE = Path(__file__).resolve().parents[2] / "conf" / "dataset" / "polynomials.yaml"
 TOY = [lambda x: x + 3, lambda x: 2 * x**2 - 1, lambda x: (x - 3) ** 3]

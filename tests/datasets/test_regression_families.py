@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from metarun.core.errors import UserError
 from metarun.datasets.base import STREAMS
 from metarun.datasets.regression_families import FAMILIES, RegressionFamilies, RegressionFamiliesConfig
-from metarun.errors import UserError
 
 FIVE = ["sine", "line", "quadratic", "absolute", "tanh"]
 RANGES = {
@@ -25,7 +25,7 @@ def families(*names: str, seed: int = 0, **changes: Any) -> RegressionFamilies:
     settings = {
         **{"shots": 10, "queries": 5, "tasks": None, "families": list(names) or FIVE, "noise": 0.0},
         **{"amplitude": [0.1, 5.0], "phase": [0.0, math.pi], "slope": side, "intercept": side},
-        **{"curvature": [0.02, 0.15], "centre": side, "offset": side, "x": [-5.0, 5.0]},
+        **{"curvature": [0.02, 0.15], "center": side, "offset": side, "x": [-5.0, 5.0]},
     }
     return RegressionFamiliesConfig(**{**settings, **changes}).load(seed, torch.device("cpu"), torch.float64)
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from tables import write
 
+from metarun.core.errors import UserError
 from metarun.datasets.school import SchoolConfig
 from metarun.datasets.table import Table
-from metarun.errors import UserError
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/multitask/school/school.mat"
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from metarun.core.errors import UserError
+from metarun.core.kinds import Regression
 from metarun.datasets.base import STREAMS
 from metarun.datasets.sinusoid import Sinusoid, SinusoidConfig
-from metarun.errors import UserError
-from metarun.kinds import Regression
 
 
 def waves(seed: int = 0, **changes: Any) -> Sinusoid:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import load, real_rows, speaking, speaking_rows, write
 
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification, Regression
+from metarun.core.tasks import Examples, PaddedExamples, TaskBatch
 from metarun.datasets.base import STREAMS
-from metarun.errors import UserError
-from metarun.kinds import Classification, Regression
-from metarun.tasks import Examples, PaddedExamples, TaskBatch
 
 SIZES = [12, 20, 15, 31, 12, 17]
 HEADER = ["task", "target", "row", "place", "noise"]
@@ -414,4 +414,4 @@ def test_what_it_says_of_itself(path: Path) -> None:
     assert protocol["file"] == "table.csv"
     assert protocol["target"] == {"mean": table.target_mean, "std": table.target_std}
     assert protocol["tasks"] == {"train": 6, "val": 6, "test": 6}
-    assert protocol["standardised"] == "by mean and standard deviation of the meta-train rows"
+    assert protocol["standardized"] == "by mean and standard deviation of the meta-train rows"

@@ -10,9 +10,9 @@ import pytest
 from pyarrow import parquet
 from tables import write
 
+from metarun.core.errors import UserError
 from metarun.datasets.table_columns import TaskRows, constant_within_tasks, numbered
 from metarun.datasets.table_files import read
-from metarun.errors import UserError
 
 
 def rows_of(folder: Path, header: str, *lines: str, **changes: Any) -> TaskRows:

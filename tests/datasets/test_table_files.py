@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import write
 
+from metarun.core.errors import UserError
 from metarun.datasets.table_files import read
-from metarun.errors import UserError
 
 CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metarun.core.errors import UserError
 from metarun.datasets.table_columns import TaskRows
 from metarun.datasets.table_split import divided
-from metarun.errors import UserError
 
 FRACTIONS = st.sampled_from([[0.5, 0.25, 0.25], [0.65, 0.1, 0.25], [0.8, 0.1, 0.1], [0.34, 0.33, 0.33]])
 

@@ -7,7 +7,7 @@ import torch
 from builders import settings
 from seeing import built, one, tasks
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 
 
 def test_it_looks_at_the_descriptor_alone() -> None:

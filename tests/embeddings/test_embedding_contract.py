@@ -10,11 +10,11 @@ from seeing import IMAGES, NUMBERS, built, one, rows, tasks
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from metarun.config.check import check
+from metarun.core.errors import UserError
+from metarun.core.tasks import Examples
 from metarun.embeddings.base import Seen
-from metarun.errors import UserError
 from metarun.models.base import Parameters
-from metarun.tasks import Examples
+from metarun.setup.check import check
 
 OF_SUPPORT = [
     ("support", {"pooling": "mean"}),

@@ -7,11 +7,11 @@ from seeing import IMAGES, NUMBERS, built, kind_for, one, rows, tasks
 from torch import Tensor
 from torch.func import functional_call
 
+from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.core.tasks import Examples, PaddedExamples
 from metarun.embeddings.fisher import diagonal_fisher, fitted_head, linear, profile
-from metarun.kinds import Classification, Regression, TaskKind
 from metarun.models.base import Parameters
-from metarun.models.normalisation import Context
-from metarun.tasks import Examples, PaddedExamples
+from metarun.models.normalization import Context
 
 
 def examples(kind: TaskKind, n: int = 7, scale: float = 1.0) -> tuple[Tensor, PaddedExamples]:

@@ -7,8 +7,8 @@ import torch
 from seeing import built, one, tasks
 from torch.func import vmap
 
+from metarun.core.errors import UserError
 from metarun.embeddings.support import image_features
-from metarun.errors import UserError
 
 
 @pytest.mark.parametrize(("pooling", "heads"), [("mean", 1), ("attention", 4)])

@@ -12,10 +12,10 @@ from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch import Tensor
 
+from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.core.tasks import AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 from metarun.engine import baselines as module
 from metarun.engine.baselines import PENALTIES, baselines, metric_of, ridge
-from metarun.kinds import Classification, Regression, TaskKind
-from metarun.tasks import AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 
 TASKS = 12
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from builders import ALGORITHMS, CPU, MLP, algorithm, settings
 
-from metarun import composition
 from metarun.algorithms.base import Learned
+from metarun.core.kinds import Regression
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.engine.whole_step import WholeStep
-from metarun.kinds import Regression
-from metarun.learner import Learner, MetaParameters, remember
-from metarun.tracking.log import TrainingLog
+from metarun.learner.learner import Learner, MetaParameters, remember
+from metarun.setup import assemble
+from metarun.training.outer_optimizer import OuterOptimizer
+from metarun.training.progress import TrainingLog
+from metarun.training.whole_step import WholeStep
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -39,7 +39,7 @@ def on(
     data = ("dataset=glyphs", "model.channels=4") if letters else ("dataset=sinusoid", *MLP)
     chosen = settings(*data, *overrides, "device.precision=float64")
     dataset = chosen.dataset.load(0, device, torch.float64)
-    return dataset, *composition.compose(chosen, dataset, device)
+    return dataset, *assemble.compose(chosen, dataset, device)
 
 
 @pytest.mark.parametrize("overrides", [*REGRESSING, *MAKING], ids=" ".join)
@@ -112,16 +112,16 @@ def test_a_whole_step_is_its_parts(outer: str, compiled: bool) -> None:
     chosen = replace(algorithm.outer, momentum=0.9)
     other = {group: {name: tensor.clone() for name, tensor in tensors.items()} for group, tensors in phi.items()}
     whole = WholeStep(
-        algorithm, phi, dataset, 5, MetaGradient(learner, None, compiled), OuterOptimiser(chosen, phi, clip=1.0)
+        algorithm, phi, dataset, 5, MetaGradient(learner, None, compiled), OuterOptimizer(chosen, phi, clip=1.0)
     )
     assert whole.trusted(0, 0.01)
     torch.testing.assert_close(phi, other, rtol=0, atol=0)
-    plain, optimiser = MetaGradient(learner, None, compiled=False), OuterOptimiser(chosen, other, clip=1.0)
+    plain, optimizer = MetaGradient(learner, None, compiled=False), OuterOptimizer(chosen, other, clip=1.0)
     for step in range(6):
         metrics, norm = whole(step, 0.01 / (step + 1))
         gradient, wanted = plain(other, dataset.sample("train", step, 5))
-        size = optimiser.step(gradient, 0.01 / (step + 1), wanted.values())
-        remember(other, gradient, optimiser.frozen)
+        size = optimizer.step(gradient, 0.01 / (step + 1), wanted.values())
+        remember(other, gradient, optimizer.frozen)
         torch.testing.assert_close((metrics, norm), (wanted, size), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(phi, other, rtol=1e-6, atol=1e-6)
 

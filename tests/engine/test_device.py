@@ -4,9 +4,9 @@ import pytest
 import torch
 from builders import settings
 
+from metarun.core.errors import UserError
 from metarun.engine import device as module
 from metarun.engine.device import DeviceSettings
-from metarun.errors import UserError
 
 
 def device(name: str) -> DeviceSettings:

@@ -13,14 +13,14 @@ from builders import ALGORITHMS, Blobs, able, build, moved, settings, waves
 from checkpoints import state_of
 from torch import Tensor
 
-from metarun.checkpoint_files import BEST, LAST
+from metarun.core.errors import Diverged
+from metarun.core.kinds import Regression
 from metarun.engine import divergence
 from metarun.engine.divergence import DivergenceCheck
 from metarun.engine.evaluation import Episodes, Evaluator
-from metarun.errors import Diverged
-from metarun.kinds import Regression
-from metarun.tracking.results import adaptation_gain
-from metarun.tracking.words import harmed
+from metarun.runs.files import BEST, LAST
+from metarun.training.messages import harmed
+from metarun.training.results import adaptation_gain
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from builders import CONV, CPU, Blobs, build, settings, task_of
 
-from metarun import composition
+from metarun.core.kinds import Classification
+from metarun.core.tasks import TaskBatch
 from metarun.datasets.base import Seeds
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.engine.baselines import baselines
 from metarun.engine.evaluation import Episodes, Evaluator, half_width
-from metarun.engine.processes import ALONE, Processes
-from metarun.kinds import Classification
-from metarun.tasks import TaskBatch
+from metarun.engine.processes.alone import ALONE, Processes
+from metarun.setup import assemble
 
 
 def test_the_interval_is_over_episodes() -> None:
@@ -133,7 +133,7 @@ class Turn(Processes):
 def test_explained_variance_does_not_cancel_however_episodes_are_shared(chunk: int | None, processes: int) -> None:
     """In float32, at a mean of the targets 1e5 times their spread, against NumPy in float64."""
     dataset = Far(settings("dataset=sinusoid", "dataset.queries=6").dataset, Seeds(0, 0), CPU, torch.float32)
-    learner, phi = composition.compose(settings("model=mlp", "model.hidden=[8]", "algorithm=scratch"), dataset, CPU)
+    learner, phi = assemble.compose(settings("model=mlp", "model.hidden=[8]", "algorithm=scratch"), dataset, CPU)
     phi["theta"]["head.bias"] += 1e4  # so that errors are as small as the spread
 
     def measured(process: Processes) -> Episodes:

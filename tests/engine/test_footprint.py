@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from metarun.core.errors import UserError
 from metarun.engine.footprint import ROOM, SHARE, as_memory_allows, fitting, peak
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.errors import UserError
 
 KILO = 1024
 

@@ -12,7 +12,7 @@ from checkpoints import state_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.tracking.log import TrainingLog
+from metarun.training.progress import TrainingLog
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -34,8 +34,8 @@ def chosen(select: str) -> tuple[str, ...]:
 
 RUNS = {
     "slow": (*WAVES, *SLOW, *chosen("all")),
-    "k_centre": (*WAVES, *SLOW, *chosen("k_centre")),
-    "k_medoids, learned optimiser": (*WAVES, *chosen("k_medoids"), "algorithm.optimiser_units=4"),
+    "k_center": (*WAVES, *SLOW, *chosen("k_center")),
+    "k_medoids, learned optimizer": (*WAVES, *chosen("k_medoids"), "algorithm.optimizer_units=4"),
     "loss, in chunks": (*WAVES, *chosen("loss"), "engine.task_chunk=2"),
     "meml": (*WAVES, "algorithm=meml", "algorithm.prior.learned=true", *SLOW, *chosen("loss")),
     "sequence": (*SEQUENCE, *SLOW, *chosen("k_medoids")),
@@ -67,7 +67,7 @@ def test_stopped_in_the_middle_and_resumed_it_is_the_same(
     assert command("resume=parts")[0] == 0
     one, other = state("whole"), state("parts")
     torch.testing.assert_close(other["phi"], one["phi"], rtol=0, atol=0)
-    torch.testing.assert_close(other["optimiser"], one["optimiser"], rtol=0, atol=0)
+    torch.testing.assert_close(other["optimizer"], one["optimizer"], rtol=0, atol=0)
     results = [json.loads(Path(folder, "result.json").read_text())["meta_test"] for folder in ("whole", "parts")]
     assert results[0] == results[1]
 
@@ -106,7 +106,7 @@ def test_how_chosen_tasks_stand_is_told(command: Command) -> None:
     [
         ("algorithm.outer.slow.ratio=0", "a number above 0 and at most 1 is expected"),
         ("algorithm.outer.slow.ratio=1.5", "a number above 0 and at most 1 is expected"),
-        ("algorithm.outer.tasks.select=k_centers", "did you mean 'k_centre'?"),
+        ("algorithm.outer.tasks.select=k_centers", "did you mean 'k_center'?"),
         ("algorithm.outer.tasks.pol=3", "did you mean 'algorithm.outer.tasks.pool'?"),
     ],
 )

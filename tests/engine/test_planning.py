@@ -8,14 +8,15 @@ import torch
 from builders import CPU, MLP, build, settings
 from torch.utils._pytree import tree_leaves
 
-from metarun import composition
 from metarun.algorithms.base import Learned
-from metarun.engine import auto_rules, compilation, device, planning
+from metarun.engine import device, planning
+from metarun.engine.compile import auto_rules, compilation
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.planning import Planner
-from metarun.engine.processes import ALONE
-from metarun.learner import MetaParameters
+from metarun.engine.processes.alone import ALONE
+from metarun.learner.learner import MetaParameters
+from metarun.setup import assemble
 
 WAVES = ("dataset=sinusoid", *MLP, "engine.meta_batch_size=12")
 
@@ -120,7 +121,7 @@ def chosen(*overrides: str, compile: str = "auto") -> tuple[Planner, MetaParamet
     """The planner of a run as the command line says it."""
     given = settings("device.name=cpu", *overrides)
     dataset = given.dataset.load(0, CPU, torch.float32)
-    learner, phi = composition.compose(given, dataset, CPU)
+    learner, phi = assemble.compose(given, dataset, CPU)
     return Planner(learner, dataset, given.engine, compile, {}, ALONE), phi
 
 

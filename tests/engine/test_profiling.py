@@ -7,9 +7,10 @@ import pytest
 import torch
 from builders import CPU, settings
 
-from metarun.composition import compose
-from metarun.engine.profiling import SKIPPED, profiling, shortly
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.engine.settings import SKIPPED
+from metarun.setup.assemble import compose
+from metarun.training.profiling import profiling, shortly
 
 
 def test_what_is_profiled_is_what_is_asked_for(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.outer_loop import TaskSelection
+from metarun.core.kinds import Regression
 from metarun.datasets.base import Dataset
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.selection import (
@@ -23,7 +24,7 @@ from metarun.engine.selection import (
     apart,
     belonging,
     drawn,
-    k_centre,
+    k_center,
     k_medoids,
     ranks,
     ratio_of,
@@ -31,8 +32,7 @@ from metarun.engine.selection import (
     sketch,
     to_nearest,
 )
-from metarun.kinds import Regression
-from metarun.learner import Learner, MetaParameters
+from metarun.learner.learner import Learner, MetaParameters
 
 POINTS = some.integers(3, 9).flatmap(
     lambda n: some.tuples(
@@ -69,17 +69,17 @@ def least(distances: Tensor, count: int, worst: bool) -> float:
 
 @given(POINTS)
 @limits(deadline=None)
-def test_k_centre_is_no_worse_than_twice_the_best(drawn_: tuple[list[list[int]], int]) -> None:
+def test_k_center_is_no_worse_than_twice_the_best(drawn_: tuple[list[list[int]], int]) -> None:
     points, count = drawn_
     distances = apart(torch.tensor(points))
-    chosen = k_centre(distances, count)
+    chosen = k_center(distances, count)
     assert len(set(chosen.tolist())) == count
     assert to_nearest(distances, chosen).max() <= 2 * least(distances, count, worst=True) + 1e-9
 
 
-def test_k_centre_takes_the_medoid_and_then_the_farthest() -> None:
+def test_k_center_takes_the_medoid_and_then_the_farthest() -> None:
     points = torch.tensor([[0.0], [1.0], [2.0], [9.0], [-5.0]])
-    assert k_centre(apart(points), 3).tolist() == [1, 3, 4]
+    assert k_center(apart(points), 3).tolist() == [1, 3, 4]
 
 
 @given(POINTS)
@@ -104,15 +104,15 @@ def test_k_medoids_can_be_bettered_by_no_medoid_of_a_cluster(drawn_: tuple[list[
 def test_both_find_clusters_that_are_far_apart(seed: int) -> None:
     """Where k-medoids, by turns alone, could stop at two points in one cluster."""
     generator = torch.Generator().manual_seed(seed)
-    centres = torch.tensor([[0.0, 0.0], [40.0, 0.0], [0.0, 40.0], [40.0, 40.0]])
+    centers = torch.tensor([[0.0, 0.0], [40.0, 0.0], [0.0, 40.0], [40.0, 40.0]])
     sizes = [1, 2, 3, 4]
-    points = torch.cat([c + torch.randn(n, 2, generator=generator) for c, n in zip(centres, sizes, strict=True)])
+    points = torch.cat([c + torch.randn(n, 2, generator=generator) for c, n in zip(centers, sizes, strict=True)])
     points, of = (
         points[order := torch.randperm(10, generator=generator)],
         torch.arange(4).repeat_interleave(torch.tensor(sizes)),
     )
     distances, of = apart(points), of[order]
-    for choose in (k_centre, k_medoids):
+    for choose in (k_center, k_medoids):
         chosen = choose(distances, 4)
         assert sorted(of[chosen].tolist()) == [0, 1, 2, 3]
         counts = represented(distances, chosen)
@@ -120,7 +120,7 @@ def test_both_find_clusters_that_are_far_apart(seed: int) -> None:
     assert to_nearest(distances, k_medoids(distances, 4)).sum() == pytest.approx(least(distances, 4, worst=False))
 
 
-@pytest.mark.parametrize("choose", [k_centre, k_medoids])
+@pytest.mark.parametrize("choose", [k_center, k_medoids])
 def test_points_that_are_all_alike_are_no_trouble(choose: Any) -> None:
     distances = apart(torch.ones(6, 2))
     chosen = choose(distances, 4)
@@ -236,7 +236,7 @@ def chosen_of(problem: str, select: str, step: int = 3, tasks: int = 4, chunk: i
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("select", ["k_centre", "k_medoids", "loss"])
+@pytest.mark.parametrize("select", ["k_center", "k_medoids", "loss"])
 def test_chosen_tasks_are_of_the_pool(problem: str, select: str) -> None:
     chosen = chosen_of(problem, select)
     dataset, *_ = parts(problem)
@@ -256,7 +256,7 @@ def test_chosen_tasks_are_of_the_pool(problem: str, select: str) -> None:
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-@pytest.mark.parametrize("select", ["k_centre", "k_medoids", "loss"])
+@pytest.mark.parametrize("select", ["k_center", "k_medoids", "loss"])
 def test_the_choice_is_a_function_of_phi_and_the_step(problem: str, select: str) -> None:
     """However many candidates are looked at at once."""
     one, again = (chosen_of(problem, select) for _ in range(2))
@@ -276,7 +276,7 @@ def test_without_selection_the_next_tasks_are_learned_from() -> None:
 
 def test_a_pool_of_one_is_the_meta_batch() -> None:
     dataset, learner, phi = parts("regression")
-    for select in ("k_centre", "k_medoids", "loss"):
+    for select in ("k_center", "k_medoids", "loss"):
         chosen = Selector(selection(select, pool=1), learner, dataset, 4, None)(phi, 3, 0.0, None)
         torch.testing.assert_close(chosen.batch, dataset.sample("train", 3, 4), rtol=0, atol=0)
         assert chosen.weights is None or chosen.weights.tolist() == [1.0] * 4
@@ -300,8 +300,8 @@ def test_tasks_with_embeddings_are_apart_by_these() -> None:
     dataset, learner, phi = parts("embedding")
     pool = dataset.sample("train", 3, 16)
     embeddings = torch.stack([learner.embed(phi, task_of(pool, number), testing=False) for number in range(16)])
-    wanted = k_centre(apart(embeddings), 4).sort().values + 48
-    assert chosen_of("embedding", "k_centre").batch.number.tolist() == wanted.tolist()
+    wanted = k_center(apart(embeddings), 4).sort().values + 48
+    assert chosen_of("embedding", "k_center").batch.number.tolist() == wanted.tolist()
 
 
 def test_where_tasks_repeat_each_is_chosen_once_and_all_count_alike() -> None:
@@ -338,7 +338,7 @@ def test_weights_count_tasks() -> None:
 def test_a_sequence_chooses_from_its_group() -> None:
     dataset = settings("dataset=polynomials").dataset.load(0, torch.device("cpu"), torch.float64)
     learner, phi = build(dataset, "algorithm=maml", *MLP, inner_lr=0.01)
-    for select in ("k_centre", "loss"):
+    for select in ("k_center", "loss"):
         chosen = Selector(selection(select), learner, dataset, 2, None)(phi, 5, 0.0, 1)
         assert chosen.batch.identity.tolist() == [1, 1]
 

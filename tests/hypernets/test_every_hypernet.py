@@ -21,7 +21,7 @@ from networks import (
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.hypernets.generating import CHOICES
 from metarun.models.base import Parameters
 
@@ -29,7 +29,7 @@ LAYERS = {
     "all": lambda name: True,
     "head": lambda name: name.startswith("head."),
     "body": lambda name: name.startswith(("layers.", "norms.")),
-    "normalisation": lambda name: name.startswith("norms."),
+    "normalization": lambda name: name.startswith("norms."),
 }
 COMBINATIONS = [
     pytest.param(option, delta, layers, network, id=f"{option}-{'delta' if delta else 'outright'}-{layers}-{network}")
@@ -37,7 +37,7 @@ COMBINATIONS = [
     for delta in (True, False)
     for layers in CHOICES
     for network in NETWORKS
-    if layers != "normalisation" or "with" in network
+    if layers != "normalization" or "with" in network
 ]
 EVERY = [*((option, delta) for option in MAKING for delta in (True, False)), ("none", True)]
 
@@ -166,9 +166,9 @@ def test_single_precision_stays_single(option: str, delta: bool) -> None:
 @pytest.mark.parametrize("option", MAKING)
 def test_layers_that_the_task_model_lacks_are_refused(option: str) -> None:
     theta = theta_of(mlp("none"))
-    told = r"hypernet\.layers=normalisation: .* set hypernet\.layers=all \(head, body would do too\)$"
+    told = r"hypernet\.layers=normalization: .* set hypernet\.layers=all \(head, body would do too\)$"
     with pytest.raises(UserError, match=told):
-        small(option, layers="normalisation").build(EMBEDDING, theta)
+        small(option, layers="normalization").build(EMBEDDING, theta)
     features = {name: tensor for name, tensor in theta.items() if not name.startswith("head")}
     with pytest.raises(UserError, match=r"hypernet\.layers=head: .* set hypernet\.layers=all \(body would do too\)$"):
         small(option, layers="head").build(EMBEDDING, features)

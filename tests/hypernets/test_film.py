@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metarun.models.base import Parameters
 
-LAYERS = ("all", "head", "body", "normalisation")
+LAYERS = ("all", "head", "body", "normalization")
 
 
 def along_channels(values: Tensor, like: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def neutral(theta: Parameters, weights: Iterable[str]) -> Parameters:
 @pytest.mark.parametrize("delta", [True, False])
 @pytest.mark.parametrize(
     ("name", "layers"),
-    [(name, layers) for name in NETWORKS for layers in LAYERS if layers != "normalisation" or "with" in name],
+    [(name, layers) for name in NETWORKS for layers in LAYERS if layers != "normalization" or "with" in name],
 )
 def test_changing_parameters_is_changing_features(name: str, layers: str, delta: bool) -> None:
     """h(1+γ) + b on what every layer feeds to its ReLU, and on the head's output."""
@@ -60,7 +60,7 @@ def test_changing_parameters_is_changing_features(name: str, layers: str, delta:
     shifts = {head.replace("/", "."): made(hidden) for head, made in hypernet.shifts.items()}
     if delta:
         scales = {weight: 1 + gamma for weight, gamma in scales.items()}
-    expected_layers = {"all": 3, "head": 1, "body": 2, "normalisation": 2}
+    expected_layers = {"all": 3, "head": 1, "body": 2, "normalization": 2}
     assert len(scales) == len(shifts) == expected_layers[layers]
 
     found = output(network, start(hypernet, dict(hypernet.named_parameters()), theta, embedding), x)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from networks import MAKING, config, mlp, small, theta_of
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.hypernets import memory
 from metarun.hypernets.memory import refuse_if_too_large
 from metarun.models.base import Parameters, count

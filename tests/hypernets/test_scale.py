@@ -8,7 +8,7 @@ from networks import config, conv4, mlp
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metarun.models.normalisation import Context
+from metarun.models.normalization import Context
 
 OPTIONS = ("full", "chunked", "lowrank")
 NETWORKS = {
@@ -54,7 +54,7 @@ def test_activations_keep_unit_scale(option: str, network: str) -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_with_pytorchs_own_initialisation_they_would_not(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_pytorchs_own_initialization_they_would_not(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def usual(width: int, outputs: int, std: float, mean: float = 0.0) -> nn.Linear:
         return nn.Linear(width, outputs)
 

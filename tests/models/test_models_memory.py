@@ -9,14 +9,14 @@ from torch import Tensor
 
 from metarun.algorithms.base import Draws, Outcome
 from metarun.algorithms.protonet import ProtoNet
+from metarun.core.tasks import Task
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.outer_optimiser import OuterOptimiser
-from metarun.engine.task_gradients import task_gradients
-from metarun.learner import Learner, MetaParameters, remember
+from metarun.inspection.task_gradients import task_gradients
+from metarun.learner.learner import Learner, MetaParameters, remember
 from metarun.models.base import Parameters, TaskModel
 from metarun.models.memory import MEMORY, Memory
-from metarun.tasks import Task
+from metarun.training.outer_optimizer import OuterOptimizer
 
 
 @dataclass(kw_only=True)
@@ -49,11 +49,11 @@ def counting() -> tuple[Learner, MetaParameters, Blobs]:
 def test_an_entry_becomes_the_mean_of_what_the_tasks_report(chunk: int | None) -> None:
     learner, phi, dataset = counting()
     meta_gradient = MetaGradient(learner, chunk, compiled=False)
-    optimiser = OuterOptimiser(learner.algorithm.outer, phi, clip=1.0)  # type: ignore[attr-defined]
+    optimizer = OuterOptimizer(learner.algorithm.outer, phi, clip=1.0)  # type: ignore[attr-defined]
     for step in range(3):
         batch = dataset.sample("train", step, 5)
         gradient, _ = meta_gradient(phi, batch)
-        norm = optimiser.step(gradient, 0.01)
+        norm = optimizer.step(gradient, 0.01)
         slopes = [tensor for group, tensors in gradient.items() if group != MEMORY for tensor in tensors.values()]
         torch.testing.assert_close(norm, torch.nn.utils.get_total_norm(slopes))
         remember(phi, gradient, frozen=torch.zeros(()))

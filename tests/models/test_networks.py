@@ -9,22 +9,22 @@ from builders import settings
 from torch import nn
 from torch.func import functional_call
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.models.base import HEAD
-from metarun.models.normalisation import KINDS, BatchStatistics, Context
+from metarun.models.normalization import KINDS, BatchStatistics, Context
 
 
 def config(name: str, **changes: Any) -> Any:
     return replace(settings(f"model={name}").model, **changes)
 
 
-@pytest.mark.parametrize("normalisation", KINDS)
+@pytest.mark.parametrize("normalization", KINDS)
 @pytest.mark.parametrize(("name", "shape"), [("conv4", (1, 28, 28)), ("conv4", (3, 33, 20)), ("mlp", (1, 6, 5))])
-def test_shapes(name: str, shape: tuple[int, ...], normalisation: str) -> None:
+def test_shapes(name: str, shape: tuple[int, ...], normalization: str) -> None:
     x = torch.randn(5, *shape)
     for readout in ("flatten", "mean") if name == "conv4" else (None,):
         changes = {"readout": readout, "channels": 6} if readout else {}
-        made = config(name, normalisation=normalisation, **changes)
+        made = config(name, normalization=normalization, **changes)
         assert made.build(shape, 7)(x, Context(3)).shape == (5, 7)
         features = made.build(shape, None)(x, Context(3))
         assert features.shape[0] == 5
@@ -53,12 +53,12 @@ def test_conv4_has_the_size_that_the_literature_gives() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == weights
 
 
-@pytest.mark.parametrize("normalisation", KINDS)
+@pytest.mark.parametrize("normalization", KINDS)
 @pytest.mark.parametrize("downsample", ["stride", "pool"])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 33, 20)])
-def test_conv4_is_a_stack_of_torch_s_convolutions(normalisation: str, downsample: str, shape: tuple[int, ...]) -> None:
-    """The first of them is computed as a product of matrices, and its normalisation from moments of the images."""
-    network = config("conv4", normalisation=normalisation, downsample=downsample, layers=2, channels=5)
+def test_conv4_is_a_stack_of_torch_s_convolutions(normalization: str, downsample: str, shape: tuple[int, ...]) -> None:
+    """The first of them is computed as a product of matrices, and its normalization from moments of the images."""
+    network = config("conv4", normalization=normalization, downsample=downsample, layers=2, channels=5)
     network = network.build(shape, 7).double()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)
@@ -72,13 +72,13 @@ def test_conv4_is_a_stack_of_torch_s_convolutions(normalisation: str, downsample
 
 def test_a_bias_before_a_layer_that_subtracts_the_mean_is_left_out() -> None:
     for kind in KINDS:
-        names = dict(config("conv4", normalisation=kind).build((1, 28, 28), 5).named_parameters())
+        names = dict(config("conv4", normalization=kind).build((1, 28, 28), 5).named_parameters())
         assert ("layers.0.bias" in names) == (kind in ("group", "none"))
 
 
 @pytest.mark.parametrize(("name", "shape"), [("conv4", (1, 28, 28)), ("mlp", (4,))])
 def test_the_last_layers_parameters_are_the_head(name: str, shape: tuple[int, ...]) -> None:
-    made = config(name, normalisation="batch")
+    made = config(name, normalization="batch")
     with_head = [n for n, _ in made.build(shape, 5).named_parameters()]
     assert [n for n in with_head if n.startswith(HEAD)] == ["head.weight", "head.bias"] == with_head[-2:]
     without = [n for n, _ in made.build(shape, None).named_parameters()]
@@ -87,7 +87,7 @@ def test_the_last_layers_parameters_are_the_head(name: str, shape: tuple[int, ..
 
 @pytest.mark.parametrize(("name", "shape"), [("conv4", (1, 28, 28)), ("mlp", (4,))])
 def test_layers_that_remember_have_names_of_their_own(name: str, shape: tuple[int, ...]) -> None:
-    network: nn.Module = config(name, normalisation="running").build(shape, 5)
+    network: nn.Module = config(name, normalization="running").build(shape, 5)
     layers = [module for module in network.modules() if isinstance(module, BatchStatistics)]
     context = Context()
     network(torch.randn(3, *shape), context)
@@ -143,7 +143,7 @@ def test_contexts_are_further_inputs_of_a_perceptron() -> None:
 
 @pytest.mark.parametrize(("layers", "block"), [(1, 0), (2, 1), (4, 2)])
 def test_contexts_scale_and_shift_the_third_block_or_the_last(layers: int, block: int) -> None:
-    """FiLM behind a normalisation is a normalisation with another gain and shift."""
+    """FiLM behind a normalization is a normalization with another gain and shift."""
     torch.manual_seed(0)
     network = config("conv4", channels=3, layers=layers).build((1, 16, 16), 2, contexts=5)
     x, theta = torch.randn(4, 1, 16, 16), {**dict(network.named_parameters()), "context": torch.randn(5)}

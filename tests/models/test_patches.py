@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from builders import settings
 from torch.func import grad, vmap
 
-from metarun import composition
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.models import conv4
 from metarun.models.patches import convolved, patches, places
+from metarun.setup import assemble
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -47,15 +47,15 @@ def test_second_derivatives_of_every_task_are_those_of_conv2d(stride: int, size:
 
 
 @pytest.mark.parametrize("downsample", ["stride", "pool"])
-@pytest.mark.parametrize("normalisation", ["batch", "none"])
+@pytest.mark.parametrize("normalization", ["batch", "none"])
 def test_a_networks_meta_gradient_is_the_same(
-    downsample: str, normalisation: str, monkeypatch: pytest.MonkeyPatch
+    downsample: str, normalization: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds = (f"model.downsample={downsample}", f"model.normalisation={normalisation}")
+    kinds = (f"model.downsample={downsample}", f"model.normalization={normalization}")
     chosen = settings("dataset=glyphs", "model.channels=4", *kinds, "device.precision=float64")
     cpu = torch.device("cpu")
     dataset = chosen.dataset.load(0, cpu, torch.float64)
-    learner, phi = composition.compose(chosen, dataset, cpu)
+    learner, phi = assemble.compose(chosen, dataset, cpu)
     batch, meta_gradient = dataset.sample("train", 0, 2), MetaGradient(learner, None, compiled=False)
     wanted = meta_gradient(phi, batch)
     monkeypatch.setattr(conv4, "PRODUCTS", ("cpu",))

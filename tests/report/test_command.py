@@ -180,7 +180,7 @@ def test_a_terminal_that_lacks_letters_gets_question_marks(tmp_path: Path) -> No
     assert "0.9000 ? 0.0100" in done.stdout
 
 
-def test_a_terminal_gets_colours_where_rich_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_colors_where_rich_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
     class Terminal(io.StringIO):

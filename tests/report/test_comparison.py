@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from run_folders import result, write_episodes, write_run
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.report.comparison import compare
 from metarun.report.statistics import paired
 

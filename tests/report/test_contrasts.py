@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from run_folders import result, write_episodes, write_run
 from scipy import stats
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.report.command import main
 from metarun.report.contrasts import against, conditions, contrast
 from metarun.report.effects import effects

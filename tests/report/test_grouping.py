@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import config, result
 
-from metarun.choosing import Seeds
-from metarun.errors import UserError
-from metarun.intervals import Estimate
+from metarun.core.choosing import Seeds
+from metarun.core.errors import UserError
+from metarun.core.intervals import Estimate
 from metarun.report.grouping import Group, grouped, label
 from metarun.report.runs import Run, flat
 from metarun.report.statistics import over_seeds

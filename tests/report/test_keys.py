@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import config
 
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.report import keys
 from metarun.report.runs import Run, flat
 
@@ -121,14 +121,14 @@ def test_conditions_keep_what_meets_all_of_them() -> None:
         ("=maml", "KEY=VALUE is expected"),
         ("algoritm=maml", "did you mean algorithm"),
         ("algorithm=mamml", "(algorithm: maml)"),
-        ("name=x", "may be device.name or algorithm.inner_optimiser.name"),
+        ("name=x", "may be device.name or algorithm.inner_optimizer.name"),
         ("zzzz=1", "(keys: algorithm, "),
     ],
 )
 def test_mistaken_conditions(condition: str, told: str) -> None:
     with pytest.raises(UserError) as error:
         keys.filtered([run()], [condition])
-    assert told in str(error.value).replace("algorithm.inner_optimiser.name or device.name", told[7:])
+    assert told in str(error.value).replace("algorithm.inner_optimizer.name or device.name", told[7:])
 
 
 def test_long_fractions_are_rounded_where_they_are_told() -> None:

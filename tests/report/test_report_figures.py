@@ -14,7 +14,7 @@ from metarun.report.figures import draw, write
 from metarun.report.grouping import Group, grouped
 from metarun.report.runs import Run, flat
 from metarun.report.value_axis import Axis
-from metarun.tracking.figures.texts import plain_texts
+from metarun.runs.texts import plain_texts
 
 
 def run(overrides: dict[str, Any], val: float = 0.8, folder: Path = Path("run"), metric: str = "accuracy") -> Run:

@@ -13,10 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from run_folders import config, result, write_run
 
-from metarun.checkpoint_files import LAST
 from metarun.report.command import main
 from metarun.report.runs import Unreadable, flat, folders, read
 from metarun.report.statistics import Estimate
+from metarun.runs.files import LAST
 
 
 def test_a_finished_run(tmp_path: Path) -> None:

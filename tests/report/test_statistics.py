@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from metarun.intervals import Estimate, clustered_mean
+from metarun.core.intervals import Estimate, clustered_mean
+from metarun.core.student_t import quantile
 from metarun.report.statistics import (
     Measured,
     crossed,
@@ -21,7 +22,6 @@ from metarun.report.statistics import (
     paired,
     without_episodes,
 )
-from metarun.student import quantile
 
 
 def test_the_interval_over_three_seeds() -> None:

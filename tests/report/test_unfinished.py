@@ -7,9 +7,9 @@ from pathlib import Path
 
 from run_folders import write_run
 
-from metarun.checkpoint_files import LAST
 from metarun.report.runs import Run, read
 from metarun.report.unfinished import Unfinished, unfinished
+from metarun.runs.files import LAST
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metarun.checkpoint_files import LAST
+from metarun.runs.files import LAST
 from metarun.sweep.folder import state
 
 WAVES = [

@@ -7,9 +7,9 @@ import joblib
 import pytest
 
 from metarun.config.compose import loading
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.sweep import launching
-from metarun.sweep.launching import neighbours, refuse_parallel
+from metarun.sweep.launching import neighbors, refuse_parallel
 from metarun.sweep.sweeping import composed
 
 LAUNCHERS = {
@@ -51,7 +51,7 @@ def test_each_launcher_is_told_how_many_at_once(launcher: str) -> None:
 )
 def test_jobs_that_share_a_machine_are_counted(overrides: list[str], jobs: int, expected: int) -> None:
     with loading(None) as loader:
-        assert neighbours(composed(["seed=0,1", *overrides], loader), jobs) == expected
+        assert neighbors(composed(["seed=0,1", *overrides], loader), jobs) == expected
 
 
 def test_one_after_another_is_not_several_at_once() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
 
-from metarun.config.settings import Settings
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.setup.settings import Settings
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.optuna_search import Optuna, OptunaSearch
 from metarun.sweep.search import Outcome, Proposal

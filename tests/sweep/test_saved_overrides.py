@@ -12,7 +12,7 @@ from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
 from metarun.config.compose import parse
 from metarun.config.plain_yaml import LARGEST, read_yaml
 from metarun.config.quoting import setting
-from metarun.errors import UserError
+from metarun.core.errors import UserError
 from metarun.sweep.saved_overrides import refusal
 
 

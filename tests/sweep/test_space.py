@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from metarun.config.compose import compose, loading, plain
-from metarun.config.own_parts import checked
-from metarun.errors import UserError
+from metarun.config.hydra import ConfigLoaderImpl
+from metarun.core.errors import UserError
+from metarun.setup.own_parts import checked
 from metarun.sweep.random_search import RandomSearch
 from metarun.sweep.space import Choice, Dimension, Interval, asked, searched
 from metarun.sweep.trials import jobs_of

@@ -10,13 +10,12 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from metarun.checkpoint_files import LAST
-from metarun.config.saved import CONFIG
-from metarun.config.settings import Settings
-from metarun.engine.processes import Processes
-from metarun.errors import Interrupted, UserError
+from metarun.core.errors import Interrupted, UserError
+from metarun.engine.processes.alone import Processes
 from metarun.report.command import main as report
-from metarun.tracking.status import write_status
+from metarun.runs.files import CONFIG, LAST
+from metarun.runs.status import write_status
+from metarun.setup.settings import Settings
 
 Command = Callable[..., tuple[int, str, str]]
 Experiment = Callable[[Callable[..., Any]], None]
@@ -27,7 +26,7 @@ def figures(value: float) -> dict[str, Any]:
 
 
 class Runs:
-    """Stands for `metarun.experiment.run`: notes what was run, and does with it what ``acts`` says of its seed."""
+    """Stands for `experiment.run`: notes what was run, and does with it what ``acts`` says of its seed."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[Any, ...]] = []

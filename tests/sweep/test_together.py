@@ -7,9 +7,9 @@ import pytest
 from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
 
 from metarun.config.compose import parse
-from metarun.config.settings import Settings
 from metarun.config.together import joined, separate, with_single_choices_apart
-from metarun.errors import UserError
+from metarun.core.errors import UserError
+from metarun.setup.settings import Settings
 from metarun.sweep.space import asked
 
 EMBED = "hypernet+embedding=none+none,film+support"

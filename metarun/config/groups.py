@@ -1,0 +1,45 @@
+"""The groups of a configuration and the keys that belong to none, by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from metarun.core.fields import choice, number
+
+PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regularizer", "device", "engine", "tracking")
+"""The config groups of which every run has exactly one option, in the order in which they are told."""
+
+SWEEP = "sweep"
+"""The group that says how ``metarun -m`` chooses its jobs; no run has it among its settings."""
+
+GROUPS = (*PARTS, SWEEP, "experiment", "debug")
+"""All groups of this package; the last two only set keys of the others."""
+
+
+MODES = ("train", "test", "info")
+
+
+@dataclass(kw_only=True)
+class Root:
+    """The keys that belong to no group."""
+
+    seed: int = number(least=0, most=2**63 - 1)
+    mode: str = choice(*MODES)
+    checkpoint: str | None
+    resume: str | None
+
+
+ROOT_KEYS = tuple(key.name for key in fields(Root))
+
+
+def full_names(nodes: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Every key under a configuration's groups, in full: ``dataset.shots``."""
+    names = []
+    for name, node in nodes.items():
+        if name.startswith("_"):
+            continue
+        if isinstance(node, Mapping):
+            names += full_names(node, f"{prefix}{name}.")
+        elif prefix:
+            names.append(prefix + name)
+    return names

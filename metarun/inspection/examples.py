@@ -1,0 +1,72 @@
+"""The images of a few tasks, and what their queries are taken for."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from metarun.core.kinds import Classification
+from metarun.datasets.base import Dataset, class_names
+from metarun.engine.evaluation import episodes_of
+from metarun.inspection.few_tasks import before_and_after
+from metarun.learner.learner import Learner, MetaParameters
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Of one task, on CPU, in the order of the labels and without rows that fill up.
+
+    support, query: images ``[n, C, H, W]``; support_labels, query_labels: ``[n]``. guesses: the labels that the adapted
+    model gives the queries, ``[q]``. names: what each label means, where the dataset names its classes; else its
+    number.
+    """
+
+    support: Tensor
+    support_labels: Tensor
+    query: Tensor
+    query_labels: Tensor
+    guesses: Tensor
+    names: tuple[str, ...]
+
+
+def shows_images(learner: Learner) -> bool:
+    """Whether its tasks are to tell images apart."""
+    shape = learner.problem.input_shape
+    return len(shape) == 3 and shape[0] in (1, 3) and isinstance(learner.problem.kind, Classification)
+
+
+def examples(
+    learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, tasks: int, at_once: int
+) -> list[Examples]:
+    """The first ``tasks`` tasks of a stream, where there are so many."""
+    count = episodes_of(dataset, stream, tasks)
+    batch = dataset.sample(stream, 0, count)
+    support, query = batch.support, batch.query
+    _, logits = before_and_after(learner, phi, batch, query.x, query.real, at_once)
+    named = class_names(dataset, stream)
+    found = []
+    for number in range(count):
+        learned, asked = (
+            _ordered(part.y[number], None if part.real is None else part.real[number]) for part in (support, query)
+        )
+        found.append(
+            Examples(
+                support=support.x[number][learned].cpu(),
+                support_labels=support.y[number][learned].cpu(),
+                query=query.x[number][asked].cpu(),
+                query_labels=query.y[number][asked].cpu(),
+                guesses=logits[number][asked].argmax(-1).cpu(),
+                names=_names(named, batch.classes[number], logits.shape[-1]),
+            )
+        )
+    return found
+
+
+def _ordered(labels: Tensor, real: Tensor | None) -> Tensor:
+    order = labels.argsort(stable=True)
+    return order if real is None else order[real[order] > 0]
+
+
+def _names(named: tuple[str, ...], classes: Tensor, ways: int) -> tuple[str, ...]:
+    """What the labels of a task mean."""
+    numbers = classes.tolist() or range(ways)
+    return tuple(named[number] for number in numbers) if named else tuple(map(str, range(ways)))

@@ -1,0 +1,82 @@
+"""What a learner makes of tasks before it adapts: their embeddings, and the parameters generated from them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metarun.core.tasks import Task
+from metarun.datasets.base import Dataset
+from metarun.embeddings.base import Seen
+from metarun.engine.evaluation import EPISODES_AT_ONCE
+from metarun.engine.over_tasks import over_tasks
+from metarun.learner.learner import Learner, MetaParameters
+
+
+@dataclass(frozen=True)
+class Insight:
+    """Of T tasks of a stream, on CPU.
+
+    embeddings: e_t ``[T, size]``. norms: of every tensor that the hypernetwork makes, its norm in θ_t⁰ ``[T]``.
+    attention: weights ``[T, heads, s]`` of the support examples in e_t, or ``None`` where the embedding has no such.
+    labels: of the support examples, ``[T, s, ...]``; real: which of these are examples, ``[T, s]``, or ``None``: all.
+    facts: what the dataset says of each task, by name.
+    """
+
+    embeddings: Tensor
+    norms: dict[str, Tensor]
+    attention: Tensor | None
+    labels: Tensor
+    real: Tensor | None
+    facts: dict[str, list[str]]
+
+
+def insight(
+    learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, tasks: int, chunk: int | None = None
+) -> Insight:
+    """Look at the first ``tasks`` tasks of a stream, ``chunk`` at once."""
+    size = min(chunk or EPISODES_AT_ONCE, tasks)
+    weigh = hasattr(learner.embedding, "weights")
+    attending = _Weights(learner.embedding) if weigh else None
+
+    def look(phi: MetaParameters, task: Task) -> dict[str, Tensor]:
+        embedding = learner.embed(phi, task, testing=True)
+        start = learner.generated(phi, embedding)
+        seen = {f"norm {name}": start[name].norm() for name in sorted(learner.hypernet.made)}
+        if attending is not None:
+            own = {f"embedding.{name}": tensor for name, tensor in phi["embedding"].items()}
+            seen["attention"] = functional_call(attending, own, (learner.seen(task),))
+        if task.support.real is not None:
+            seen["real"] = task.support.real
+        return {"embedding": embedding, "labels": task.support.y, **seen}
+
+    parts: list[dict[str, Tensor]] = []
+    facts: dict[str, list[str]] = {}
+    with torch.no_grad():
+        for first in range(0, tasks, size):
+            batch = dataset.sample(stream, first // size, size)
+            parts.append(over_tasks(look)(phi, batch))
+            for name, values in dataset.facts(stream, batch).items():
+                facts.setdefault(name, []).extend(values)
+    looked = {name: torch.cat([part[name] for part in parts])[:tasks].cpu() for name in parts[0]}
+    return Insight(
+        embeddings=looked["embedding"],
+        norms={name.removeprefix("norm "): value for name, value in looked.items() if name.startswith("norm ")},
+        attention=looked.get("attention"),
+        labels=looked["labels"],
+        real=looked.get("real"),
+        facts={name: values[:tasks] for name, values in facts.items()},
+    )
+
+
+class _Weights(nn.Module):
+    """The attention weights of an embedding, as a module of its own, to be called with explicit parameters."""
+
+    def __init__(self, embedding: nn.Module) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, seen: Seen) -> Tensor:
+        weights: Tensor = self.embedding.weights(seen)  # type: ignore[operator]
+        return weights

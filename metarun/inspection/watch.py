@@ -1,0 +1,194 @@
+"""What is looked at beside a run's figures, when, and under which tags. φ is looked at and stays as it is."""
+
+from torch import Tensor
+
+from metarun.algorithms.base import Learned
+from metarun.datasets.base import Dataset, class_names
+from metarun.engine.evaluation import EPISODES_AT_ONCE, Episodes
+from metarun.engine.settings import EngineSettings
+from metarun.inspection.attention import attended
+from metarun.inspection.confusion import confusion
+from metarun.inspection.examples import examples, shows_images
+from metarun.inspection.figures.adaptation import adaptation_figure
+from metarun.inspection.figures.attention import attention_figure, queries_figure
+from metarun.inspection.figures.confusion import MOST, confusion_figure
+from metarun.inspection.figures.embeddings import embedding_figure
+from metarun.inspection.figures.examples import examples_figure
+from metarun.inspection.figures.fits import fits_figure
+from metarun.inspection.figures.gradients import cosine_figure, projection_figure
+from metarun.inspection.fits import draws_functions, fits
+from metarun.inspection.insight import Insight, insight
+from metarun.inspection.step_sizes import step_sizes
+from metarun.inspection.task_gradients import TaskGradients, task_gradients
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.runs import layout
+from metarun.runs.board import Board
+from metarun.runs.settings import TrackingSettings
+from metarun.runs.share import Share
+
+MOST_LOOKS = 10
+"""Looks in a training where they go with validations. TensorBoard shows as many pictures of a tag unless told else."""
+MOST_KEPT = 32
+"""Looks at gradients that their projection shows; of more, every other is forgotten."""
+
+
+def evenly(number: int, total: int, most: int) -> bool:
+    """Whether the ``number``-th (from 1) of ``total`` is among the ``most`` that lie evenly; the last one always is."""
+    return number * most // total > (number - 1) * most // total
+
+
+class Watch:
+    """Looks at a learner at the times that the settings say, and puts what it sees on the board.
+
+    Nothing here raises: what cannot be computed or drawn is left out (`Board`).
+
+    at_once: tasks computed at once.
+    """
+
+    def __init__(
+        self,
+        settings: TrackingSettings,
+        engine: EngineSettings,
+        board: Board,
+        learner: Learner,
+        dataset: Dataset,
+        at_once: int,
+    ) -> None:
+        self._settings, self._engine = settings, engine
+        self._board, self._dataset = board, dataset
+        self.learner = learner
+        """That is looked at; the test may have another number of inner steps than meta-training."""
+        self._at_once, self._laid_out, self._share = at_once, False, Share(settings.share)
+        self._seen: list[tuple[int, Tensor]] = []
+        self._learns = isinstance(learner.algorithm, Learned)
+
+    def validated(self, phi: MetaParameters, step: int, episodes: Episodes) -> None:
+        """After a validation at meta-update ``step``."""
+        settings = self._settings
+        if settings.layout:
+            with self._board.attempt("bounds of meta-val's interval, and their layout"):
+                self._board.scalars(layout.BOUNDS, layout.bounds(episodes), step)
+                if not self._laid_out:
+                    self._lay_out(phi, episodes)
+        if settings.embeddings and self.learner.hypernet.made:
+            with self._board.attempt("norms of what the hypernetwork makes"):
+                count = min(episodes.count, EPISODES_AT_ONCE)
+                self._generated(insight(self.learner, phi, self._dataset, "val", count, self._at_once), step)
+
+    def updated(self, phi: MetaParameters, step: int) -> None:
+        """After meta-update ``step``, and its validation if there was one."""
+        looks = self._due(step, self._settings.pictures_every)
+        pulls = self._learns and self._due(step, self._settings.gradients_every)
+        if not (looks or pulls):
+            return
+        with self._share.spending():
+            if looks:
+                self._look(phi, step)
+            if pulls:
+                self._pull(phi, step)
+
+    def tested(self, phi: MetaParameters, step: int, episodes: Episodes, seen: Insight | None, mode: str) -> None:
+        """After the meta-test of the φ of meta-update ``step``.
+
+        seen: the tasks' embeddings, if they have any. mode: transductive or inductive.
+        """
+        settings, board, stream = self._settings, self._board, "test"
+        learner, dataset, metric = self.learner, self._dataset, self._dataset.kind(stream).metric
+        if settings.adaptation:
+            board.figure(f"meta-test/adaptation of {metric}", lambda: adaptation_figure(episodes, metric, mode), step)
+        if settings.embeddings and seen is not None:
+            self._embedded(seen, episodes.final(metric), metric, step)
+        if settings.attention:
+            if seen is not None and seen.attention is not None:
+                board.figure("meta-test/attention over support", lambda: attention_figure(seen), step)
+            if learner.algorithm.attends:
+                board.figure(
+                    "meta-test/attention of queries",
+                    lambda: queries_figure(attended(learner, phi, dataset, stream)),
+                    step,
+                )
+        self._pictures(phi, step, stream)
+        if settings.confusion:
+            with board.attempt("meta-test/confusion"):
+                mistakes = confusion(episodes, class_names(dataset, stream), MOST)
+                if mistakes is not None:
+                    board.figure("meta-test/confusion", lambda: confusion_figure(mistakes, episodes.count), step)
+
+    def _due(self, step: int, every: int | None) -> bool:
+        engine = self._engine
+        if every is not None:
+            return step % every == 0
+        if step == engine.steps:
+            return True
+        number, odd = divmod(step, engine.val_every)
+        return not odd and evenly(number, -(-engine.steps // engine.val_every), MOST_LOOKS) and self._share.left()
+
+    def _lay_out(self, phi: MetaParameters, episodes: Episodes) -> None:
+        settings = self._settings
+        sizes = settings.step_sizes and bool(step_sizes(self.learner, phi))
+        metrics = episodes.curves
+        self._board.layout(layout.charts(metrics, gradients=settings.gradients and self._learns, step_sizes=sizes))
+        self._laid_out = True
+
+    def _look(self, phi: MetaParameters, step: int) -> None:
+        """Pictures of meta-val tasks, and the learned step sizes."""
+        self._pictures(phi, step, "val")
+        if self._settings.step_sizes:
+            with self._board.attempt("learned step sizes"):
+                for layer, values in step_sizes(self.learner, phi).items():
+                    self._board.scalars(layout.STEP_SIZE, {layer: values.mean().item()}, step)
+                    self._board.histogram(f"step-sizes/{layer}", values, step)
+
+    def _pictures(self, phi: MetaParameters, step: int, stream: str) -> None:
+        """The first tasks of a stream: images with what they are taken for, or functions."""
+        settings, learner = self._settings, self.learner
+        of, stage = (learner, phi, self._dataset, stream, settings.tasks, self._at_once), f"meta-{stream}"
+        if settings.examples and shows_images(learner):
+            self._board.figure(f"{stage}/examples", lambda: examples_figure(examples(*of), stage), step)
+        if settings.fits and draws_functions(learner):
+            self._board.figure(f"{stage}/fits", lambda: fits_figure(fits(*of), stage), step)
+
+    def _pull(self, phi: MetaParameters, step: int) -> None:
+        """The gradients of some meta-training tasks."""
+        settings, board = self._settings, self._board
+        if not (settings.gradients or settings.similarity):
+            return
+        with board.attempt("gradients of single tasks"):
+            progress = step / self._engine.steps
+            count = settings.gradient_tasks
+            found = task_gradients(self.learner, phi, self._dataset, count, progress, self._at_once)
+            self._pulled(found, step)
+
+    def _pulled(self, found: TaskGradients, step: int) -> None:
+        settings, board = self._settings, self._board
+        if settings.gradients:
+            for group, norms in (
+                (layout.OUTER, found.outer),
+                (layout.BEFORE, found.before),
+                (layout.AFTER, found.after),
+            ):
+                board.scalars(group, norms, step)
+        if settings.similarity:
+            self._seen.append((step, found.sketches))
+            if len(self._seen) > MOST_KEPT:
+                self._seen = self._seen[::2]
+            board.figure("meta-gradients/cosines", lambda: cosine_figure(found.cosines, step), step)
+            steps, sketches = zip(*self._seen, strict=True)
+            board.figure("meta-gradients/projection", lambda: projection_figure(sketches, steps), step)
+
+    def _embedded(self, seen: Insight, values: Tensor, metric: str, step: int) -> None:
+        """Task embeddings of meta-test with the metric of each task, ``[T]``."""
+        with self._board.attempt("norms of what the hypernetwork makes"):
+            self._generated(seen, step)
+        facts = {
+            "task": [str(number) for number in range(len(values))],
+            **seen.facts,
+            metric: [f"{value:.4g}" for value in values.tolist()],
+        }
+        self._board.embeddings(seen.embeddings, facts, step)
+        self._board.figure("meta-test/task embeddings", lambda: embedding_figure(seen, values, metric), step)
+
+    def _generated(self, seen: Insight, step: int) -> None:
+        """The norms of generated tensors, mean over tasks."""
+        norms = {f"norm of {name}": values.mean().item() for name, values in seen.norms.items()}
+        self._board.scalars("generated", norms, step)

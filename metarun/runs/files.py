@@ -1,0 +1,70 @@
+"""What a run's folder holds: the only place that knows the names of its files."""
+
+from pathlib import Path
+
+from metarun.core.errors import UserError
+
+CONFIG = "config.yaml"
+"""The run's settings."""
+STATUS = "status.json"
+RESULT = "result.json"
+EPISODES = "episodes.csv"
+"""A row for each meta-test episode."""
+EMBEDDINGS = "embeddings.csv"
+"""A row for each task seen at the end."""
+LOG = "metarun.log"
+SWEEP_FILE = "sweep.yaml"
+"""In a sweep's folder: how its jobs are chosen."""
+
+CHECKPOINTS = "checkpoints"
+SUFFIX = ".safetensors"
+BEST, LAST = f"{CHECKPOINTS}/best{SUFFIX}", f"{CHECKPOINTS}/last{SUFFIX}"
+"""The state with the best validation, and the latest state."""
+
+OLD = "its checkpoints are from an older version of metarun, which this version does not read; train again"
+
+_OLD_FILES = (f"{CHECKPOINTS}/best.pt", f"{CHECKPOINTS}/last.pt")
+"""What older versions wrote: pickles, which are never read."""
+
+
+def best_file(folder: Path) -> Path:
+    """The checkpoint with the best validation of the run in ``folder``."""
+    return folder / BEST
+
+
+def last_file(folder: Path) -> Path:
+    """The latest checkpoint of the run in ``folder``."""
+    return folder / LAST
+
+
+def saved(folder: Path, *, best_first: bool = False) -> list[Path]:
+    """The checkpoints that a run's folder has, the one to take first in front."""
+    names = (BEST, LAST) if best_first else (LAST, BEST)
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def only_old(folder: Path) -> bool:
+    """Whether a run's folder has checkpoints of an older version and no others."""
+    return not saved(folder) and any((folder / name).is_file() for name in _OLD_FILES)
+
+
+def checkpoint_files(path: str) -> list[Path]:
+    """The files that ``checkpoint=path`` may mean, in order: the best of a run's folder, then its last.
+
+    Raises `UserError` if there is none.
+    """
+    place = Path(path)
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise UserError(f"checkpoint={path}: no such file or folder")
+    if found := saved(place, best_first=True):
+        return found
+    if only_old(place):
+        raise UserError(f"checkpoint={path}: {OLD}")
+    raise UserError(f"checkpoint={path}: not a run's folder: it has no {BEST} or {LAST}")
+
+
+def holds_a_run(folder: Path) -> bool:
+    """Whether a folder has files of a run in it, begun or ended."""
+    return any((folder / name).exists() for name in (CONFIG, RESULT, CHECKPOINTS, STATUS))

@@ -1,0 +1,54 @@
+"""A problem as a checkpoint holds it: in builtin types, so that a learner can be built again without its dataset."""
+
+from typing import Any
+
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.datasets.base import Problem
+from metarun.engine.schema import conform
+
+_KINDS: dict[str, type[Classification] | type[Regression]]
+_KINDS = {"classification": Classification, "regression": Regression}
+_COUNTS = ("known_tasks", "descriptor_size", "training_classes")
+
+
+def to_plain(problem: Problem) -> dict[str, Any]:
+    """The problem's fields; kinds with their name. Raises `UserError` for a kind of task that is not metarun's own."""
+    kinds = {name: _kind_to_plain(getattr(problem, name)) for name in ("kind", "training_kind")}
+    return {**vars(problem), "input_shape": list(problem.input_shape), "source": dict(problem.source), **kinds}
+
+
+def from_plain(plain: dict[str, Any]) -> Problem:
+    """The problem that `to_plain` told. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
+    conform(plain, dict[str, Any], "problem")
+    kinds = {name: _kind(conform(plain[name], dict[str, Any], f"problem.{name}")) for name in ("kind", "training_kind")}
+    shape = conform(plain["input_shape"], list[int], "problem.input_shape")
+    problem = Problem(**{**plain, "input_shape": tuple(shape), **kinds})
+    if not isinstance(problem.name, str) or not all(_counts(size, 1) for size in shape):
+        raise ValueError("problem")
+    if not all(_counts(plain[name], 0) for name in _COUNTS) or not isinstance(plain["source"], dict):
+        raise ValueError("problem")
+    return problem
+
+
+def _kind_to_plain(kind: TaskKind) -> dict[str, Any]:
+    for name, made in _KINDS.items():
+        if type(kind) is made:
+            return {"name": name, **vars(kind)}
+    raise UserError(
+        f"dataset: its tasks are of kind {type(kind).__name__}, which no checkpoint can hold; use "
+        "metarun.core.kinds.Classification or metarun.core.kinds.Regression"
+    )
+
+
+def _kind(plain: dict[str, Any]) -> Classification | Regression:
+    made = _KINDS[conform(plain["name"], str, "problem.kind.name")]
+    fields = {name: value for name, value in plain.items() if name != "name"}
+    kind: Classification | Regression = conform(fields, made, "problem.kind")
+    if not _counts(kind.outputs, 1):
+        raise ValueError("problem")
+    return kind
+
+
+def _counts(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least

@@ -1,0 +1,289 @@
+"""From settings and a loaded dataset to a learner, refusing what cannot go together."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from metarun.algorithms.base import Learned
+from metarun.core import counters
+from metarun.core.errors import UserError
+from metarun.core.kinds import Classification
+from metarun.datasets.base import Dataset, Problem, data_name, problem
+from metarun.hypernets.base import Hypernet
+from metarun.hypernets.memory import refuse_if_too_large
+from metarun.learner.learner import Learner, MetaParameters
+from metarun.models.base import Parameters, TaskModel
+from metarun.models.normalization import Context
+from metarun.runs import checkpoint
+from metarun.runs.files import checkpoint_files
+from metarun.setup.settings import Settings
+
+
+def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple[Learner, MetaParameters]:
+    """The learner for a dataset's tasks and its first φ, as `assemble`.
+
+    With ``mode=test`` it is the learner of the checkpoint, built for the problem that it was trained for and tested on
+    the dataset's tasks. Raises `UserError`, also for an order of training that the dataset does not support.
+    """
+    posed = problem(dataset)
+    check_order(settings, len(dataset.groups))
+    if settings.mode == "test":
+        trained = _trained(settings)
+        _check_transfer(settings, trained, posed)
+        return _assembled(settings, trained.tested_on(posed), device)
+    return assemble(settings, posed, device)
+
+
+def assemble(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
+    """The learner for a problem and its first φ, which depends on the seed alone. Raises `UserError`."""
+    _check_parts(settings, problem)
+    return _assembled(settings, problem, device)
+
+
+def _trained(settings: Settings) -> Problem:
+    """What the learner in the checkpoint was trained for."""
+    assert settings.checkpoint is not None
+    return checkpoint.first_problem(checkpoint_files(settings.checkpoint))
+
+
+def _assembled(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
+    kind, dtype, algorithm = problem.kind, settings.device.dtype, settings.algorithm
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(counters.key(settings.seed, "first parameters"))
+        network = settings.model.build(
+            problem.input_shape, kind.outputs if algorithm.needs_head else None, algorithm.context_size
+        )
+        head = getattr(network, "head", None)
+        if isinstance(head, nn.Linear):
+            network.head = algorithm.last_layer(head)
+        theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
+        own = algorithm.network(_width(network, problem, settings.plain["choices"]["model"]), problem)
+        model = TaskModel(
+            network, kind, settings.model.normalization, settings.engine.transductive, own, settings.device.compute
+        )
+        embedding = settings.embedding.build(problem, model)
+        hypernet = _hypernet(settings, theta, device)
+        learner = Learner(
+            problem=problem,
+            model=model,
+            embedding=embedding,
+            hypernet=hypernet,
+            algorithm=algorithm,
+            penalties=settings.regularizer,
+            seed=settings.seed,
+        )
+        modules = (network, own, embedding, hypernet)
+        for module in modules:
+            module.to(dtype)
+        # What an algorithm sets to a number must be that number in the run's precision.
+        phi = learner.initial()
+    for module in modules:
+        module.to(device)
+    return learner, {
+        group: {name: tensor.to(device, dtype, copy=True) for name, tensor in tensors.items()}
+        for group, tensors in phi.items()
+    }
+
+
+def _width(network: nn.Module, problem: Problem, option: str) -> int:
+    """How many numbers a network makes of an example. Raises `UserError` where a user's own makes something else."""
+    with torch.no_grad():
+        out = network(torch.zeros(2, *problem.input_shape), Context())
+    if not isinstance(out, torch.Tensor) or out.dim() != 2 or len(out) != 2:
+        told = list(out.shape) if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
+        kind = type(network)
+        raise UserError(
+            f"model={option}: {kind.__module__}.{kind.__qualname__}.forward returns {told} for 2 inputs, where "
+            "[2, outputs] is expected"
+        )
+    return int(out.shape[1])
+
+
+def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hypernet:
+    """The hypernetwork, unless it could not be trained in the memory there is."""
+    if settings.mode == "train":
+        asked = settings.engine.task_chunk
+        tasks = asked if isinstance(asked, int) else 1  # as few as it takes to fit
+        option = settings.plain["choices"]["hypernet"]
+        refuse_if_too_large(
+            settings.hypernet, option, settings.embedding.size, theta, tasks, settings.device.dtype, device
+        )
+    hypernet = settings.hypernet.build(settings.embedding.size, theta)
+    hypernet.draw(settings.seed)
+    return hypernet
+
+
+def check(settings: Settings, problem: Problem) -> None:
+    """Refuse parts that cannot go together, or not on this problem; with ``mode=test``, a problem that the learner in
+    the checkpoint cannot take. Raises `UserError`.
+    """
+    if settings.mode == "test":
+        _check_transfer(settings, _trained(settings), problem)
+    else:
+        _check_parts(settings, problem)
+
+
+def _check_parts(settings: Settings, problem: Problem) -> None:
+    choices, kind, training_kind = settings.plain["choices"], problem.kind, problem.training_kind
+    if not isinstance(kind, settings.algorithm.kinds):
+        able = " and ".join(each.__name__.lower() for each in settings.algorithm.kinds)
+        raise UserError(
+            f"algorithm={choices['algorithm']}: does {able} only{settings.algorithm.because}, and "
+            f"dataset={choices['dataset']} is {type(kind).__name__.lower()}; choose another, such as algorithm=maml"
+        )
+    settings.algorithm.check(problem)
+    check_settings(settings)
+    if settings.mode != "test" and settings.embedding.knows_tasks and not problem.known_tasks:
+        more = (
+            "set dataset.tasks=100, or use embedding=support"
+            if "tasks" in settings.plain["dataset"]
+            else "use embedding=support, or tasks that do, such as dataset=sinusoid dataset.tasks=100"
+        )
+        raise UserError(
+            f"embedding={choices['embedding']}: needs meta-training tasks that come again, and those of "
+            f"dataset={choices['dataset']} are drawn afresh; {more}"
+        )
+    if settings.embedding.reads_labels and kind.outputs != training_kind.outputs:
+        raise UserError(
+            f"dataset.train_ways={training_kind.outputs}: embedding={choices['embedding']} reads labels, so training "
+            f"needs as many ways as testing ({kind.outputs}); set dataset.train_ways=null"
+        )
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse parts that cannot go together whatever the data. Raises `UserError`."""
+    choices = settings.plain["choices"]
+    if settings.engine.transductive and settings.model.normalization != "batch":
+        raise UserError(
+            f"engine.transductive=true: only model.normalization=batch looks at other queries, and it is "
+            f"{settings.model.normalization}; set model.normalization=batch or engine.transductive=false"
+        )
+    if settings.model.normalization == "global":
+        _check_global(settings)
+    if settings.hypernet.needs_embedding and not settings.embedding.size:
+        raise UserError(f"hypernet={choices['hypernet']}: needs a task embedding; add embedding=support")
+    if settings.embedding.size and not settings.hypernet.needs_embedding:
+        raise UserError(
+            f"embedding={choices['embedding']}: nothing uses it; add a hypernetwork, such as hypernet=film, or set "
+            "embedding=none"
+        )
+    if settings.mode == "train":
+        _check_penalties(settings)
+        if settings.engine.train_tasks is not None and not isinstance(settings.algorithm, Learned):
+            raise UserError(
+                f"engine.train_tasks={settings.engine.train_tasks}: algorithm={choices['algorithm']} learns nothing "
+                "from training tasks; set engine.train_tasks=null, or choose one that does, such as algorithm=maml"
+            )
+        if settings.engine.profile_steps and not isinstance(settings.algorithm, Learned):
+            raise UserError(
+                f"engine.profile_steps={settings.engine.profile_steps}: algorithm={choices['algorithm']} has no "
+                "meta-updates that could be profiled; set engine.profile_steps=0, or choose one that has, such as "
+                "algorithm=maml"
+            )
+
+
+def _check_global(settings: Settings) -> None:
+    """Refuse statistics over all of meta-training where there would be none, or none that inner steps had seen."""
+    chosen = f"model.normalization=global: algorithm={settings.plain['choices']['algorithm']}"
+    if not isinstance(settings.algorithm, Learned):
+        raise UserError(
+            f"{chosen} meta-trains nothing, so there are no statistics to use; use model.normalization=batch"
+        )
+    if settings.algorithm.steps(testing=False):
+        raise UserError(
+            f"{chosen} takes inner steps while it is meta-trained, by statistics that no test task would have; use "
+            "model.normalization=batch, running or group"
+        )
+
+
+def _check_transfer(settings: Settings, trained: Problem, posed: Problem) -> None:
+    """Refuse to test on tasks that the trained learner cannot take."""
+    option, now, then = settings.plain["choices"]["dataset"], posed.kind, trained.kind
+    if type(now) is not type(then):
+        raise UserError(
+            f"dataset={option}: its tasks are {type(now).__name__.lower()}, and the checkpoint was trained on "
+            f"{type(then).__name__.lower()} ({data_name(trained.source)}); choose a dataset of that kind"
+        )
+    if now.outputs != then.outputs and (settings.algorithm.needs_head or settings.embedding.reads_labels):
+        noun = "classes" if isinstance(now, Classification) else "targets"
+        hint = f"set dataset.ways={then.outputs}" if "ways" in settings.plain["dataset"] else "test on such tasks"
+        raise UserError(
+            f"dataset={option}: its tasks have {now.outputs} {noun}, and the checkpoint's model was trained for "
+            f"{then.outputs} ({data_name(trained.source)}); {hint}"
+        )
+    if settings.embedding.knows_tasks and posed.known_tasks not in (0, trained.known_tasks):
+        raise UserError(
+            f"dataset={option}: has {posed.known_tasks:,} known tasks, and the checkpoint has embeddings of "
+            f"{trained.known_tasks:,} ({data_name(trained.source)}); use the dataset that it was trained on"
+        )
+    # What only concerns the meta-training of that dataset does not matter here.
+    _check_parts(settings, replace(posed, training_kind=now))
+
+
+def _check_penalties(settings: Settings) -> None:
+    """Refuse a term of Ω that would always be zero."""
+    weights, choices = settings.regularizer, settings.plain["choices"]
+    if weights.used and not isinstance(settings.algorithm, Learned):
+        term, weight = next(iter(weights.used.items()))
+        raise UserError(
+            f"regularizer.{term}={weight:g}: algorithm={choices['algorithm']} learns nothing that could be "
+            f"regularized; set regularizer.{term}=0, or choose one that learns, such as algorithm=maml"
+        )
+    if weights.embedding and not settings.embedding.size:
+        raise UserError(
+            f"regularizer.embedding={weights.embedding:g}: there is no task embedding; add embedding=support"
+        )
+    if weights.proximal and not settings.algorithm.steps(testing=False):
+        could = settings.algorithm.second_order and hasattr(settings.algorithm, "inner_steps")
+        more = "give algorithm.inner_steps=1" if could else "use algorithm=maml"
+        raise UserError(
+            f"regularizer.proximal={weights.proximal:g}: training has no inner steps that could go far; "
+            f"{more}, or set regularizer.proximal=0"
+        )
+    if weights.proximal and not settings.algorithm.second_order:
+        raise UserError(
+            f"regularizer.proximal={weights.proximal:g}: tells nothing to an outer loop that takes inner steps as "
+            "constants; use algorithm=maml algorithm.order=2"
+        )
+    if weights.proximal and settings.algorithm.recomputes:
+        raise UserError(
+            f"regularizer.proximal={weights.proximal:g}: does not go with algorithm.recompute=true, which keeps no way "
+            "from θ' to the start; use algorithm.proximal, a term of the inner loss, or algorithm.recompute=false"
+        )
+    if weights.output and not settings.hypernet.needs_embedding:
+        raise UserError(
+            f"regularizer.output={weights.output:g}: there is no hypernetwork; add hypernet=full and embedding=support"
+        )
+
+
+def check_order(settings: Settings, groups: int) -> None:
+    """Refuse to learn ``groups`` of tasks one after another where that is not possible, or a penalty that only has a
+    meaning there. Raises `UserError`.
+    """
+    if settings.mode != "train":
+        return
+    if settings.engine.order != "sequential":
+        if settings.regularizer.output:
+            more = "add engine.order=sequential" + (" dataset=polynomials" if groups < 2 else "")
+            raise UserError(
+                f"regularizer.output={settings.regularizer.output:g}: holds on to groups of tasks learned before; "
+                f"{more}, or set regularizer.output=0"
+            )
+        return
+    if not isinstance(settings.algorithm, Learned):
+        choice = settings.plain["choices"]["algorithm"]
+        raise UserError(
+            f"engine.order=sequential: algorithm={choice} learns nothing, in whatever order; set "
+            "engine.order=shuffled, or choose one that learns, such as algorithm=maml"
+        )
+    if groups < 2:
+        raise UserError(
+            f"engine.order=sequential: the tasks of dataset={settings.plain['choices']['dataset']} fall into no two "
+            "groups; set engine.order=shuffled, or choose a dataset with groups, such as dataset=polynomials"
+        )
+    if groups > settings.engine.steps:
+        raise UserError(
+            f"engine.steps={settings.engine.steps}: fewer than the {groups} groups of tasks to learn one after "
+            f"another; give engine.steps={groups} or more, or set engine.order=shuffled"
+        )

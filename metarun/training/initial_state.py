@@ -1,0 +1,89 @@
+"""Where a run begins, and which of its decisions are made already."""
+
+import logging
+from pathlib import Path
+
+import torch
+
+from metarun.algorithms.base import Learned
+from metarun.core.errors import UserError
+from metarun.datasets.base import Dataset
+from metarun.engine.planning import BY_SHARE, EVALUATION
+from metarun.engine.processes.alone import Processes
+from metarun.learner.learner import MetaParameters
+from metarun.runs import checkpoint
+from metarun.runs.checkpoint import State
+from metarun.runs.files import best_file, checkpoint_files, saved
+from metarun.setup.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def first_state(
+    settings: Settings,
+    dataset: Dataset,
+    folder: Path,
+    phi: MetaParameters,
+    device: torch.device,
+    processes: Processes,
+) -> State:
+    """Where a run begins: at the start, where a stopped run stood, or at the checkpoint to test.
+
+    folder: the run's. phi: φ at the start. Raises `UserError` for a checkpoint that is none, is broken, or belongs to
+    another learner, dataset or length of run.
+    """
+    known = list(dataset.groups) if settings.embedding.knows_tasks else []
+    if settings.resume is not None:
+        state = checkpoint.load_first(saved(folder), phi, device)
+        _forget_damaged_best(state, folder, device)
+        _refuse_other_tasks(state, known)
+        if state.step > settings.engine.steps:
+            raise UserError(f"engine.steps={settings.engine.steps}: the run has done {state.step:,} already; give more")
+        if state.decisions.get("processes", 1) != processes.count:
+            for decision in BY_SHARE:
+                state.decisions.pop(decision, None)
+            state.decisions["processes"] = processes.count
+        return state
+    if settings.mode == "test":
+        assert settings.checkpoint is not None
+        state = checkpoint.load_first(checkpoint_files(settings.checkpoint), phi, device)
+        if dataset.known_tasks and settings.embedding.knows_tasks:
+            _refuse_other_tasks(state, known)
+        if state.step and not isinstance(settings.algorithm, Learned):
+            raise UserError(
+                f"algorithm={settings.plain['choices']['algorithm']}: starts from random parameters, and this "
+                f"checkpoint holds those of {state.step:,} meta-updates; run it without mode=test"
+            )
+        for decision in (*EVALUATION, "threads"):
+            state.decisions.pop(decision, None)  # the present settings decide
+        state.decisions["processes"] = processes.count
+        return state
+    return State(
+        step=0,
+        phi=phi,
+        optimizer={},
+        best=None,
+        decisions={"processes": processes.count},
+        tasks=known,
+    )
+
+
+def _forget_damaged_best(state: State, folder: Path, device: torch.device) -> None:
+    """Without its file the best state so far cannot be meta-tested: the best of the validations to come is, then."""
+    if state.best is None:
+        return
+    try:
+        checkpoint.read(best_file(folder), device)
+    except UserError as error:
+        log.warning("%s; the best state so far (step %s) is lost", error, f"{state.best.step:,}")
+        state.best = None
+
+
+def _refuse_other_tasks(state: State, known: list[str]) -> None:
+    """Rows of a table of task embeddings belong to certain tasks."""
+    if state.tasks != known:
+        others = sorted(set(state.tasks) ^ set(known)) or state.tasks
+        raise UserError(
+            f"the checkpoint has embeddings of known tasks that are not those of this dataset: they differ in "
+            f"'{others[0]}'; use the dataset that it was trained on"
+        )

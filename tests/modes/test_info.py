@@ -1,0 +1,197 @@
+"""What ``mode=info`` tells is what the run then is; and telling it leaves nothing."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checkpoints import state_of
+
+from metarun.command import cli
+from metarun.engine.compile import compilation
+from metarun.engine.processes.alone import ALONE
+from metarun.runs.files import LAST
+
+Command = Callable[..., tuple[int, str, str]]
+
+TINY = (
+    "engine.steps=4", "engine.meta_batch_size=3", "engine.val_every=2", "engine.val_episodes=5",
+    "engine.test_episodes=7", "device.name=cpu", "device.threads=1", "device.compile=false", "tracking=scalars",
+)  # fmt: skip
+WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner_lr=0.01", *TINY)
+GENERATED = (
+    "hypernet=film", "hypernet.hidden=[6]", "embedding=support", "embedding.size=4", "embedding.hidden=8",
+    "algorithm=meta_sgd",
+)  # fmt: skip
+
+
+def told(command: Command, *overrides: str) -> str:
+    """What is printed, once it is seen that nothing else came of it."""
+    before = content()
+    code, out, err = command("mode=info", *overrides)
+    assert (code, err) == (0, "")
+    assert content() == before
+    return out
+
+
+def content() -> dict[str, float]:
+    return {str(path): path.stat().st_mtime for path in Path().rglob("*")}
+
+
+def ran(command: Command, *overrides: str) -> Path:
+    code, _, err = command(*overrides, "hydra.run.dir=run")
+    assert code == 0, err
+    return Path("run")
+
+
+def section(out: str, title: str) -> list[str]:
+    """A title and the lines below it."""
+    (found,) = (part for part in re.split(r"\n(?=\S)", out) if part.startswith(title))
+    return [line for line in found.splitlines() if line]
+
+
+def value(out: str, name: str) -> str:
+    (line,) = (line for line in out.splitlines() if re.match(rf"  {name}   ", line))
+    return line.removeprefix(f"  {name} ").strip()
+
+
+def numbers(line: str) -> int:
+    """The last whole number of a line."""
+    return int(re.findall(r"(?<![\d\[,])\d[\d,]*\b(?!\])", line)[-1].replace(",", ""))
+
+
+@pytest.mark.parametrize("overrides", [WAVES, (*WAVES, *GENERATED)], ids=["plain", "generated"])
+def test_what_is_told_is_what_the_run_is(command: Command, overrides: tuple[str, ...]) -> None:
+    out = told(command, *overrides)
+    folder = ran(command, *overrides)
+    state = state_of(folder)
+    phi = {group: sum(map(torch.numel, tensors.values())) for group, tensors in state["phi"].items()}
+    total, *rest = section(out, "Meta-parameters")
+    assert total == f"Meta-parameters φ: {sum(phi.values()):,} numbers"
+    assert [numbers(line) for line in rest[: sum(map(bool, phi.values()))]] == [size for size in phi.values() if size]
+    for group in ("embedding", "hypernet", "algorithm"):
+        if phi[group]:
+            begin = rest.index(f"  {group}") + 1
+            layers = rest[begin : next((n for n in range(begin, len(rest)) if rest[n][2] != " "), len(rest))]
+            assert sum(map(numbers, layers)) == phi[group]
+    result = json.loads((folder / "result.json").read_text())
+    assert f"{result['train']['task_chunk']} of 3 tasks of a meta-update" in value(out, "at once")
+    assert value(out, "compiled").startswith("meta-step no, evaluation no")
+    for name, figure in result["protocol"].items():
+        if isinstance(figure, str | int) and name != "dataset":
+            assert value(out, name) == (str(figure).lower() if isinstance(figure, bool) else str(figure))
+    listed = {line.split()[0] for line in section(out, "Left in outputs/metarun/")[1:] if line}
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    files = {re.sub(r"tfevents.*", "tfevents.*", name) for name in files}
+    # The projector's, which lie beside the events, and the mark of a run that is on are not told.
+    beside = {name for name in files if name.startswith(("0", "projector", "."))}
+    assert listed == files - beside
+
+
+def test_shapes_of_tasks_and_layers(command: Command) -> None:
+    out = told(command, "dataset.ways=4", "dataset.shots=2", "dataset.queries=3", "model.channels=8", *TINY)
+    tasks = [line.split() for line in section(out, "Tasks (dataset=glyphs)")]
+    assert ["meta-train", "[8,1,28,28]", "[8]", "[12,1,28,28]", "[12]", "new", "ones", "all", "the", "time"] in tasks
+    assert ["meta-val", "[8,1,28,28]", "[8]", "[12,1,28,28]", "[12]", "5,", "always", "the", "same"] in tasks
+    title, *layers = section(out, "Task model (model=conv4)")
+    assert [line.split() for line in layers[:2]] == [
+        ["layers.0", "weight", "[8,1,3,3]", "72"],
+        ["layers.1", "weight", "[8,8,3,3]", "576"],
+    ]
+    # Four layers of 3 x 3, gain and shift of each, and a head for the 2 x 2 that are left.
+    size = 72 + 3 * 576 + 4 * 16 + 4 * (8 * 4 + 1)
+    assert title.endswith(f"θ, {size:,} numbers")
+    assert sum(map(numbers, layers)) == size
+
+
+def test_of_a_generated_start_each_layer_says_whose_it_is(command: Command) -> None:
+    out = told(command, *WAVES, *GENERATED)
+    layers = section(out, "Task model")[1:4]
+    assert [line.split("   ")[-1] for line in layers] == ["of the task"] * 3
+    assert "e (embedding=support): 4 numbers, made by " in out
+    assert re.search(r"hypernet=film\): f, [\d,]+ numbers, makes 97 of θ⁰ from e", out)
+
+
+def test_few_tasks_and_known_ones(command: Command) -> None:
+    assert "the first 2, again and again" in told(command, *WAVES, "debug=overfit")
+    assert "50 known ones, again and again" in told(command, *WAVES, "dataset.tasks=50")
+
+
+def test_compiling_is_told_and_not_done(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("compiled_if_equal", "evaluates_alike"):
+        monkeypatch.setattr(compilation, name, lambda *_: pytest.fail("compiled"))
+    out = told(command, *WAVES, "device.compile=true")
+    assert value(out, "compiled") == "meta-step yes, evaluation yes (device.compile=true)"
+
+
+def test_memory_that_is_short_means_fewer_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import metarun.engine.planning
+
+    out = told(command, *WAVES)
+    assert "3 of 3 tasks" in value(out, "at once")
+    assert re.match(r"meta-step \d+\.\d KiB, evaluation \d+\.\d [KM]iB: estimates", value(out, "memory"))
+    monkeypatch.setattr(metarun.engine.planning, "available", lambda device: 1)
+    out = told(command, *WAVES)
+    assert "1 of 3 tasks" in value(out, "at once")
+    assert "1 episode of" in value(out, "at once")
+
+
+def test_a_run_to_go_on_with_and_one_to_test(command: Command) -> None:
+    ran(command, *WAVES)
+    out = told(command, "resume=run", "engine.steps=9")
+    assert value(out, "meta-updates") == "9 of 3 tasks, 4 of them done"
+    assert "Left in run\n" in out
+    assert out.endswith("To run it: metarun resume=run engine.steps=9\n")
+    out = told(command, "checkpoint=run", "engine.test_episodes=11")
+    assert re.match(r"none: meta-tests φ after [24] meta-updates", value(out, "outer loop"))
+    assert value(out, "test_episodes") == "11"
+    assert LAST not in out
+    assert out.endswith("To run it: metarun mode=test checkpoint=run engine.test_episodes=11\n")
+
+
+def test_a_baseline_trains_nothing(command: Command) -> None:
+    out = told(command, *(text for text in WAVES if "inner_lr" not in text), "algorithm=scratch")
+    assert value(out, "outer loop") == "none: nothing is meta-trained"
+    assert "meta-step" not in out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["-m", "mode=info", "seed=1,2"],
+            "mode=info: tells of one run, in one process; write metarun mode=info, without",
+        ),
+        (["-m", "mode=train,info"], "mode=info: tells of one run, in one process"),
+        (["mode=info", "hypernet=full"], "hypernet=full: needs a task embedding; add embedding=support"),
+        (["mode=info", "resume=nowhere"], "resume=nowhere: no such folder"),
+        (["mode=info", "checkpoint=nowhere"], "checkpoint=nowhere: no such file or folder"),
+        (
+            ["mode=info", "dataset=omniglot", "dataset.download=true"],
+            "mode=info downloads nothing, and dataset=omniglot is not there yet: no Omniglot under 'data/omniglot'",
+        ),
+    ],
+)
+def test_what_the_run_would_refuse_is_refused(command: Command, overrides: list[str], expected: str) -> None:
+    code, out, err = command(*overrides)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"metarun: {expected}")
+    assert content() == {}
+
+
+def test_a_folder_that_holds_a_run_is_no_place_for_another(command: Command) -> None:
+    ran(command, *WAVES)
+    code, _, err = command("mode=info", *WAVES, "hydra.run.dir=run")
+    assert code == 2
+    assert "holds a run already; choose another folder" in err
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    alone: Any = ALONE
+    ending = cli._ended(["mode=info"], alone)
+    assert ending is not None
+    assert (ending.code, ending.line.partition(";")[0]) == (2, "mode=info: tells of one run, in one process")
