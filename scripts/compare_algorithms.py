@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark import machine
-from comparisons.runs import Record, ResultsFile, Run, all_trained, replace_table
+from comparisons.runs import Record, ResultsFile, Run, add_options, all_trained, read_options, replace_table
 
 from metarun.report.statistics import over_seeds
 
@@ -75,26 +75,15 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kept = ROOT / "docs" / "algorithms" / "comparison.json"
-    parser.add_argument("folder", type=Path)
+    add_options(parser, "0,1,2", kept)
     parser.add_argument("--only", help="names of algorithms, with commas between")
-    parser.add_argument("--seeds", default="0,1,2", help="with commas between (default %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default %(default)s)")
-    parser.add_argument("--minutes", type=float, help="stop after this time; what runs then is saved")
     parser.add_argument("--costs", action="store_true", help="measure speed and memory, one run at a time")
-    parser.add_argument("--results", type=Path, default=kept, help="file to add to (default %(default)s)")
-    parser.add_argument("--write", type=Path, help="Markdown page whose table to replace")
-    given = parser.parse_args()
+    given = read_options(parser)
     everything = names()
     given.only = given.only.split(",") if given.only else everything
     for name in given.only:
         if name not in everything:
             parser.error(f"--only {name}: no such algorithm; there are {', '.join(everything)}")
-    try:
-        given.seeds = [int(seed) for seed in given.seeds.split(",")]
-    except ValueError:
-        parser.error(f"--seeds {given.seeds}: give whole numbers with commas between, as in 0,1,2")
-    if given.jobs < 1 or (given.minutes is not None and given.minutes <= 0):
-        parser.error("--jobs and --minutes must be positive")
     return given
 
 

@@ -12,11 +12,12 @@ settings is not repeated, so the command can be stopped and repeated. Tables are
 
 import argparse
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from comparisons.runs import Record, ResultsFile, Run, all_trained, replace_table
+from comparisons.runs import Record, ResultsFile, Run, add_options, all_trained, read_options, replace_table
 
 from metarun.report.statistics import over_seeds
 
@@ -55,26 +56,15 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kept = ROOT / "docs" / "defaults.json"
-    parser.add_argument("folder", type=Path)
+    add_options(parser, "0", kept)
     for name, options in (("datasets", list(DATASETS)), ("algorithms", algorithms()), ("hypernets", list(HYPERNETS))):
         parser.add_argument(f"--{name}", default=",".join(options), help="with commas between (default: all)")
-    parser.add_argument("--seeds", default="0", help="with commas between (default %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default %(default)s)")
-    parser.add_argument("--minutes", type=float, help="stop after this time; what runs then is saved")
-    parser.add_argument("--results", type=Path, default=kept, help="file to add to (default %(default)s)")
-    parser.add_argument("--write", type=Path, help="Markdown page whose tables to replace")
-    given = parser.parse_args()
+    given = read_options(parser)
     for name, options in (("datasets", DATASETS), ("algorithms", algorithms()), ("hypernets", HYPERNETS)):
         picked = getattr(given, name).split(",")
         if unknown := [option for option in picked if option not in options]:
             parser.error(f"--{name} {unknown[0]}: choose from {', '.join(options)}")
         setattr(given, name, picked)
-    try:
-        given.seeds = [int(seed) for seed in given.seeds.split(",")]
-    except ValueError:
-        parser.error(f"--seeds {given.seeds}: give whole numbers with commas between, as in 0,1,2")
-    if given.jobs < 1 or (given.minutes is not None and given.minutes <= 0):
-        parser.error("--jobs and --minutes must be positive")
     return given
 
 
@@ -90,7 +80,8 @@ def planned(
         for dataset in datasets:
             data = list(DATASETS[dataset])
             if dataset == "table":
-                data.append(f"dataset.path={table_of_subjects(folder)}")
+                # Relative, for the results file keeps the settings and is shared.
+                data.append(f"dataset.path={os.path.relpath(table_of_subjects(folder))}")
             for hypernet in hypernets:
                 for algorithm in chosen:
                     place = folder / dataset / f"{algorithm}-{hypernet}-{seed}"
@@ -99,7 +90,7 @@ def planned(
 
 
 def table_of_subjects(folder: Path) -> Path:
-    """A table as users have them: 40 subjects measured 30 to 60 times, each with an offset and slopes of its own."""
+    """A table as users have them: 40 subjects measured 30 to 60 times, each subject with its own offset and slopes."""
     path = folder / "subjects.csv"
     if path.exists():
         return path

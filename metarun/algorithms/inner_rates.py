@@ -18,7 +18,7 @@ PREFIX = "rate."
 class InnerRates:
     """How many step sizes there are, and whether they are meta-parameters.
 
-    per: one for ``all`` parameters, one a ``layer`` (a normalization is one of its own), one a ``tensor`` (weights and
+    per: one for ``all`` parameters, one a ``layer`` (each normalization counts as one), one a ``tensor`` (weights and
         biases apart), or one a ``parameter``, that is for every number of θ, as in Meta-SGD (Li et al. 2017).
     each_step: others for every inner step; steps beyond those of the training use the last. With ``layer`` these are
         those of the paper on MAML++ (Antoniou et al. 2019, section 4), with ``tensor`` those of its authors' code.

@@ -16,7 +16,7 @@ PREFIX = "log_variance."
 class Prior:
     """σ² is ``variance``, or for parameters of the kinds ``layers``, ``norms`` and ``head`` what is given for these.
 
-    learned: every layer (a normalization is one of its own) has a σ² of its own, which the outer loop moves from there.
+    learned: every layer (each normalization counts as one) has its own σ², which the outer loop moves from there.
     """
 
     variance: float = number(above=0)

@@ -1,6 +1,6 @@
 """Per-step normalization (Antoniou, Edwards & Storkey 2019, "How to train your MAML", section 4, "BNWB").
 
-Every inner step has a gain and a shift of its own in each normalization layer, learned by the outer loop. They are kept
+Every inner step has its own gain and shift in each normalization layer, learned by the outer loop. They are kept
 as what is added to θ's, so that a start made by a hypernetwork has them too. The paper's running statistics per step
 are left out: the inner loops of metarun normalize by statistics of their own task.
 """

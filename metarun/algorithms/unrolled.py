@@ -30,8 +30,8 @@ class Unrolled(LearnedStart):
     Three parts of MAML++ (Antoniou et al. 2019, section 4) go with any of this family. multi_step_share: in this first
     share of meta-training the losses after all inner steps count, at first all alike, those of earlier steps less and
     less (equation 4). first_order_share: in this first share the order is 1; it is computed as if it were 2, so that no
-    time is saved. step_norms: every inner step has a
-    gain and a shift of its own in each normalization that the network has, learned; the inner loop leaves them alone.
+    time is saved. step_norms: every inner step has its own learned gain and shift in each normalization layer; the
+    inner loop leaves them alone.
 
     inner_norms: which parameters of normalization layers the inner loop moves: ``all``, the ``gain`` or the ``shift``,
     or ``none``; the outer loop learns all of them.

@@ -7,14 +7,13 @@ from typing import Any
 from metarun.core.fields import choice, number
 
 PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regularizer", "device", "engine", "tracking")
-"""The config groups of which every run has exactly one option, in the order in which they are told."""
+"""The config groups of which every run has exactly one option, in the order in which they are listed."""
 
 SWEEP = "sweep"
 """The group that says how ``metarun -m`` chooses its jobs; no run has it among its settings."""
 
 GROUPS = (*PARTS, SWEEP, "experiment", "debug")
 """All groups of this package; the last two only set keys of the others."""
-
 
 MODES = ("train", "test", "info")
 

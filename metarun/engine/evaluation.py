@@ -137,11 +137,7 @@ class Evaluator:
     """
 
     def __init__(
-        self,
-        learner: Learner,
-        chunk: int | None = None,
-        compiled: bool = False,
-        processes: Processes = ALONE,
+        self, learner: Learner, chunk: int | None = None, compiled: bool = False, processes: Processes = ALONE
     ) -> None:
         self.learner, self.compiled, self.processes = learner, compiled, processes
         self.chunk = self._at_once = chunk or EPISODES_AT_ONCE

@@ -21,7 +21,7 @@ from metarun.runs import saved_problem
 
 log = logging.getLogger(__name__)
 
-FORMAT = 6
+FORMAT = 7
 
 
 @dataclass

@@ -148,7 +148,7 @@ def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str, co
             continue
         option, node = config["choices"].get(group), config.get(group)
         if not isinstance(option, str) or not re.fullmatch(r"[\w./-]+", option) or not isinstance(node, dict):
-            raise UserError(f"{source}: not the configuration of a metarun run: it has no {group}")
+            raise UserError(f"{source}: not the configuration of a run of this version of metarun: it has no {group}")
         if group not in replaced:
             _refuse_lost(group, option, config.get(CONFIG_DIR), source, config_dir)
             texts += [f"{group}={option}", *_leaves(group, node, source)]

@@ -26,11 +26,11 @@ from metarun.engine.selection import Selector
 from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
 from metarun.inspection.watch import Watch
-from metarun.learner.learner import Learner, MetaParameters, remember
+from metarun.learner.learner import Learner, MetaParameters
 from metarun.runs import checkpoint
 from metarun.runs.checkpoint import Best, State
 from metarun.runs.files import best_file, last_file
-from metarun.training.outer_optimizer import OuterOptimizer
+from metarun.training.outer_optimizer import OuterOptimizer, meta_update
 from metarun.training.output_regularizer import OutputRegularizer
 from metarun.training.profiling import profiling
 from metarun.training.progress import TrainingLog
@@ -117,9 +117,7 @@ class Training:
                 metrics |= standing
                 if behind is not None:
                     gradient, metrics["omega/output"] = self._held(behind, optimizer, gradient, lr)
-                norm = optimizer.step(gradient, lr, metrics.values())
-                remember(state.phi, gradient, optimizer.frozen)
-                algorithm.bound(state.phi["algorithm"])
+                norm = meta_update(algorithm, state.phi, optimizer, gradient, metrics, lr)
             profiled()
             state.step += 1
             last = state.step == settings.steps

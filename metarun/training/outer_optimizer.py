@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metarun.algorithms.base import Learned
 from metarun.algorithms.outer_loop import OuterLoop
-from metarun.learner.learner import MetaParameters, moving
+from metarun.learner.learner import MetaParameters, moving, remember
 
 _BUFFERS: dict[type, set[str]] = {
     torch.optim.Adam: {"step", "exp_avg", "exp_avg_sq"},
@@ -126,6 +127,24 @@ class OuterOptimizer:
             for name, buffer in buffers.items():
                 if buffer is not None and buffer.shape != (() if name == "step" else shape):
                     raise ValueError(f"{name} has another shape than its parameter")
+
+
+def meta_update(
+    algorithm: Learned,
+    phi: MetaParameters,
+    optimizer: OuterOptimizer,
+    gradient: MetaParameters,
+    metrics: Mapping[str, Tensor],
+    lr: float | Tensor,
+) -> Tensor:
+    """Move φ by a meta-gradient, in place, with what it remembers and the algorithm's bounds; returns the norm.
+
+    Nothing moves where the gradient or a metric is not finite (`OuterOptimizer.step`).
+    """
+    norm = optimizer.step(gradient, lr, metrics.values())
+    remember(phi, gradient, optimizer.frozen)
+    algorithm.bound(phi["algorithm"])
+    return norm
 
 
 def _zeros(buffer: str, parameter: Tensor) -> Tensor:

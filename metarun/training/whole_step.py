@@ -12,8 +12,8 @@ from metarun.algorithms.base import Learned
 from metarun.datasets.base import Sampler
 from metarun.engine.compile.recording import Recorded, agree
 from metarun.engine.meta_gradient import MetaGradient, Metrics
-from metarun.learner.learner import MetaParameters, remember
-from metarun.training.outer_optimizer import OuterOptimizer
+from metarun.learner.learner import MetaParameters
+from metarun.training.outer_optimizer import OuterOptimizer, meta_update
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,7 @@ class WholeStep:
         """The metrics, in the order of ``_names``, and the norm."""
         batch = self._source.sample("train", step, self._tasks)  # type: ignore[arg-type]  # arithmetic is all it does
         gradient, metrics = self._meta_gradient(self._phi, batch)
-        norm = self._optimizer.step(gradient, lr, metrics.values())
-        remember(self._phi, gradient, self._optimizer.frozen)
-        self._algorithm.bound(self._phi["algorithm"])
+        norm = meta_update(self._algorithm, self._phi, self._optimizer, gradient, metrics, lr)
         self._names = tuple(metrics)
         return torch.stack([value.to(norm.dtype) for value in (*metrics.values(), norm)])
 

@@ -1,5 +1,6 @@
 """Runs whose figures a results file keeps, so that a comparison can be stopped and continued."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -55,6 +56,28 @@ class ResultsFile:
         with self._lock:
             self._records[run.key] = {"overrides": run.overrides, **record}
             write_text(self._path, json.dumps(self._records, indent=1, sort_keys=True) + "\n")
+
+
+def add_options(parser: argparse.ArgumentParser, seeds: str, results: Path) -> None:
+    """The options that comparisons share; read them with `read_options`."""
+    parser.add_argument("folder", type=Path, help="where the runs go")
+    parser.add_argument("--seeds", default=seeds, help="with commas between (default %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each (default %(default)s)")
+    parser.add_argument("--minutes", type=float, help="stop after this time; what runs then is saved")
+    parser.add_argument("--results", type=Path, default=results, help="file to add to (default %(default)s)")
+    parser.add_argument("--write", type=Path, help="Markdown page whose tables to replace")
+
+
+def read_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line, with ``seeds`` as numbers. Ends the program for a mistake."""
+    given = parser.parse_args()
+    try:
+        given.seeds = [int(seed) for seed in given.seeds.split(",")]
+    except ValueError:
+        parser.error(f"--seeds {given.seeds}: give whole numbers with commas between, as in 0,1,2")
+    if given.jobs < 1 or (given.minutes is not None and given.minutes <= 0):
+        parser.error("--jobs and --minutes must be positive")
+    return given
 
 
 def all_trained(runs: Iterable[Run], results: ResultsFile, jobs: int, minutes: float | None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_data import drawing
 
 from metarun.core.errors import UserError
 from metarun.datasets import omniglot, omniglot_files
@@ -23,16 +24,6 @@ from metarun.datasets.omniglot import OmniglotConfig, shuffled, vinyals
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/omniglot"
 real = pytest.mark.skipif(not (REAL / "images_background.zip").is_file(), reason="no shared data: Omniglot")
 ALPHABETS = {"images_background": {"Greek": 4, "Hebrew": 3}, "images_evaluation": {"Keble": 3, "ULOG": 2}}
-
-
-def drawing(seed: int) -> bytes:
-    """A PNG like the official ones: 105 by 105, one bit, ink 0; the ink is a block whose place tells the seed."""
-    paper = np.ones((105, 105), bool)
-    paper[:30, :30] = False
-    paper[40 : 41 + seed % 60, 40:80] = False
-    file = io.BytesIO()
-    Image.fromarray(paper).save(file, "png")
-    return file.getvalue()
 
 
 def files(part: str) -> dict[str, bytes]:

@@ -114,7 +114,10 @@ def test_without_a_saved_run_nothing_changes() -> None:
     [
         ("a: [", "config.yaml: cannot be read: "),
         ("just text", "config.yaml: not the configuration of a metarun run"),
-        (yaml.safe_dump({"choices": {"dataset": "a"}}), "not the configuration of a metarun run: it has no dataset"),
+        (
+            yaml.safe_dump({"choices": {"dataset": "a"}}),
+            "not the configuration of a run of this version of metarun: it has no dataset",
+        ),
         (yaml.safe_dump({**configuration(), "dataset": {"a=b,c": 1}}), "'a=b,c' is no key"),
         (yaml.safe_dump({**configuration(), "choices": dict.fromkeys(PARTS, "a,b")}), "it has no dataset"),
         ("!!python/object/apply:os.system ['true']", "cannot be read: could not determine a constructor"),
