@@ -7,43 +7,35 @@ import pytest
 import torch
 from builders import (
     ALGORITHMS,
-    CONV,
     HYPERNET,
-    MLP,
     Blobs,
     able,
     algorithm,
-    alone,
     build,
-    looped,
-    moved,
-    padded,
     task_of,
     waves,
 )
-from torch import Tensor
+from contract import (
+    PROBLEMS,
+    check_a_repeated_support_set_adapts_alike,
+    check_batched_equals_a_loop,
+    check_padding_changes_nothing,
+    drawn,
+    made,
+    predicted,
+)
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves
 
-from metarun.algorithms.base import Draws, Learned
+from metarun.algorithms.base import Learned
 from metarun.core.kinds import TaskKind
-from metarun.core.tasks import Examples, PaddedExamples, Task
+from metarun.core.tasks import Examples, Task
 from metarun.datasets.base import Dataset
-from metarun.engine.compile.compilation import BEGINNING_AND_END
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.normalization import Context
 from metarun.training.outer_optimizer import OuterOptimizer
 
-SHORT = {"inner_steps": 2, "test_steps": 3, "inner_lr": 0.05}
 FILM = ("hypernet=film", *HYPERNET[1:])
-WHOLE = {"minibatch": None, "test_minibatch": None}
-
-PROBLEMS: dict[str, tuple[Dataset, tuple[str, ...]]] = {
-    "classification": (Blobs(), CONV),
-    "regression": (waves(), MLP),
-}
 
 
 def cases(*, learned: bool = False) -> list[Any]:
@@ -55,39 +47,10 @@ def cases(*, learned: bool = False) -> list[Any]:
     ]
 
 
-def made(name: str, problem: str, *overrides: str, **changes: Any) -> tuple[Learner, MetaParameters, Dataset]:
-    """A learner with φ away from its start, so that nothing is zero by chance of the initialization."""
-    dataset, model = PROBLEMS[problem]
-    learner, phi = build(dataset, f"algorithm={name}", *model, *overrides, **{**SHORT, **changes})
-    phi = moved(phi, 0.02)
-    return learner, phi, dataset
-
-
-def drawn(learner: Learner, task: Task, testing: bool) -> Draws:
-    return {name: value[0] for name, value in learner.draws(alone(task), testing, 0.0).items()}
-
-
-def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | None = None) -> Tensor:
-    """Query predictions after ``steps`` inner steps, as at meta-test; ``None``: all of them."""
-    state, draws = (
-        learner.algorithm.begin(phi["algorithm"], learner.start(phi, task, testing=True)),
-        drawn(learner, task, testing=True),
-    )
-    for number in range(learner.algorithm.steps(testing=True) if steps is None else steps):
-        state = learner.algorithm.step(learner.for_task(phi), phi["algorithm"], state, task.support, number, draws)
-    return learner.algorithm.predict(learner.for_task(phi), phi["algorithm"], state, task.support, task.query.x)
-
-
 @pytest.mark.parametrize(("name", "problem"), cases(learned=True))
 @pytest.mark.parametrize("hypernet", [(), HYPERNET, FILM], ids=["plain", "full", "film"])
 def test_batched_equals_a_loop_over_tasks(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
-    learner, phi, dataset = made(name, problem, *hypernet)
-    batch = dataset.sample("train", 0, 7)
-    for chunk, progress in zip((None, 3), BEGINNING_AND_END, strict=True):
-        wanted, means = looped(learner, phi, batch, progress)
-        assert sum(float(part.abs().sum()) for part in tree_leaves(wanted)) > 0
-        gradient, metrics = MetaGradient(learner, chunk, compiled=False)(phi, batch, progress)
-        torch.testing.assert_close((gradient, metrics), (wanted, means), rtol=1e-9, atol=1e-9)
+    check_batched_equals_a_loop(name, problem, *hypernet)
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -139,38 +102,14 @@ def padding_cases() -> list[Any]:
 
 @pytest.mark.parametrize(("name", "problem", "transductive"), padding_cases())
 @pytest.mark.parametrize("hypernet", [(), HYPERNET], ids=["plain", "hypernet"])
-def test_rows_that_fill_up_change_nothing(
-    name: str, problem: str, transductive: bool, hypernet: tuple[str, ...]
-) -> None:
-    learner, phi, dataset = made(name, problem, *hypernet, f"engine.transductive={transductive}")
-    task = task_of(dataset.sample("train", 0, 1), 0)
-    filled = task._replace(support=padded(task.support, 3), query=padded(task.query, 2))
-    (objective, metrics), (other, others) = (
-        learner.objective(phi, each, drawn(learner, each, testing=False)) for each in (task, filled)
-    )
-    torch.testing.assert_close((objective, metrics), (other, others), rtol=1e-9, atol=1e-9)
-    curve, padded_curve = (learner.curve(phi, each, drawn(learner, each, testing=True)) for each in (task, filled))
-    torch.testing.assert_close(curve[:2], padded_curve[:2], rtol=1e-9, atol=1e-9)
-    for answer, given in curve.answers.items():
-        assert padded_curve.answers[answer].tolist() == [*given.tolist(), -1, -1]
-    # Whatever stands in those rows.
-    noisy = filled._replace(support=filled.support._replace(x=filled.support.x + 5 * (1 - spread(filled.support))))
-    again, _ = learner.objective(phi, noisy, drawn(learner, noisy, testing=False))
-    torch.testing.assert_close(again, other, rtol=1e-9, atol=1e-9)
-
-
-def spread(examples: PaddedExamples) -> Tensor:
-    return examples.real.view(-1, *[1] * (examples.x.dim() - 1))
+def test_padding_changes_nothing(name: str, problem: str, transductive: bool, hypernet: tuple[str, ...]) -> None:
+    check_padding_changes_nothing(name, problem, *hypernet, f"engine.transductive={transductive}")
 
 
 @pytest.mark.parametrize(("name", "problem"), cases())
 @pytest.mark.parametrize("hypernet", [(), HYPERNET], ids=["plain", "hypernet"])
-def test_a_support_set_given_twice_adapts_alike(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
-    """Losses are means; a sum somewhere would rescale the step size."""
-    learner, phi, dataset = made(name, problem, *hypernet, **WHOLE)
-    task = task_of(dataset.sample("test", 0, 1), 0)
-    twice = task._replace(support=Examples(*(torch.cat((part, part)) for part in task.support)))
-    torch.testing.assert_close(predicted(learner, phi, task), predicted(learner, phi, twice), rtol=0, atol=1e-9)
+def test_a_repeated_support_set_adapts_alike(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
+    check_a_repeated_support_set_adapts_alike(name, problem, *hypernet)
 
 
 @pytest.mark.parametrize("name", [name for name in ALGORITHMS if able(name, PROBLEMS["classification"][0])])

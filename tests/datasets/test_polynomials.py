@@ -1,27 +1,17 @@
 """Known polynomials, one after another."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
+from known_functions import polynomials
 
 from metarun.core.errors import UserError
 from metarun.datasets.base import STREAMS
-from metarun.datasets.polynomials import Polynomials, PolynomialsConfig, written
+from metarun.datasets.polynomials import written
 
-FILE = Path(__file__).resolve().parents[2] / "conf" / "dataset" / "polynomials.yaml"
 TOY = [lambda x: x + 3, lambda x: 2 * x**2 - 1, lambda x: (x - 3) ** 3]
 DOMAINS = [(-4, -2), (-1, 1), (2, 4)]
-
-
-def polynomials(seed: int = 0, **changes: Any) -> Polynomials:
-    """The three of the file."""
-    settings = {key: value for key, value in yaml.safe_load(FILE.read_text()).items() if not key.startswith("_")}
-    settings["polynomials"] = [[float(c) for c in own] for own in settings["polynomials"]]
-    settings["domains"] = [[float(bound) for bound in domain] for domain in settings["domains"]]
-    return PolynomialsConfig(**{**settings, **changes}).load(seed, torch.device("cpu"), torch.float64)
 
 
 @pytest.mark.parametrize("stream", STREAMS)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from builders import Blobs, build, waves
+from known_functions import polynomials
 from scipy import stats
 from tables import load, speaking
-from test_polynomials import polynomials
 
 from metarun.datasets.base import STREAMS, task_names
 from metarun.engine.evaluation import Evaluator

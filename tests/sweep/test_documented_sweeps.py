@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from documents import DOCS
-from test_sweeping import Command, Runs, runs  # noqa: F401
+from fake_runs import Command, Runs
 
 PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in DOCS.glob("*.md")), "conf/config.yaml")
 _ELSEWHERE = re.compile(r"\+*hydra[/.]launcher\b.*|sweep\.parallel=.*")
@@ -44,7 +44,7 @@ def test_they_are_found() -> None:
 @pytest.mark.parametrize(("page", "arguments"), SWEEPS, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_sweep_of_the_manual_runs(
     command: Command,
-    runs: Runs,  # noqa: F811
+    runs: Runs,
     page: str,
     arguments: list[str],
 ) -> None:
@@ -63,7 +63,7 @@ def test_a_sweep_of_the_manual_runs(
     assert ended == ["done"] * jobs
 
 
-def test_the_ablation_prints_what_the_manual_says(command: Command, runs: Runs) -> None:  # noqa: F811
+def test_the_ablation_prints_what_the_manual_says(command: Command, runs: Runs) -> None:
     text = (DOCS / "sweeps.md").read_text(encoding="utf-8")
     typed, told = re.findall(
         r"^```\n(metarun -m hypernet=.*?)\n```\n\nprints\n\n```text\n(.*?)```$", text, re.M | re.S

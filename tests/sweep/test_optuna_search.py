@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
+from fake_runs import Command, Experiment, Runs
 
 from metarun.core.errors import UserError
 from metarun.setup.settings import Settings
@@ -130,7 +130,7 @@ def test_a_file_that_is_no_study(tmp_path: Path) -> None:
         search(tmp_path, trials=2)
 
 
-def test_by_the_command_line(command: Command, runs: Runs) -> None:  # noqa: F811
+def test_by_the_command_line(command: Command, runs: Runs) -> None:
     arguments = ("-m", "sweep=optuna", "dataset=sinusoid", "model=mlp", "hydra.sweep.dir=sweep")
     assert command(*arguments, "sweep.trials=3")[0] == 0
     assert len(runs.begun) == 3

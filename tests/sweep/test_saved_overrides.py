@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
+from fake_runs import Command, Runs
 
 from metarun.config.compose import parse
 from metarun.config.plain_yaml import LARGEST, read_yaml
@@ -28,7 +28,7 @@ def save(*overrides: str) -> None:
     Path("sweep/sweep.yaml").write_text(yaml.safe_dump({"overrides": list(overrides)}))
 
 
-def test_a_callback_that_unpickles_is_refused(command: Command, runs: Runs) -> None:  # noqa: F811
+def test_a_callback_that_unpickles_is_refused(command: Command, runs: Runs) -> None:
     save(
         f"hydra.searchpath=[file://{Path.cwd()}/sweep/conf]",
         "hydra/callbacks=evil",
@@ -127,7 +127,7 @@ def test_used(text: str) -> None:
     assert refusal(override) is None
 
 
-def test_what_is_typed_again_replaces_what_was_saved(command: Command, runs: Runs) -> None:  # noqa: F811
+def test_what_is_typed_again_replaces_what_was_saved(command: Command, runs: Runs) -> None:
     save("seed=0,1", "hydra.help.app_name=1", "dataset.download=true")
     code, _, err = command("resume=sweep")
     assert code == 2
@@ -143,7 +143,7 @@ def test_what_is_typed_again_replaces_what_was_saved(command: Command, runs: Run
 
 
 @pytest.mark.parametrize("special", ["hydra.help.app_name=1", "engine.val_every=${engine.steps}", "seed=0,1"])
-def test_the_command_printed_takes_up_the_sweep(command: Command, runs: Runs, special: str) -> None:  # noqa: F811
+def test_the_command_printed_takes_up_the_sweep(command: Command, runs: Runs, special: str) -> None:
     runs.acts = {1: UserError("no luck")}
     code, _, err = command(
         "-m", "seed=0,1", *([] if special == "seed=0,1" else [special]), setting("hydra.sweep.dir", "a b=c,d#'$e")

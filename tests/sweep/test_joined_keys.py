@@ -1,16 +1,13 @@
-"""Values that are swept together, and compositions that cannot be."""
+"""Sweeps over keys joined by ``+``, and jobs whose parts do not go together."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_sweeping import Command, Experiment, Runs, runs  # noqa: F401
+from fake_runs import Command, Experiment, Runs
 
-from metarun.config.compose import parse
-from metarun.config.together import joined, separate, with_single_choices_apart
-from metarun.core.errors import UserError
+from metarun.config.together import with_single_choices_apart
 from metarun.setup.settings import Settings
-from metarun.sweep.space import asked
 
 EMBED = "hypernet+embedding=none+none,film+support"
 ABLATION = ("hypernet=none,film,full", "embedding=none,support", "algorithm=maml,reptile", "seed=0,1,2")
@@ -31,42 +28,6 @@ def parts(experiment: Experiment) -> list[tuple[str, ...]]:
 
     experiment(with_keywords)
     return seen
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (EMBED, ["hypernet=none,film", "embedding=none,support"]),
-        ("hypernet+embedding=choice(none+none,film+support)", ["hypernet=none,film", "embedding=none,support"]),
-        ("hypernet+embedding=[none,none],[film,support]", ["hypernet=none,film", "embedding=none,support"]),
-        ("a.x+b=[[8,8],0.1],[[9],1e+5]", ["a.x=[8,8],[9]", "b=0.1,100000.0"]),
-        ("a+b=['x+y, z',null],[w,true]", ["a='x+y, z',w", "b=null,True"]),
-        ("a+b+c=1+2+3", ["a=1", "b=2", "c=3"]),
-    ],
-)
-def test_choices_come_apart_into_hydras_overrides(text: str, expected: list[str]) -> None:
-    assert separate(text) == expected
-    command = asked([text])
-    if len(parse([text])[0].input_line or "") and parse([text])[0].is_sweep_override():
-        rows = command.rows(command.leaders()[0])
-        key, value = joined(list(rows[0]), list(rows[0].values()))
-        assert [text.split("=", 1)[1] for text in separate(f"{key}={value}")] == list(rows[0].values())
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("hypernet+embedding=none,film", "2 values joined by \\+ are expected, not none; values that contain a \\+"),
-        ("hypernet+embedding=a+b+c", "2 values joined by \\+ are expected, not a\\+b\\+c"),
-        ("hypernet+embedding=range(3)", "given one by one, as in a\\+b,c\\+d"),
-        ("hypernet+hypernet=a+b,c+d", "a key is given twice"),
-        ("algorithm+seed=maml+0,anil+1", "seed is not a setting of a configuration"),
-        ("algorithm+hydra.run.dir=maml+a,anil+b", "hydra.run.dir is not a setting of a configuration"),
-    ],
-)
-def test_mistakes(text: str, expected: str) -> None:
-    with pytest.raises(UserError, match=expected):
-        parse([text])
 
 
 def test_one_choice_needs_no_sweep(command: Command, experiment: Experiment) -> None:
