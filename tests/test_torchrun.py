@@ -299,7 +299,9 @@ def test_one_killed_ends_all(command: Command, tmp_path: Path, killed: int) -> N
     run.processes[killed].kill()
     assert run.ended() == [-signal.SIGKILL if rank == killed else 1 for rank in range(3)]
     again = f"torchrun --nproc-per-node=3 -m metarun resume={Path('run').absolute()}"
-    line = f"another process of this run ended without a word (killed? out of memory?); go on with: {again}"
+    line = (
+        f"another process of this run exited without an error message (killed, or out of memory?); go on with: {again}"
+    )
     assert run.lines() == [f"metarun: {line}"]
     if killed:
         assert (status(Path("run"))["status"], status(Path("run"))["reason"]) == ("failed", line)

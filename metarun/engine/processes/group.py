@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from metarun.core.errors import Lost, UserError
 from metarun.engine.processes.alone import Processes
@@ -81,21 +81,12 @@ class ProcessGroup(Processes):
         return 1 if device.type == "cuda" else self._local_count
 
     def gathered(self, parts: list[T], count: int) -> list[T]:
-        rows = torch.tensor([len(tree_leaves(each)[0]) for each in parts])
-        all_rows = torch.stack(self._gathered(rows))
-        most = int(all_rows.max())
-        leaves, structure = tree_flatten(parts[0])
-        flat = torch.stack([_padded(torch.cat([_wide(leaf) for leaf in tree_leaves(each)], 1), most) for each in parts])
-        ordered = torch.stack(self._gathered(flat), 1).flatten(0, 1)
-        whole = []
-        for values, its_rows in zip(ordered[:count], all_rows.T.flatten().tolist(), strict=False):
-            pieces = values[:its_rows].split([_wide(leaf).shape[1] for leaf in leaves], 1)
-            shaped = [
-                piece.reshape(its_rows, *leaf.shape[1:]).to(leaf.dtype)
-                for piece, leaf in zip(pieces, leaves, strict=True)
-            ]
-            whole.append(tree_unflatten(shaped, structure))
-        return whole
+        device = tree_leaves(parts)[0].device
+        found: list[list[T]] = [[] for _ in range(self.count)]
+        with self._heard():
+            dist.all_gather_object(found, tree_map(Tensor.cpu, parts))  # or they would arrive on the sender's GPU
+        whole = [found[number % self.count][number // self.count] for number in range(count)]
+        return [tree_map(lambda leaf: leaf.to(device), each) for each in whole]
 
     def summed(self, tree: T, weight: float, asked: bool) -> T:
         leaves, structure = tree_flatten(tree)
@@ -127,14 +118,10 @@ class ProcessGroup(Processes):
             leaf.copy_(values.view_as(leaf))
 
     def told(self, text: str) -> str:
-        content = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        size = torch.tensor(len(content))
+        texts = [text]
         with self._heard():
-            dist.broadcast(size, 0)
-            if not self.first:
-                content = torch.empty(int(size), dtype=torch.uint8)
-            dist.broadcast(content, 0)
-        return bytes(content.tolist()).decode()
+            dist.broadcast_object_list(texts, src=0)
+        return texts[0]
 
     def wait(self) -> None:
         self.any(False)
@@ -159,12 +146,6 @@ class ProcessGroup(Processes):
             self._store.set(_FAILURE, json.dumps([line, code, trace]))
         print(f"{trace}metarun: {line}", file=sys.stderr, flush=True)
 
-    def _gathered(self, tensor: Tensor) -> list[Tensor]:
-        all_of_them = [torch.empty_like(tensor) for _ in range(self.count)]
-        with self._heard():
-            dist.all_gather(all_of_them, tensor)
-        return all_of_them
-
     @contextmanager
     def _heard(self) -> Iterator[None]:
         """Within, the others are spoken with. Raises `Lost` when one does not answer."""
@@ -173,7 +154,9 @@ class ProcessGroup(Processes):
         except RuntimeError as error:
             failure = self._failure(TOLD_WITHIN)
             if failure is None:
-                raise Lost("another process of this run ended without a word (killed? out of memory?)") from error
+                raise Lost(
+                    "another process of this run exited without an error message (killed, or out of memory?)"
+                ) from error
             line, code, trace = failure
             raise Lost(line, code=code, trace=trace, told=True) from error
 
@@ -202,7 +185,7 @@ def joined() -> Iterator[ProcessGroup]:
     try:
         group = ProcessGroup(os.environ)
     except RuntimeError as error:
-        raise UserError(f"the processes cannot reach each other: {str(error).partition(chr(10))[0]}") from error
+        raise UserError(f"cannot connect to the other processes: {str(error).partition(chr(10))[0]}") from error
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     yield group
     if not group.failed:
@@ -215,12 +198,3 @@ def _report(line: str) -> None:
     if file is not None:
         details = {"py_callstack": line, "timestamp": str(int(time.time()))}
         Path(file).write_text(json.dumps({"message": {"message": line, "extraInfo": details}}), encoding="utf-8")
-
-
-def _wide(leaf: Tensor) -> Tensor:
-    """Rows of numbers, in a type that holds any of them."""
-    return leaf.reshape(len(leaf), leaf[:1].numel()).double()
-
-
-def _padded(rows: Tensor, count: int) -> Tensor:
-    return torch.cat((rows, rows.new_zeros(count - len(rows), rows.shape[1])))
