@@ -55,10 +55,10 @@ def find(root: Path, name: str) -> Part | None:
         return None
     wrong = next((character for character, files in part.characters.items() if len(files) != DRAWINGS), None)
     if len(part.characters) != PARTS[name]:
-        raise UserError(f"{part.place} holds {len(part.characters)} characters, the official one {PARTS[name]}")
+        raise UserError(f"{part.place} has {len(part.characters)} characters; Omniglot's has {PARTS[name]}")
     if wrong:
         found = len(part.characters[wrong])
-        raise UserError(f"{part.place} holds {found} drawings of {wrong}, the official one {DRAWINGS}")
+        raise UserError(f"{part.place} has {found} drawings of {wrong}; Omniglot's has {DRAWINGS}")
     return part
 
 

@@ -122,8 +122,8 @@ def _feature(table: TableFile, name: str) -> list[tuple[str, NDArray[np.float64]
         raise table.error(
             row,
             name,
-            f"{quoted(cells[row])} is no number, and a column of words may have {MOST_CATEGORIES} different ones, "
-            f"not {len(words)}; mend it, or leave it out of dataset.features",
+            f"{quoted(cells[row])} is not a number, and a categorical column may have at most {MOST_CATEGORIES} "
+            f"distinct values, not {len(words)}; correct the cell, or leave the column out of dataset.features",
         )
     which = np.array(cells)
     return [(f"{name}={word}", (which == word).astype(np.float64)) for word in words]
@@ -134,7 +134,9 @@ def _target(table: TableFile, name: str) -> NDArray[np.float64]:
     values = _numbers(table, name, cells)
     if values is None:
         row = _first_word(cells)
-        raise table.error(row, name, f"{quoted(cells[row])} is no number; for words, dataset.kind=classification")
+        raise table.error(
+            row, name, f"{quoted(cells[row])} is not a number; for class labels, set dataset.kind=classification"
+        )
     return values
 
 
@@ -150,9 +152,9 @@ def _complete(table: TableFile, name: str) -> list[str]:
     cells = table.column(name)
     for row, cell in enumerate(cells):
         if cell.lower() in _MISSING:
-            said = f"{quoted(cell)} is not finite" if cell.lower().endswith(("inf", "infinity")) else "no value"
-            shown = f" ({quoted(cell)})" if cell and said == "no value" else ""
-            raise table.error(row, name, f"{said}{shown}; fill it in, or leave the row or the column out")
+            said = f"{quoted(cell)} is not finite" if cell.lower().endswith(("inf", "infinity")) else "missing value"
+            shown = f" ({quoted(cell)})" if cell and said == "missing value" else ""
+            raise table.error(row, name, f"{said}{shown}; fill it in, or delete the row or the column")
     return cells
 
 
@@ -172,7 +174,7 @@ def _keys(table: TableFile, name: str) -> tuple[list[str], NDArray[np.int64]]:
     cells = table.column(name)
     for row, cell in enumerate(cells):
         if not cell:
-            raise table.error(row, name, "no value; fill it in, or leave the row out")
+            raise table.error(row, name, "missing value; fill it in, or delete the row")
     values = {text: _exact(text) for text in set(cells)}
     by_name = None in values.values()
     texts = sorted(values, key=lambda text: ("" if by_name else values[text], text))

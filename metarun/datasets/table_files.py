@@ -56,7 +56,7 @@ def read(path: str) -> TableFile:
         return _csv(path, file)
     if name.endswith((".parquet", ".pq")):
         return _parquet(path, file)
-    raise UserError(f"dataset.path={path}: tables are read from .csv, .csv.gz and .parquet files")
+    raise UserError(f"dataset.path={path}: unsupported file type; use .csv, .csv.gz or .parquet")
 
 
 def quoted(text: str) -> str:
@@ -85,19 +85,19 @@ def _csv(path: str, file: Path) -> TableFile:
                 rows.append([cell.strip() for cell in row])
                 lines.append(reader.line_num)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a CSV table: no UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise UserError(f"{path} is not a CSV table: not UTF-8 text ({error.reason} at byte {error.start})") from error
     except (csv.Error, OSError, EOFError, zlib.error) as error:
         where = f" at line {lines[-1] + 1 if lines else 1}" if isinstance(error, csv.Error) else ""
         raise UserError(f"{path} cannot be read as a CSV table{where}: {error}") from error
     if not rows:
-        raise UserError(f"{path} is empty; a first line with the names of the columns is expected")
+        raise UserError(f"{path} is empty; a header line with the column names is expected")
     header, *cells = rows
     _refuse_names(path, header)
     for row, line in zip(cells, lines[1:], strict=True):
         if len(row) != len(header):
-            raise UserError(f"{path}: line {line} has {len(row)} cells, but the first line names {len(header)} columns")
+            raise UserError(f"{path}: line {line} has {len(row)} cells, but the header has {len(header)}")
     if not cells:
-        raise UserError(f"{path} has no rows, only the names of its columns")
+        raise UserError(f"{path} has no rows below the header")
     numbers = {name: number for number, name in enumerate(header)}
     return TableFile(
         path, tuple(header), lambda name: [row[numbers[name]] for row in cells], lambda row: f"line {lines[row + 1]}"
@@ -127,7 +127,9 @@ def _parquet(path: str, file: Path) -> TableFile:
         try:
             texts = values.cast(pyarrow.string()).to_pylist()
         except pyarrow.ArrowException as error:
-            raise UserError(f"{path}: column {quoted(name)} holds neither numbers nor words ({values.type})") from error
+            raise UserError(
+                f"{path}: column {quoted(name)} has type {values.type}; numbers or strings are expected"
+            ) from error
         return ["" if text is None else text.strip() for text in texts]
 
     return TableFile(path, names, column, lambda row: f"row {row + 1}")
@@ -137,7 +139,9 @@ def _refuse_names(path: str, names: Sequence[str]) -> None:
     seen: set[str] = set()
     for number, name in enumerate(names):
         if not name:
-            raise UserError(f"{path}: column {number + 1} has no name; name it, or leave it out if it numbers the rows")
+            raise UserError(
+                f"{path}: column {number + 1} has no name; add one, or delete the column if it is a row index"
+            )
         if name in seen:
             raise UserError(f"{path}: two columns are named {quoted(name)}")
         seen.add(name)

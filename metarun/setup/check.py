@@ -112,7 +112,7 @@ def _build(kind: Any, node: Mapping[str, Any], prefix: str, option: str | None, 
     for key, field in fields.items():
         full = f"{prefix}.{key}" if prefix else key
         if key not in node:
-            raise UserError(f"{full}: missing; {_described(hints[key], field.metadata)} is expected")
+            raise UserError(f"{full}: missing; {described(hints[key], field.metadata)} is expected")
         try:
             values[key] = _converted(node[key], hints[key], field.metadata, full, everywhere)
         except _Unreadable:
@@ -121,7 +121,7 @@ def _build(kind: Any, node: Mapping[str, Any], prefix: str, option: str | None, 
                 "int, float, bool, str, lists or dicts of these, or a dataclass"
             ) from None
         except _Mismatch:
-            expected = _described(hints[key], field.metadata)
+            expected = described(hints[key], field.metadata)
             raise UserError(
                 f"{full}={shown(node[key])}: {expected} is expected{_hint(node[key], hints[key], field.metadata)}"
             ) from None
@@ -208,20 +208,30 @@ def _within(value: float, limits: Mapping[str, Any]) -> bool:
     )
 
 
-def _described(hint: Any, limits: Mapping[str, Any]) -> str:
-    """What a field takes, in words: "an integer of at least 1 or null"."""
+_SEVERAL = {int: "integers", float: "numbers", str: "strings", bool: "booleans"}
+
+
+def described(hint: Any, limits: Mapping[str, Any]) -> str:
+    """What a field accepts, as text: "an integer of at least 1 or null"."""
     if get_origin(hint) in (Union, types.UnionType):
-        inner = [_described(item, limits) for item in get_args(hint) if item is not type(None)]
+        inner = [described(item, limits) for item in get_args(hint) if item is not type(None)]
         return " or ".join(inner + ["null"] * (type(None) in get_args(hint)))
     if get_origin(hint) is list:
-        return f"a list, each item {_described(get_args(hint)[0], limits)},"
+        return f"a list of {_several(get_args(hint)[0], limits)}"
     if hint is bool:
         return "true or false"
     if hint is str:
-        return f"one of {', '.join(limits['allowed'])}" if limits.get("allowed") else "a text"
+        return f"one of {', '.join(limits['allowed'])}" if limits.get("allowed") else "a string"
     if hint in (int, float):
         return ("an integer" if hint is int else "a number") + _range(limits)
     return "a mapping of keys" if dataclasses.is_dataclass(hint) or get_origin(hint) is dict else "a value"
+
+
+def _several(hint: Any, limits: Mapping[str, Any]) -> str:
+    """What the items of a list are: "numbers above 0"."""
+    if get_origin(hint) is list:
+        return f"lists of {_several(get_args(hint)[0], limits)}"
+    return _SEVERAL.get(hint, "values") + (_range(limits) if hint in (int, float) else "")
 
 
 def _range(limits: Mapping[str, Any]) -> str:
@@ -235,5 +245,5 @@ def _hint(value: Any, hint: Any, limits: Mapping[str, Any]) -> str:
     if limits.get("allowed"):
         return nearest(str(value), limits["allowed"])
     if takes_text and isinstance(value, int | float):
-        return f"; quote it to make it one: \"'{shown(value)}'\""
+        return f"; quote it: \"'{shown(value)}'\""
     return ""

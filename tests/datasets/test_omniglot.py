@@ -178,14 +178,14 @@ def test_no_zip(zips: Path) -> None:
 def test_a_character_too_few(zips: Path) -> None:
     kept = {path: data for path, data in files("images_background").items() if "Hebrew/character03" not in path}
     write_zip(zips, "images_background", kept)
-    assert_refused(r"images_background\.zip holds 6 characters, the official one 7", zips)
+    assert_refused(r"images_background\.zip has 6 characters; Omniglot's has 7", zips)
 
 
 def test_a_drawing_too_few(zips: Path) -> None:
     kept = files("images_background")
     del kept["Hebrew/character03/0003_20.png"]
     write_zip(zips, "images_background", kept)
-    assert_refused(r"holds 19 drawings of Hebrew/character03, the official one 20", zips)
+    assert_refused(r"has 19 drawings of Hebrew/character03; Omniglot's has 20", zips)
 
 
 def test_a_broken_drawing_is_named(zips: Path) -> None:
@@ -266,7 +266,7 @@ def test_a_download_of_something_else(server: Server, zips: Path, tmp_path: Path
     assert_nothing_left(tmp_path / "new")
     server.answer = None
     write_zip(zips, "images_background", files("images_evaluation"))
-    assert_refused("is not the official file: .* holds 5 characters", tmp_path / "new", **settings)
+    assert_refused("is not the official file: .* has 5 characters", tmp_path / "new", **settings)
     assert_nothing_left(tmp_path / "new")
 
 

@@ -67,13 +67,13 @@ def test_tasks_that_all_look_like_numbers_are_in_order_of_value(tmp_path: Path) 
 def test_a_task_that_is_not_a_number_in_parquet_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "table.parquet"
     parquet.write_table(pyarrow.table({"task": [1.0, float("nan")], "x": [1, 2], "y": [1, 2]}), file)
-    with pytest.raises(UserError, match=r"row 2, column 'task': no value"):
+    with pytest.raises(UserError, match=r"row 2, column 'task': missing value"):
         numbered(read(str(file)), "task", "y", None, "regression")
 
 
 @pytest.mark.parametrize("cell", ["1_0", "1;0", "0x10", "1e", ".", "+-1", "1 0", "١٢"])
 def test_what_python_alone_takes_for_a_number_is_a_word(tmp_path: Path, cell: str) -> None:
-    with pytest.raises(UserError, match=r"line 3, column 'y': .* is no number"):
+    with pytest.raises(UserError, match=r"line 3, column 'y': .* is not a number"):
         rows_of(tmp_path, "task,x,y", "a,1,2", f"b,2,{cell}")
 
 
@@ -136,9 +136,9 @@ def test_columns_that_are_not_there_are_refused(tmp_path: Path, changes: dict[st
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("", r"table\.csv: line 3, column '{}': no value; fill it in"),
-        ("nan", r"line 3, column '{}': no value \('nan'\)"),
-        ("NA", r"line 3, column '{}': no value \('NA'\)"),
+        ("", r"table\.csv: line 3, column '{}': missing value; fill it in"),
+        ("nan", r"line 3, column '{}': missing value \('nan'\)"),
+        ("NA", r"line 3, column '{}': missing value \('NA'\)"),
         ("-Inf", r"line 3, column '{}': '-Inf' is not finite"),
         ("1e999", r"line 3, column '{}': '1e999' is too large a number"),
         ("1e120", r"line 3, column '{}': '1e120' is too large a number"),
@@ -153,24 +153,26 @@ def test_cells_without_a_number_are_refused(tmp_path: Path, column: str, cell: s
 
 
 def test_a_task_without_a_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"line 2, column 'task': no value"):
+    with pytest.raises(UserError, match=r"line 2, column 'task': missing value"):
         rows_of(tmp_path, "task,x,y", ",1,2", "b,1,2")
 
 
 def test_a_missing_word_among_words_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"line 3, column 'x': no value"):
+    with pytest.raises(UserError, match=r"line 3, column 'x': missing value"):
         rows_of(tmp_path, "task,x,y", "a,red,2", "b,,2")
 
 
 def test_many_different_words_are_refused(tmp_path: Path) -> None:
     lines = [f"a,{'1' if row == 0 else f'word{row}'},{row}" for row in range(21)]
     assert len(rows_of(tmp_path, "task,x,y", *lines[:20]).names) == 20
-    with pytest.raises(UserError, match=r"line 3, column 'x': 'word1' is no number, .* 20 different ones, not 21"):
+    with pytest.raises(UserError, match=r"line 3, column 'x': 'word1' is not a number, .* 20 distinct values, not 21"):
         rows_of(tmp_path, "task,x,y", *lines)
 
 
 def test_words_and_one_class_are_no_targets(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"line 3, column 'y': 'low' is no number; for words, dataset\.kind=class"):
+    with pytest.raises(
+        UserError, match=r"line 3, column 'y': 'low' is not a number; for class labels, set dataset\.kind=class"
+    ):
         rows_of(tmp_path, "task,x,y", "a,1,2", "b,1,low")
     with pytest.raises(UserError, match=r"column 'y' has one class, 'low'; two are needed"):
         rows_of(tmp_path, "task,x,y", "a,1,low", "b,1,low", kind="classification")

@@ -110,8 +110,8 @@ def test_what_does_not_fit_is_refused(name: str, changes: dict[str, Any], shape:
 @pytest.mark.parametrize(
     ("name", "key", "value", "expected"),
     [
-        ("mlp", "hidden", "[4,0]", "a list, each item an integer of at least 1 and at most 1000000,"),
-        ("mlp", "hidden", "[4,1000001]", "a list, each item an integer of at least 1 and at most 1000000,"),
+        ("mlp", "hidden", "[4,0]", "a list of integers of at least 1 and at most 1000000"),
+        ("mlp", "hidden", "[4,1000001]", "a list of integers of at least 1 and at most 1000000"),
         ("conv4", "channels", "1000001", "an integer of at least 1 and at most 1000000"),
     ],
 )

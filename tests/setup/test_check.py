@@ -100,15 +100,15 @@ def test_good_values_arrive_typed() -> None:
         ("ratio", "x", "dataset.ratio=x: a number of at least 0"),
         ("ratio", float("nan"), "dataset.ratio=nan: a number"),
         ("ratio", float("inf"), "dataset.ratio=inf: a number"),
-        ("name", 5, "dataset.name=5: a text is expected; quote it to make it one"),
-        ("name", None, "dataset.name=null: a text is expected"),
+        ("name", 5, "dataset.name=5: a string is expected; quote it"),
+        ("name", None, "dataset.name=null: a string is expected"),
         ("flag", "yes", "dataset.flag=yes: true or false is expected"),
         ("flag", 1, "dataset.flag=1: true or false"),
         ("kind", "aut", "dataset.kind=aut: one of auto, true, false is expected; did you mean 'auto'?"),
         ("maybe", 0, "dataset.maybe=0: an integer of at least 1 or null is expected"),
-        ("text", 1.5, "dataset.text=1.5: a text or null is expected"),
-        ("either", 1.5, "dataset.either=1.5: a text or an integer is expected"),
-        ("rates", [1, 0], "dataset.rates=[1,0]: a list, each item a number above 0, is expected"),
+        ("text", 1.5, "dataset.text=1.5: a string or null is expected"),
+        ("either", 1.5, "dataset.either=1.5: a string or an integer is expected"),
+        ("rates", [1, 0], "dataset.rates=[1,0]: a list of numbers above 0 is expected"),
         ("rates", 1, "dataset.rates=1: a list"),
         ("words", {"a": "b"}, "dataset.words={a:b}: a mapping"),
         ("inner", {"rate": 2}, "dataset.inner.rate=2: a number above 0 and at most 1 is expected"),
@@ -126,7 +126,7 @@ def test_a_bad_value_is_refused_with_what_is_right(key: str, value: Any, expecte
 def test_a_missing_key_is_named() -> None:
     values = node()
     del values["name"]
-    assert refusal(plain(values)) == "dataset.name: missing; a text is expected"
+    assert refusal(plain(values)) == "dataset.name: missing; a string is expected"
 
 
 @pytest.mark.parametrize(
