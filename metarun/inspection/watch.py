@@ -167,7 +167,8 @@ class Watch:
                 (layout.BEFORE, found.before),
                 (layout.AFTER, found.after),
             ):
-                board.scalars(group, norms, step)
+                # A slash, as in the names of a hypernetwork's heads, would put a curve into a group of its own.
+                board.scalars(group, {name.replace("/", "."): norm for name, norm in norms.items()}, step)
         if settings.similarity:
             self._seen.append((step, found.sketches))
             if len(self._seen) > MOST_KEPT:

@@ -2,8 +2,10 @@
 
 from itertools import pairwise
 
+from fake_runs import Command
 from hypothesis import given
 from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from metarun.inspection.watch import evenly
 
@@ -15,3 +17,15 @@ def test_looks_lie_evenly(total: int, most: int) -> None:
     assert chosen[-1] == total
     apart = {later - earlier for earlier, later in pairwise([0, *chosen])}
     assert max(apart) - min(apart) <= 1
+
+
+def test_curves_of_gradients_are_in_their_groups(command: Command) -> None:
+    """Those of a hypernetwork's heads too, whose names have slashes."""
+    small = ("debug=fast", "engine.steps=2", "engine.val_every=2", "engine.val_episodes=2", "engine.test_episodes=2")
+    parts = ("dataset=sinusoid", "model=mlp", "model.hidden=[4]", "hypernet=full", "embedding=support")
+    assert command(*small, *parts, "device.name=cpu", "tracking.gradient_tasks=2", "hydra.run.dir=run")[0] == 0
+    events = EventAccumulator("run", size_guidance={"scalars": 1})
+    events.Reload()
+    groups = {tag.partition("/")[0] for tag in events.Tags()["scalars"]}
+    assert {group for group in groups if "hypernet" in group} == set()
+    assert any(tag.startswith("outer-gradient/hypernet.heads.layers.0") for tag in events.Tags()["scalars"])
