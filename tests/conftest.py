@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help=f"fail skipped tests, except for these reasons: {', '.join(ACCEPTED_SKIPS)}",
     )
+    parser.addoption("--update-surface", action="store_true", help="rewrite tests/surface.yaml from the code")
 
 
 @pytest.hookimpl(wrapper=True)
