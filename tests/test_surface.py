@@ -36,8 +36,7 @@ def test_the_change_log_is_of_this_surface() -> None:
     wanted = f"Surface: `{digest(LIST.read_text(encoding='utf-8'))}`"
     section = newest_section()
     if wanted not in section:
-        pytest.fail(
-            f"{CHANGELOG.name}: describe under '{section.splitlines()[0]}' what changed in {LIST.name}, and set the line "
-            f"'Surface: …' there to\n{wanted}",
-            pytrace=False,
+        told = (
+            f"describe under '{section.splitlines()[0]}' what changed in {LIST.name}, and set the line 'Surface: …' to"
         )
+        pytest.fail(f"{CHANGELOG.name}: {told}\n{wanted}", pytrace=False)

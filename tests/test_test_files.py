@@ -27,9 +27,15 @@ def imported(node: ast.AST) -> list[str]:
     return [name.name for name in node.names] if isinstance(node, ast.Import) else []
 
 
-def test_folders_are_those_of_the_package() -> None:
-    folders = {file.parent.relative_to(TESTS) for file in FILES}
+def test_folders_are_those_of_the_package_and_scripts() -> None:
+    folders = {file.parent.relative_to(TESTS) for file in FILES} - {Path("scripts")}
     assert [str(folder) for folder in sorted(folders) if not (PACKAGE / folder).is_dir()] == []
+
+
+def test_tests_of_scripts_are_in_their_folder() -> None:
+    scripts = {path.stem for path in (TESTS.parent / "scripts").glob("*.py")}
+    found = {file.relative_to(TESTS) for file in FILES if file.stem.removeprefix("test_") in scripts}
+    assert {file.parent for file in found} == {Path("scripts")}
 
 
 def test_the_test_of_a_module_is_in_the_folder_of_the_module() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ON_GPU = [str(ROOT / "scripts" / "on_gpu")]
 ENVIRONMENT = {**os.environ, "PYTHON": sys.executable}
 

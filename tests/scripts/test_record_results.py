@@ -10,7 +10,7 @@ import yaml
 from metarun.config.compose import compose, plain
 from metarun.core.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

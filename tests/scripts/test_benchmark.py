@@ -15,7 +15,7 @@ import torch
 from metarun.engine.meta_gradient import MetaGradient
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
