@@ -84,12 +84,20 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def experiment(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
-    """Replace what a command runs, once it is composed and checked: ``experiment(function(settings, folder))``."""
+    """Replace what ``mode=train`` and ``mode=test`` run, once it is composed and checked.
+
+    ``experiment(function(settings, folder))``; in a sweep ``function(settings, folder, processes, swept, stop_file)``.
+    """
 
     def replace(run: Callable[..., Any]) -> None:
-        module = types.ModuleType("metarun.training.experiment")
-        module.run = run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "metarun.training.experiment", module)
+        def called(call: Any) -> None:
+            job = () if call.stop_file is None else (call.processes, call.swept, call.stop_file)
+            run(call.settings, call.folder, *job)
+
+        for name in ("metarun.modes.train", "metarun.modes.test"):
+            module = types.ModuleType(name)
+            module.run = called  # type: ignore[attr-defined]
+            monkeypatch.setitem(sys.modules, name, module)
 
     return replace
 

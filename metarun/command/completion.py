@@ -13,8 +13,8 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 
 from metarun.config.compose import compose, loading, parse
-from metarun.config.groups import MODES
 from metarun.config.hydra import get_args_parser
+from metarun.config.modes import MODES
 from metarun.core.errors import UserError
 from metarun.core.names import shown
 

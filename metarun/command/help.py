@@ -9,6 +9,8 @@ from omegaconf import OmegaConf, open_dict, read_write
 from metarun.config.compose import compose, loading
 from metarun.config.following import as_comments, followed
 from metarun.config.groups import GROUPS
+from metarun.config.modes import MODES
+from metarun.core.columns import columns
 
 WIDTH = 120
 """Letters of a line."""
@@ -27,7 +29,8 @@ def help_text(overrides: Sequence[str], config_dir: str | None) -> str:
         for key, (value, _) in found.items():
             OmegaConf.update(config, key, value)
     told = OmegaConf.to_yaml(config) + "".join(f"{line}\n" for line in as_comments(found))
-    return text.substitute(APP_CONFIG_GROUPS=listed(groups), CONFIG=told)
+    modes = columns([[name, mode.about] for name, mode in MODES.items()])
+    return text.substitute(MODES=modes, APP_CONFIG_GROUPS=listed(groups), CONFIG=told)
 
 
 def listed(groups: Mapping[str, Sequence[str]]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from metarun.core.fields import choice, number
+from metarun.core.fields import number
 
 PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regularizer", "device", "engine", "tracking")
 """The config groups of which every run has exactly one option, in the order in which they are listed."""
@@ -15,17 +15,20 @@ SWEEP = "sweep"
 GROUPS = (*PARTS, SWEEP, "experiment", "debug")
 """All groups of this package; the last two only set keys of the others."""
 
-MODES = ("train", "test", "info")
-
 
 @dataclass(kw_only=True)
 class Root:
     """The keys that belong to no group."""
 
     seed: int = number(least=0, most=2**63 - 1)
-    mode: str = choice(*MODES)
+    mode: str
     checkpoint: str | None
     resume: str | None
+
+    @property
+    def trains(self) -> bool:
+        """Whether φ is to be meta-trained; if not, it is that of a checkpoint."""
+        return self.checkpoint is None
 
 
 ROOT_KEYS = tuple(key.name for key in fields(Root))

@@ -21,12 +21,16 @@ PATH_KEYS = ("resume", "checkpoint")
 
 def quoted(text: str, quote: Quote = Quote.single) -> str:
     """Any text as a value in Hydra's override grammar: once composed and resolved, the value equals the text."""
-    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf reads n backslashes before ${ as n // 2
-    return QuotedString(text=escaped, quote=quote).with_quotes()
+    return QuotedString(text=escaped(text), quote=quote).with_quotes()
+
+
+def escaped(text: str) -> str:
+    """Any text as a value of a configuration that is to be resolved: no interpolation is found in it."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # OmegaConf reads n backslashes before ${ as n // 2
 
 
 def unescaped(text: str) -> str:
-    """The text that `quoted` was given, from the value that Hydra's parser makes of it."""
+    """The text that `escaped` was given: that of `quoted`, from the value that Hydra's parser makes of it."""
     return re.sub(r"(\\*)\\\$\{", lambda found: found[1][::2] + "${", text)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from metarun.algorithms.base import Learned
 from metarun.algorithms.outer_loop import OuterLoop
+from metarun.config.quoting import command_line
 from metarun.core.columns import columns
 from metarun.core.errors import UserError
 from metarun.core.free_memory import available
@@ -20,8 +21,9 @@ from metarun.engine.processes.alone import ALONE
 from metarun.learner.learner import Learner, MetaParameters, moving
 from metarun.models.base import Parameters, count, layer_of
 from metarun.models.memory import MEMORY
+from metarun.modes.running import Call
 from metarun.runs.checkpoint import State
-from metarun.runs.files import BEST, CONFIG, EMBEDDINGS, EPISODES, LAST, LOG, RESULT, STATUS
+from metarun.runs.files import BEST, CONFIG, EMBEDDINGS, EPISODES, LAST, LOG, RESULT, STATUS, refuse_taken
 from metarun.setup.assemble import compose
 from metarun.setup.settings import Settings
 from metarun.training.initial_state import first_state
@@ -31,6 +33,17 @@ from metarun.training.results import protocol
 from metarun.training.soundness import refuse_unsound
 
 Rows = list[list[str]]
+
+
+def run(call: Call) -> None:
+    """Print what the run would be, and the line that runs it."""
+    settings = call.settings
+    if settings.resume is None:
+        refuse_taken(call.folder)
+    print(describe(settings, call.folder))
+    rest = [text for text in call.typed if not text.startswith("mode=")]
+    mode = [] if settings.trains else ["mode=test"]
+    print(f"\nNothing was run or written. To run it: {command_line(settings.plain, *mode, *rest)}")
 
 
 def describe(settings: Settings, folder: Path) -> str:
@@ -189,7 +202,7 @@ def _learning(run: _Run, state: State) -> str:
     rows = [["inner steps", f"{learned}{test} at validation{best or ' and test'}"]]
     if not isinstance(algorithm, Learned):
         rows.append(["outer loop", "none: nothing is meta-trained"])
-    elif settings.mode == "test":
+    elif not settings.trains:
         rows.append(["outer loop", f"none: meta-tests φ after {state.step:,} meta-updates"])
     else:
         rows += _outer(run, algorithm.outer, state)
@@ -231,7 +244,7 @@ def _computing(run: _Run, state: State) -> str:
     once = [f"{_many(episodes, 'episode')} of an evaluation"]
     compiled = [f"evaluation {'yes' if evaluation else 'no'}"]
     memory = [f"evaluation {_size(planner.evaluation_memory(run.phi, episodes))}"]
-    if settings.mode == "train" and isinstance(run.learner.algorithm, Learned):
+    if settings.trains and isinstance(run.learner.algorithm, Learned):
         tasks = planner.tasks_at_once(run.phi)
         once.insert(0, f"{tasks:,} of {_many(engine.meta_batch_size, 'task')} of a meta-update")
         compiled.insert(0, f"meta-step {'yes' if decided.get('compile', planner.wants_compiled(run.phi)) else 'no'}")
@@ -271,7 +284,7 @@ def _left(run: _Run) -> str:
         [LOG, "what is told"],
         ["events.out.tfevents.*", "curves and pictures, for TensorBoard"],
     ]
-    if settings.mode == "train":
+    if settings.trains:
         files += [
             [LAST, "the latest state, to go on from"],
             [BEST, "φ of the best validation, which is meta-tested"],

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from metarun.config.quoting import path_setting, to_paste
 from metarun.core.errors import UserError
 
 CONFIG = "config.yaml"
@@ -68,3 +69,10 @@ def checkpoint_files(path: str) -> list[Path]:
 def holds_a_run(folder: Path) -> bool:
     """Whether a folder has files of a run in it, begun or ended."""
     return any((folder / name).exists() for name in (CONFIG, RESULT, CHECKPOINTS, STATUS))
+
+
+def refuse_taken(folder: Path) -> None:
+    """Refuse a folder for a new run that holds one already. Raises `UserError`."""
+    if holds_a_run(folder):
+        again = to_paste(path_setting("resume", folder))
+        raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or {again}")

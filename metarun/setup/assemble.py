@@ -23,12 +23,12 @@ from metarun.setup.settings import Settings
 def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple[Learner, MetaParameters]:
     """The learner for a dataset's tasks and its first φ, as `assemble`.
 
-    With ``mode=test`` it is the learner of the checkpoint, built for the problem that it was trained for and tested on
-    the dataset's tasks. Raises `UserError`, also for an order of training that the dataset does not support.
+    Where the settings name a checkpoint, it is the learner of that, built for the problem that it was trained for and
+    tested on the dataset's tasks. Raises `UserError`, also for an order of training that the dataset does not support.
     """
     posed = problem(dataset)
     check_order(settings, len(dataset.groups))
-    if settings.mode == "test":
+    if not settings.trains:
         trained = _trained(settings)
         _check_transfer(settings, trained, posed)
         return _assembled(settings, trained.tested_on(posed), device)
@@ -102,7 +102,7 @@ def _width(network: nn.Module, problem: Problem, option: str) -> int:
 
 def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hypernet:
     """The hypernetwork, unless it could not be trained in the memory there is."""
-    if settings.mode == "train":
+    if settings.trains:
         asked = settings.engine.task_chunk
         tasks = asked if isinstance(asked, int) else 1  # as few as it takes to fit
         option = settings.plain["choices"]["hypernet"]
@@ -115,13 +115,13 @@ def _hypernet(settings: Settings, theta: Parameters, device: torch.device) -> Hy
 
 
 def check(settings: Settings, problem: Problem) -> None:
-    """Refuse parts that cannot go together, or not on this problem; with ``mode=test``, a problem that the learner in
-    the checkpoint cannot take. Raises `UserError`.
+    """Refuse parts that cannot go together, or not on this problem; where the settings name a checkpoint, a problem
+    that its learner cannot take. Raises `UserError`.
     """
-    if settings.mode == "test":
-        _check_transfer(settings, _trained(settings), problem)
-    else:
+    if settings.trains:
         _check_parts(settings, problem)
+    else:
+        _check_transfer(settings, _trained(settings), problem)
 
 
 def _check_parts(settings: Settings, problem: Problem) -> None:
@@ -134,7 +134,7 @@ def _check_parts(settings: Settings, problem: Problem) -> None:
         )
     settings.algorithm.check(problem)
     check_settings(settings)
-    if settings.mode != "test" and settings.embedding.knows_tasks and not problem.known_tasks:
+    if settings.trains and settings.embedding.knows_tasks and not problem.known_tasks:
         more = (
             "set dataset.tasks=100, or use embedding=support"
             if "tasks" in settings.plain["dataset"]
@@ -168,7 +168,7 @@ def check_settings(settings: Settings) -> None:
             f"embedding={choices['embedding']}: nothing uses it; add a hypernetwork, such as hypernet=film, or set "
             "embedding=none"
         )
-    if settings.mode == "train":
+    if settings.trains:
         _check_penalties(settings)
         if settings.engine.train_tasks is not None and not isinstance(settings.algorithm, Learned):
             raise UserError(
@@ -261,7 +261,7 @@ def check_order(settings: Settings, groups: int) -> None:
     """Refuse to learn ``groups`` of tasks one after another where that is not possible, or a penalty that only has a
     meaning there. Raises `UserError`.
     """
-    if settings.mode != "train":
+    if not settings.trains:
         return
     if settings.engine.order != "sequential":
         if settings.regularizer.output:

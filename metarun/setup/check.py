@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, Root, full_names
+from metarun.config.modes import refuse_misplaced
 from metarun.core.errors import UserError
 from metarun.core.names import FOLLOWED, nearest, shown, unknown_key, unknown_root
 from metarun.setup.settings import Settings
@@ -43,20 +44,9 @@ def check(plain: Mapping[str, Any]) -> Settings:
             raise UserError(f"{name}: no option chosen; choose one of this group's (metarun --help lists them)")
 
     root = _build(Root, {key: nodes[key] for key in ROOT_KEYS if key in nodes}, "", None, everywhere)
-    _check_mode(root)
+    refuse_misplaced(root.mode, root.checkpoint, root.resume)
     parts = {name: part(name, nodes[name], choices.get(name), everywhere) for name in PARTS}
     return Settings(**vars(root), **parts, plain=dict(plain))
-
-
-def _check_mode(root: Root) -> None:
-    if root.mode == "test" and root.checkpoint is None:
-        raise UserError("mode=test needs checkpoint=PATH: a run's folder, or a file of its folder checkpoints/")
-    if root.mode == "train" and root.checkpoint is not None:
-        raise UserError(
-            f"checkpoint={root.checkpoint}: read with mode=test only; to go on training a run, resume=RUN_DIR"
-        )
-    if root.mode == "test" and root.resume is not None:
-        raise UserError(f"resume={root.resume}: goes on with training; with mode=test give checkpoint=PATH instead")
 
 
 def part(name: str, node: Mapping[str, Any], option: str | None, everywhere: list[str]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from metarun.config.groups import PARTS
+from metarun.config.modes import MODES
 from metarun.config.plain_yaml import read_yaml
 from metarun.config.quoting import CONFIG_DIR, quoted, unescaped
 from metarun.core.errors import UserError
@@ -95,7 +96,7 @@ def _sequential(config: Any) -> bool:
 def _goes_with_resume(override: Override) -> bool:
     name = _name(override)
     if name == "mode":
-        return bool(override.value() == "info")
+        return str(override.value()) in MODES and MODES[str(override.value())].resumes
     return name in ("resume", "engine.steps", TYPED_ONLY) or (name.startswith("hydra") and name != "hydra.run.dir")
 
 

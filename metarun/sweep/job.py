@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -18,12 +19,24 @@ from metarun.runs.failures import named, write_to_log
 from metarun.runs.status import NAME as STATUS
 from metarun.runs.status import write_status
 from metarun.setup import own_parts
+from metarun.setup.settings import Settings
 from metarun.sweep import folder as folders
 from metarun.sweep.folder import SweepFolder
+
+if TYPE_CHECKING:
+    from metarun.engine.processes.alone import Processes
 
 
 class JobFailed(Exception):
     """A job ended without a result; its folder says why."""
+
+
+class Runs(Protocol):
+    """What runs the settings of a job, in the mode that they name."""
+
+    def __call__(
+        self, settings: Settings, folder: Path, processes: "Processes", swept: Sequence[str], stop_file: Path
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -31,9 +44,10 @@ class Job:
     """Runs what is composed for it, in the folder that Hydra made.
 
     It begins where an earlier start of it stood, and does nothing if that came to its end. keys: what the sweep varies.
-    neighbors: jobs that share the machine, it among them.
+    neighbors: jobs that share the machine, it among them. run: see `Runs`; a function that other processes can import.
     """
 
+    run: Runs
     sweep: Path
     keys: Sequence[str]
     config_dir: str | None
@@ -76,7 +90,6 @@ class Job:
 
     def _run(self, config: DictConfig, place: Path, stack: ExitStack) -> None:
         from metarun.sweep.among import AmongJobs
-        from metarun.training.experiment import run
 
         if self.config_dir is not None:
             own_parts.find(self.config_dir)
@@ -86,8 +99,7 @@ class Job:
         else:
             folders.cleared(place)
         settings, stop = own_parts.checked(values, self.config_dir), SweepFolder(self.sweep).stop_file
-        with own_parts.blaming(values):
-            run(settings, place, AmongJobs(self.neighbors, stack), swept=tuple(self.keys), stop_file=stop)
+        self.run(settings, place, AmongJobs(self.neighbors, stack), tuple(self.keys), stop)
 
 
 def _to_the_log_alone() -> None:

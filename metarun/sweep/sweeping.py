@@ -29,7 +29,7 @@ from metarun.sweep import folder as folders
 from metarun.sweep.again import command_again
 from metarun.sweep.compositions import Compositions, told
 from metarun.sweep.folder import SweepFolder
-from metarun.sweep.job import Job
+from metarun.sweep.job import Job, Runs
 from metarun.sweep.launching import ELSEWHERE, chosen, launched, neighbors, ready, refuse_parallel, stopping
 from metarun.sweep.objective import direction
 from metarun.sweep.outcomes import outcome
@@ -44,16 +44,17 @@ NOT_SETTINGS = ("resume", CONFIG_DIR, TYPED_ONLY)
 """Keys of a run's configuration that say nothing of what it computes."""
 
 
-def sweep(overrides: Sequence[str], config_dir: str | None, typed: Sequence[str]) -> None:
+def sweep(overrides: Sequence[str], config_dir: str | None, typed: Sequence[str], run: Runs) -> None:
     """Run the jobs of a sweep's ``overrides``, but those that an earlier start has done.
 
-    typed: what to keep for going on later, where ``overrides`` hold a saved run's configuration besides.
+    typed: what to keep for going on later, where ``overrides`` hold a saved run's configuration besides. run: runs one
+    job; other processes import it by name.
 
     Raises `UserError` before the first job for whatever is wrong with any of them, and after the last if a job failed
     that should not; `OurBug` if one failed by a bug; `Interrupted` when the user stops it.
     """
     with loading(config_dir) as loader:
-        _Sweep(list(overrides), config_dir, list(typed), loader).run()
+        _Sweep(list(overrides), config_dir, list(typed), loader, run).run()
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class _Sweep:
     config_dir: str | None
     typed: list[str]
     loader: ConfigLoaderImpl
+    run_job: Runs
 
     def run(self) -> None:
         command, settings = asked(self.overrides), self.settings
@@ -97,6 +99,7 @@ class _Sweep:
         introduce(self.folder.path, search, done)
         reported = self._report_left_out(search, 0)
         job = Job(
+            run=self.run_job,
             sweep=self.folder.path,
             keys=search.keys,
             config_dir=self.config_dir,

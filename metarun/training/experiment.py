@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from metarun.config.quoting import command_line, path_setting
-from metarun.core.errors import Interrupted, Lost, UserError
+from metarun.core.errors import Interrupted, Lost
 from metarun.core.files import write_text
 from metarun.datasets.base import Dataset, class_names, data_name, source_of, task_names
 from metarun.engine.device import keep_freed_memory
@@ -49,32 +49,35 @@ from metarun.training.soundness import refuse_unsound
 from metarun.training.stopping import StopRequest, listening
 
 
-def run(
+@contextmanager
+def experiment(
     settings: Settings,
     folder: Path,
     processes: Processes = ALONE,
     swept: Sequence[str] = (),
     stop_file: Path | None = None,
-) -> float:
-    """Train, validate and meta-test, or meta-test alone; returns the meta-val metric of the tested checkpoint.
+) -> Iterator["Experiment"]:
+    """One run with all its parts, to be trained, tested, or both, within the context.
 
     Everything the run leaves is in ``folder``, written by the first of ``processes``. ``swept``: the groups, and the
     full names of keys, that tell the jobs of a sweep apart; a run by itself has none. ``stop_file``: asks to stop when
     it appears. Raises `UserError` before anything is written there if the settings don't fit the data or each other,
     `Interrupted` after saving when the user stops it, and `Lost` when another process fails.
     """
-    with settings.device.arithmetic():
-        return _run(settings, folder, processes, swept, stop_file)
+    with settings.device.arithmetic(), _experiment(settings, folder, processes, swept, stop_file) as found:
+        yield found
 
 
-def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence[str], stop_file: Path | None) -> float:
+@contextmanager
+def _experiment(
+    settings: Settings, folder: Path, processes: Processes, swept: Sequence[str], stop_file: Path | None
+) -> Iterator["Experiment"]:
     keep_freed_memory()
     device = processes.device(settings.device.resolve())
     with processes.first_ahead():
         dataset = settings.load_dataset(device)
     learner, phi = compose(settings, dataset, device)
     refuse_unsound(settings, learner, phi, dataset)
-    _refuse_idle(settings, processes)
     state = first_state(settings, dataset, folder, phi, device, processes)
     processes.follow(state.phi)
     planner = Planner(
@@ -103,31 +106,15 @@ def _run(settings: Settings, folder: Path, processes: Processes, swept: Sequence
         watch = None
         if board is not None:
             watch = Watch(settings.tracking, settings.engine, board, learner, dataset, evaluator.chunk)
-        experiment = Experiment(settings, folder, learner, dataset, board, watch, stop, planner, evaluator, processes)
+        found = Experiment(settings, folder, learner, dataset, board, watch, stop, planner, evaluator, processes, state)
         try:
-            tested = state
-            if settings.mode == "train":
-                experiment.train(state)
-                processes.wait()  # for the first to have saved it
-                tested = checkpoint.load(best_file(folder), phi, device)
-            value = experiment.with_best_steps(tested).test(tested, state)
+            yield found
         except Interrupted as interruption:
             if processes.first:
                 write_status(folder, "interrupted", reason=str(interruption))
             raise
         except Lost as lost:
-            raise lost if lost.told else Lost(f"{lost}; go on with: {experiment.again()}") from lost
-    return value
-
-
-def _refuse_idle(settings: Settings, processes: Processes) -> None:
-    """Each process needs a task at least."""
-    tasks = settings.engine.meta_batch_size
-    if settings.mode == "train" and tasks < processes.count:
-        raise UserError(
-            f"engine.meta_batch_size={tasks}: fewer tasks than processes; start at most {tasks} of these, "
-            f"or give {processes.count} or more tasks"
-        )
+            raise lost if lost.told else Lost(f"{lost}; go on with: {found.again()}") from lost
 
 
 @contextmanager
@@ -160,7 +147,7 @@ def _board(
 
 @dataclass(frozen=True)
 class Experiment:
-    """The two halves of a run, once its parts stand."""
+    """The two halves of a run, once it has its parts."""
 
     settings: Settings
     folder: Path
@@ -172,13 +159,15 @@ class Experiment:
     planner: Planner
     evaluator: Evaluator
     processes: Processes
+    state: State
+    """Where the run begins; meta-training moves it along."""
     steps: BestSteps | None = None
     """The number of inner steps at test, where it was chosen on meta-val."""
 
-    def train(self, state: State) -> None:
-        """Meta-train from ``state`` on, which is moved along."""
+    def train(self) -> State:
+        """Meta-train; returns the state to test: that of the best validation."""
         engine = self.settings.engine
-        with self._log(state.step) as log:
+        with self._log(self.state.step) as log:
             Training(
                 learner=self.learner,
                 dataset=self.dataset,
@@ -187,12 +176,18 @@ class Experiment:
                 folder=self.folder,
                 log=log,
                 watch=self.watch,
-                state=state,
+                state=self.state,
                 planner=self.planner,
                 evaluator=self.evaluator,
                 processes=self.processes,
                 lr_scales={"hypernet": getattr(self.settings.hypernet, "lr_scale", 1.0)},
             ).run(self.stop)
+        self.processes.wait()  # for the first to have saved it
+        return checkpoint.load(best_file(self.folder), self.state.phi, self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self.learner.model.network.parameters())).device
 
     def _log(self, begun: int) -> TrainingLog:
         if self.board is None:
@@ -202,7 +197,7 @@ class Experiment:
         forgetting = self.settings.tracking.forgetting
         return TrainingLog(self.board, metric, engine.steps, begun, engine.log_every, sequence, forgetting)
 
-    def with_best_steps(self, tested: State) -> "Experiment":
+    def _with_best_steps(self, tested: State) -> "Experiment":
         """The experiment with the number of inner steps that is best on meta-val, where the settings leave it open."""
         tries = self.settings.algorithm.tries_steps
         if tries is None:
@@ -225,17 +220,19 @@ class Experiment:
             evaluator=Evaluator(learner, self.evaluator.chunk, processes=self.processes),
         )
 
-    def test(self, tested: State, trained: State) -> float:
-        """Meta-test φ of ``tested``, once, and leave the result; returns its meta-val metric."""
+    def test(self, tested: State) -> None:
+        """Meta-test φ of ``tested``, once, and write the result."""
+        self._with_best_steps(tested)._test(tested)
+
+    def _test(self, tested: State) -> None:
         test = self._episodes(tested.phi, "test", whole_curve=True, with_baselines=True)
         train = self._episodes(tested.phi, "train_eval") if self._on_training_data() else None
         validation = self._validation(tested)
         if self.processes.first:
-            content = self._leave(tested, trained, test, train, validation)
+            content = self._leave(tested, test, train, validation)
             if self.board is not None and self.watch is not None:
                 self._show(self.board, self.watch, tested, test, content)
             conclude(self.settings, self.folder, content)
-        return float(validation[self.dataset.kind("test").metric]["mean"])
 
     def _on_training_data(self) -> bool:
         """Whether the dataset is the one that φ was trained on: the same data, divided in the same way."""
@@ -244,13 +241,12 @@ class Experiment:
     def _leave(
         self,
         tested: State,
-        trained: State,
         test: Episodes,
         train: Episodes | None,
         validation: dict[str, Any],
     ) -> dict[str, Any]:
         """Write what was measured; returns the content of ``result.json``."""
-        kind, source = self.dataset.kind("test"), self.learner.problem.source
+        kind, source, trained = self.dataset.kind("test"), self.learner.problem.source, self.state
         training = {
             "dataset": data_name(source),
             "source": dict(source),
@@ -259,7 +255,7 @@ class Experiment:
             "tested_step": tested.step,
             "seconds": round(trained.seconds, 3),
             "tasks_per_second": trained.speed(self.settings.engine.meta_batch_size),
-            "device": str(next(iter(self.learner.model.network.parameters())).device),
+            "device": str(self._device),
             **trained.decisions,
         }
         # Groups of other data than those trained on have no place in the matrix.
@@ -303,7 +299,7 @@ class Experiment:
 
     def _validation(self, tested: State) -> dict[str, Any]:
         """The meta-val figures that selected φ; of a checkpoint to test, measured anew under the present protocol."""
-        if self.settings.mode == "train" and self.steps is None:
+        if self.settings.trains and self.steps is None:
             assert tested.best is not None
             return tested.best.metrics
         return self._episodes(tested.phi, "val").summary()
@@ -328,6 +324,7 @@ class Experiment:
 
     def again(self) -> str:
         """The command that takes up the run, or repeats the test."""
-        test = ("mode=test", path_setting("checkpoint", str(self.settings.checkpoint)))
-        rest = test if self.settings.mode == "test" else (path_setting("resume", self.folder),)
+        rest = [path_setting("resume", self.folder)]
+        if not self.settings.trains:
+            rest = [f"mode={self.settings.mode}", path_setting("checkpoint", str(self.settings.checkpoint))]
         return self.processes.launcher + command_line(self.settings.plain, *rest)

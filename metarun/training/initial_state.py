@@ -44,7 +44,7 @@ def first_state(
                 state.decisions.pop(decision, None)
             state.decisions["processes"] = processes.count
         return state
-    if settings.mode == "test":
+    if not settings.trains:
         assert settings.checkpoint is not None
         state = checkpoint.load_first(checkpoint_files(settings.checkpoint), phi, device)
         if dataset.known_tasks and settings.embedding.knows_tasks:

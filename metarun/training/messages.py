@@ -54,7 +54,7 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
         beside["ece"] = decimal(pooled.pop("ece"))  # next to the accuracy that it judges
     others = "   ".join(f"{name} {value}" for name, value in beside.items())
     step = content["train"]["tested_step"]
-    best = settings.mode == "train" and settings.engine.order != "sequential"
+    best = settings.trains and settings.engine.order != "sequential"
     which = f"best checkpoint (step {step:,})" if best else f"checkpoint of step {step:,}"
     if best and not isfinite(content["meta_val"]["metrics"][metric]["mean"]):
         which = f"last checkpoint (step {step:,}; no validation was finite)"
@@ -80,7 +80,7 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     if not_beaten := warning(content):
         log.warning(f"            {not_beaten}")
     log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
-    if settings.mode == "train":
+    if settings.trains:
         again = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))
         log.info(f"again       {again}")
 

@@ -125,7 +125,7 @@ def protocol(settings: Settings, dataset: Dataset) -> dict[str, Any]:
 
 def _selection(settings: Settings, dataset: Dataset) -> str:
     """Which φ was tested."""
-    if settings.mode == "test":
+    if not settings.trains:
         return f"checkpoint={settings.checkpoint}"
     if settings.engine.order == "sequential":
         return "the last"

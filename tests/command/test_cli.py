@@ -15,11 +15,13 @@ from builders import ALGORITHMS
 from filelock import FileLock
 
 from metarun.config.groups import GROUPS
+from metarun.config.hydra import ConfigLoaderImpl
 from metarun.core import tensor_file
 from metarun.core.errors import Interrupted, UserError
 from metarun.core.version import __version__
 from metarun.runs.files import LAST
 from metarun.runs.status import write_status
+from metarun.setup import own_parts
 from metarun.setup.settings import Settings
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
@@ -135,6 +137,12 @@ MISTAKES = {
     "values without -m": (["dataset.shots=1,5"], "dataset.shots=1,5: several values are run one after the other by"),
     "unknown hydra key": (["hydra.foo=1"], "hydra.foo: Key 'foo' not in 'HydraConf'"),
     "unknown flag": (["--nonsense"], "unrecognized arguments: --nonsense"),
+    "another configuration": (["--config-name", "mine"], "--config-name: not supported; metarun has one configuration"),
+    "another place": (["--config-path", "mine"], "--config-path: not supported; metarun has its own configuration"),
+    "Hydra's rerun": (
+        ["--experimental-rerun", "x"],
+        "--experimental-rerun: not supported; continue a run with resume=",
+    ),
     "-m --cfg": (["-m", "--cfg", "job"], "--cfg shows one run's settings; leave out -m"),
     "--resolve alone": (["--resolve"], "--resolve goes with --cfg job"),
     "no config dir": (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
@@ -197,6 +205,22 @@ def test_a_run_gets_its_settings_and_folder(command: Command, ran: list[tuple[Se
     assert {path.name for path in folder.iterdir()} == {"metarun.log", ".lock"}
     assert set(settings.plain["choices"]) == set(GROUPS) - {"sweep"}
     assert json.loads(json.dumps(settings.plain)) == settings.plain
+
+
+@pytest.mark.parametrize("arguments", [(), ("dataset.shots=5", "hydra.run.dir=run")], ids=["default", "typed"])
+def test_a_run_is_composed_and_checked_once(
+    command: Command, ran: list[Any], monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    calls = []
+
+    def counted(owner: Any, name: str) -> None:
+        before = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, **kwargs: (calls.append(name), before(*args, **kwargs))[1])
+
+    counted(ConfigLoaderImpl, "load_configuration")
+    counted(own_parts, "check")
+    assert command(*arguments)[0] == 0
+    assert (calls, len(ran)) == (["load_configuration", "check"], 1)
 
 
 def test_debug_beats_experiment_beats_defaults(command: Command, ran: list[Any]) -> None:
@@ -319,7 +343,9 @@ def test_a_checkpoint_without_its_folder_brings_its_settings_too(command: Comman
 
 def test_a_checkpoint_refuses_what_it_would_override(command: Command, experiment: Experiment) -> None:
     folder = finished(command, experiment)
-    assert command(f"checkpoint={folder}")[2].startswith(f"metarun: checkpoint={folder}: read with mode=test only")
+    assert command(f"checkpoint={folder}")[2].startswith(
+        f"metarun: checkpoint={folder}: not read with mode=train; add mode=test, or give resume=RUN_DIR"
+    )
     code, _, err = command("mode=test", f"checkpoint={folder}", "debug=fast")
     assert (code, err.count("\n")) == (2, 1)
     assert "debug does not go with checkpoint" in err

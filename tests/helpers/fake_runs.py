@@ -24,7 +24,7 @@ def figures(value: float) -> dict[str, Any]:
 
 
 class Runs:
-    """Stands for `experiment.run`: notes what was run, and does with it what ``acts`` says of its seed."""
+    """Stands for the mode: notes what was run, and does with it what ``acts`` says of its seed."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[Any, ...]] = []

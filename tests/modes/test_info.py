@@ -10,7 +10,8 @@ import pytest
 import torch
 from checkpoints import state_of
 
-from metarun.command import cli
+from metarun.command.dispatch import dispatch
+from metarun.command.endings import ended
 from metarun.engine.compile import compilation
 from metarun.engine.processes.alone import ALONE
 from metarun.runs.files import LAST
@@ -161,11 +162,8 @@ def test_a_baseline_trains_nothing(command: Command) -> None:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (
-            ["-m", "mode=info", "seed=1,2"],
-            "mode=info: tells of one run, in one process; write metarun mode=info, without",
-        ),
-        (["-m", "mode=train,info"], "mode=info: tells of one run, in one process"),
+        (["-m", "mode=info", "seed=1,2"], "mode=info: describes a single run; leave out -m"),
+        (["-m", "mode=train,info"], "mode=info: describes a single run; leave out -m"),
         (["mode=info", "hypernet=full"], "hypernet=full: needs a task embedding; add embedding=support"),
         (["mode=info", "resume=nowhere"], "resume=nowhere: no such folder"),
         (["mode=info", "checkpoint=nowhere"], "checkpoint=nowhere: no such file or folder"),
@@ -192,6 +190,6 @@ def test_a_folder_that_holds_a_run_is_no_place_for_another(command: Command) -> 
 def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     alone: Any = ALONE
-    ending = cli._ended(["mode=info"], alone)
+    ending = ended(lambda: dispatch(["mode=info"], alone), alone)
     assert ending is not None
-    assert (ending.code, ending.line.partition(";")[0]) == (2, "mode=info: tells of one run, in one process")
+    assert (ending.code, ending.line.partition(";")[0]) == (2, "mode=info: runs in one process")

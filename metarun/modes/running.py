@@ -1,0 +1,40 @@
+"""What a mode is run with, and running the mode that the settings name."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metarun.config.modes import named
+from metarun.engine.processes.alone import ALONE, Processes
+from metarun.setup import own_parts
+from metarun.setup.settings import Settings
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a mode.
+
+    folder: the run's; one that does not write has none of its own, but names the one that a run would have. typed: the
+    overrides of the command line; empty in a sweep. swept: the groups, and the full names of keys, that tell the jobs
+    of a sweep apart. stop_file: asks to stop when it appears.
+    """
+
+    settings: Settings
+    folder: Path
+    processes: Processes = ALONE
+    typed: Sequence[str] = ()
+    swept: Sequence[str] = ()
+    stop_file: Path | None = None
+
+
+def run(call: Call) -> None:
+    """Run the mode that the settings name. Raises what the mode raises; errors in the user's own parts as such."""
+    module = importlib.import_module(named(call.settings.mode).module)
+    with own_parts.blaming(call.settings.plain):
+        module.run(call)
+
+
+def run_job(settings: Settings, folder: Path, processes: Processes, swept: Sequence[str], stop_file: Path) -> None:
+    """Run a job of a sweep."""
+    run(Call(settings, folder, processes, swept=swept, stop_file=stop_file))
