@@ -1,4 +1,4 @@
-"""What the manual says works: its pages about Python and about own parts are done, block by block."""
+"""What the manual says works: its pages about Python, own parts and test data sets are done, block by block."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +22,9 @@ def _own_modules() -> Iterator[None]:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize(("page", "files", "programs"), [("python.md", 0, 4), ("own_parts.md", 12, 1)])
+@pytest.mark.parametrize(
+    ("page", "files", "programs"), [("python.md", 0, 4), ("own_parts.md", 12, 1), ("test_datasets.md", 1, 0)]
+)
 def test_a_page_is_true(command: Command, page: str, files: int, programs: int) -> None:
     names: dict[str, Any] = {}
     done = {"files": 0, "programs": 0}

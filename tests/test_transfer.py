@@ -131,7 +131,7 @@ def test_a_table_of_known_tasks_serves_tasks_that_it_does_not_know(command: Comm
     assert tested["meta_test"]["dataset"] == "harmonics"
     code, _, err = command("mode=test", "checkpoint=trained", "dataset=harmonics", "dataset.tasks=9")
     assert (code, err.count("\n")) == (2, 1)
-    assert "has 9 known tasks, and the checkpoint has embeddings of 5 (sinusoid)" in err
+    assert "has 9 known tasks, and the checkpoint was trained on 5 (sinusoid), of which it has embeddings" in err
 
 
 def test_tasks_that_the_model_cannot_take(command: Command, animals: Path) -> None:
@@ -139,7 +139,7 @@ def test_tasks_that_the_model_cannot_take(command: Command, animals: Path) -> No
     for overrides, message in (
         (
             (*PICTURES, *SHAPE, "dataset.ways=2"),
-            "tasks have 2 classes, and the checkpoint's model was trained for 3 (glyphs)",
+            "tasks have 2 classes, and the checkpoint was trained on tasks of 3 (glyphs); set dataset.ways=3",
         ),
         (("dataset=sinusoid",), "its tasks are regression, and the checkpoint was trained on classification (glyphs)"),
     ):

@@ -13,6 +13,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import OmegaConf
 
 from metarun.config.compose import compose, loading, parse
+from metarun.config.groups import TESTS
 from metarun.config.hydra import get_args_parser
 from metarun.config.modes import MODES
 from metarun.core.errors import UserError
@@ -21,6 +22,8 @@ from metarun.core.names import shown
 _PATHS = ("resume", "checkpoint", "dataset.root", "dataset.path")
 _TAKE_FILES = ("--config-dir", "-cd", "--config-path", "-cp")
 _CFG = ("job", "hydra", "all")
+_LIST_GROUPS = (TESTS,)
+"""Groups of which several options can be chosen: ``test_dataset=[omniglot,glyphs]``."""
 
 
 def candidates(line: str) -> list[str]:
@@ -119,8 +122,9 @@ def _values(name: str, value: str, tree: Mapping[str, Any], loader: ConfigLoader
     options: Sequence[str] = loader.get_group_options(name)
     if not options:
         options = _kept(name, tree)
-    earlier, comma, _ = value.rpartition(",")  # of a sweep
-    return [f"{name}={earlier}{comma}{option}" for option in options if option not in earlier.split(",")]
+    bracket = value[:1] if name in _LIST_GROUPS and value.startswith("[") else ""
+    earlier, comma, _ = value.removeprefix(bracket).rpartition(",")  # of a sweep, or of a list
+    return [f"{name}={bracket}{earlier}{comma}{option}" for option in options if option not in earlier.split(",")]
 
 
 def _kept(name: str, tree: Mapping[str, Any]) -> list[str]:

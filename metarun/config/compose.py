@@ -22,7 +22,7 @@ from yaml import YAMLError
 from yaml.error import MarkedYAMLError
 
 from metarun.config.following import settle
-from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, SWEEP, full_names
+from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, SWEEP, TESTS, full_names
 from metarun.config.hydra import ConfigLoaderImpl, Hydra, create_automatic_config_search_path
 from metarun.config.quoting import setting, suggestion, to_paste
 from metarun.config.together import keys_of, separate
@@ -108,7 +108,8 @@ def plain(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, An
     except OmegaConfBaseException as error:
         raise explained(error) from error
     assert isinstance(values, dict)
-    named = {name: choice for name, choice in choices.items() if name.split("/")[0] not in NOT_OF_A_RUN}
+    # Which test_dataset=[…] was typed: its data sets have choices of their own (`option_of_test`).
+    named = {name: choice for name, choice in choices.items() if name.split("/")[0] not in (*NOT_OF_A_RUN, TESTS)}
     content = {str(name): value for name, value in values.items()} | {"choices": named}
     settle(content, named)
     return content
@@ -152,7 +153,15 @@ def one_line(text: str) -> str:
 
 
 def _load(loader: ConfigLoader, overrides: list[str]) -> DictConfig:
-    return loader.load_configuration(config_name=CONFIG_NAME, overrides=overrides, run_mode=RunMode.RUN)
+    try:
+        return loader.load_configuration(config_name=CONFIG_NAME, overrides=overrides, run_mode=RunMode.RUN)
+    except AssertionError as error:
+        # Hydra's complaint about an override that is not among the last defaults fails where that is a list.
+        if f'group="/{TESTS}"' not in str(error):
+            raise
+        raise UserError(
+            f"{TESTS}: in the defaults of a YAML file, lines that begin with 'override' come after all others"
+        ) from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -212,6 +221,8 @@ def _check_options(override: Override, options: list[str], *, optional: bool) ->
     else:
         value = override.value()
         values = value if isinstance(value, list) else [value]
+    if override.key_or_group == TESTS and values == [None]:
+        raise UserError(f"{TESTS}=null: for no further data set, write {to_paste(f'{TESTS}=[]')}")
     for item in values:
         if item is None and optional:
             continue
@@ -245,6 +256,11 @@ def _explain_unknown_keys(parsed: Sequence[Override], loader: ConfigLoader) -> N
         if override.is_hydra_override() or override.is_add() or override.is_force_add():
             continue
         parent, node, path = "", tree, override.key_or_group.split(".")
+        if path[0] == TESTS and len(path) > 1 and path[1] not in tree.get(TESTS, {}):
+            raise UserError(
+                f"{override.key_or_group}={_typed(override)}: no data set '{path[1]}' to test on is chosen; add "
+                f"{to_paste(f'{TESTS}=[{path[1]}]')}"
+            )
         for place, key in enumerate(path):
             if not isinstance(node, dict) or key not in node:
                 known = [name for name in node if not name.startswith("_")] if isinstance(node, dict) else None

@@ -16,6 +16,8 @@ or what suits its own keys for each kind of task, under `BY_KIND`, which says wh
       classification: {inner_lr: 0.4}
       regression: {inner_lr: 0.01}
 
+Episodes of a further test data set have the shape of the run's own where its keys (`SHAPE`) are ``auto``.
+
 The kind is that of the dataset: its key ``kind``, or `KIND` in its YAML file; without either, classification.
 
 For each key that may take a preference, `RULES` has a function of the whole configuration. A value that is typed, or
@@ -25,13 +27,17 @@ set by an ``experiment/``, is not ``auto`` and stays.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metarun.config.groups import PARTS
+from metarun.config.groups import PARTS, TESTS
+from metarun.core.errors import UserError
 from metarun.core.names import FOLLOWED, TASK_KINDS, shown
 
 AUTO = "auto"
 PREFERS = "_prefers_"
 BY_KIND = "_by_kind_"
 KIND = "_kind_"
+
+SHAPE = ("ways", "shots", "queries")
+"""Keys of a dataset that say how large its episodes are."""
 
 Choices = Mapping[str, str | None]
 Found = tuple[Any, str]
@@ -97,7 +103,48 @@ def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
         for name, value in by_kind[kind].items():
             if _value(config, f"{group}.{name}") == AUTO:
                 found[f"{group}.{name}"] = value, f"{kind}, dataset={choices.get('dataset')}"
+    found |= _shapes(config)
     return found | {key: rule(config, choices, found) for key, rule in RULES.items() if _value(config, key) == AUTO}
+
+
+def _shapes(config: Mapping[str, Any]) -> dict[str, Found]:
+    """The shape of the run's own episodes, for each data set that it is tested on besides."""
+    own = config.get("dataset")
+    return {
+        f"{TESTS}.{name}.{key}": (own[key], f"dataset.{key}")
+        for name, node in tests(config).items()
+        for key in SHAPE
+        if node.get(key) == AUTO and isinstance(own, Mapping) and key in own
+    }
+
+
+def tests(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The further data sets of a configuration, by name. Raises `UserError` where they are no data sets."""
+    found = config.get(TESTS) or {}
+    if isinstance(found, Mapping) and all(isinstance(node, Mapping) for node in found.values()):
+        return {str(name): node for name, node in found.items()}
+    raise UserError(
+        f"{TESTS}={shown(found)}: data sets are expected; on the command line {TESTS}=[omniglot,glyphs], in the "
+        f"defaults of a YAML file '- override /{TESTS}: [omniglot, glyphs]'"
+    )
+
+
+def refuse_other_kinds(config: Mapping[str, Any], choices: Choices) -> None:
+    """Refuse further data sets whose files declare another kind of task than that of the run's own."""
+    own = _declared(config.get("dataset"))
+    for name, node in tests(config).items():
+        kind = _declared(node)
+        if own is not None and kind not in (None, own):
+            raise UserError(
+                f"{TESTS}.{name}: its tasks are {kind}, and those of dataset={choices.get('dataset')} are {own}; "
+                "choose a data set of that kind"
+            )
+
+
+def _declared(dataset: Any) -> str | None:
+    """The kind that a dataset's configuration names, if it names one."""
+    found = dataset.get("kind", dataset.get(KIND)) if isinstance(dataset, Mapping) else None
+    return found if found in TASK_KINDS else None
 
 
 def _value(config: Mapping[str, Any], key: str) -> Any:
@@ -116,7 +163,11 @@ def as_comments(found: Mapping[str, Found]) -> list[str]:
 
 
 def settle(values: dict[str, Any], choices: Choices) -> None:
-    """Replace what is ``auto`` in a configuration of builtin types, say where it came from, and drop preferences."""
+    """Replace what is ``auto`` in a configuration of builtin types, say where it came from, and drop preferences.
+
+    Raises `UserError` for further data sets that are none, or are of another kind than the run's own.
+    """
+    refuse_other_kinds(values, choices)
     found = followed(values, choices)
     for key, (value, _) in found.items():
         *path, name = key.split(".")
@@ -124,9 +175,9 @@ def settle(values: dict[str, Any], choices: Choices) -> None:
         for part in path:
             node = node[part]
         node[name] = value
-    for group in values.values():
-        if isinstance(group, dict):
+    for node in (*values.values(), *tests(values).values()):
+        if isinstance(node, dict):
             for note in (PREFERS, BY_KIND, KIND):
-                group.pop(note, None)
+                node.pop(note, None)
     if found:
         values[FOLLOWED] = {key: origin for key, (_, origin) in found.items()}

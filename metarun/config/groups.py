@@ -12,7 +12,10 @@ PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regularizer"
 SWEEP = "sweep"
 """The group that says how ``metarun -m`` chooses its jobs; no run has it among its settings."""
 
-GROUPS = (*PARTS, SWEEP, "experiment", "debug")
+TESTS = "test_dataset"
+"""The group of further data sets that a run is meta-tested on: none, one or several of its options."""
+
+GROUPS = (*PARTS, TESTS, SWEEP, "experiment", "debug")
 """All groups of this package; the last two only set keys of the others."""
 
 
@@ -29,6 +32,11 @@ class Root:
     def trains(self) -> bool:
         """Whether φ is to be meta-trained; if not, it is that of a checkpoint."""
         return self.checkpoint is None
+
+
+def option_of_test(choices: Mapping[str, Any], name: str) -> str | None:
+    """The option of the group dataset that ``test_dataset.NAME`` is, among the choices that Hydra reports."""
+    return choices.get(f"dataset@{TESTS}.{name}")
 
 
 ROOT_KEYS = tuple(key.name for key in fields(Root))

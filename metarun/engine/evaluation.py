@@ -66,6 +66,10 @@ class Episodes:
     def mean(self, metric: str) -> float:
         return self.final(metric).mean().item()
 
+    def means(self) -> dict[str, float]:
+        """The mean of every metric."""
+        return {metric: self.mean(metric) for metric in self.curves}
+
     def half_width(self, metric: str, point: int = -1) -> float:
         """Half-width of the 95 % interval of a metric's mean at a point of its curve; NaN where there is none."""
         return half_width(self.curves[metric][:, point], self.tasks)

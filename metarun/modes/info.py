@@ -1,5 +1,6 @@
 """What a run would be, told without running it: ``mode=info``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 
 from metarun.algorithms.base import Learned
 from metarun.algorithms.outer_loop import OuterLoop
+from metarun.config.groups import TESTS
 from metarun.config.quoting import command_line
 from metarun.core.columns import columns
 from metarun.core.errors import UserError
@@ -23,9 +25,21 @@ from metarun.models.base import Parameters, count, layer_of
 from metarun.models.memory import MEMORY
 from metarun.modes.running import Call
 from metarun.runs.checkpoint import State
-from metarun.runs.files import BEST, CONFIG, EMBEDDINGS, EPISODES, LAST, LOG, RESULT, STATUS, refuse_taken
+from metarun.runs.files import (
+    BEST,
+    CONFIG,
+    EMBEDDINGS,
+    EPISODES,
+    LAST,
+    LOG,
+    RESULT,
+    STATUS,
+    episodes_file,
+    refuse_taken,
+)
 from metarun.setup.assemble import compose
 from metarun.setup.settings import Settings
+from metarun.setup.suite import FurtherTest, further_tests
 from metarun.training.initial_state import first_state
 from metarun.training.messages import short
 from metarun.training.profiling import FOLDER as PROFILE
@@ -59,8 +73,9 @@ def describe(settings: Settings, folder: Path) -> str:
         dataset = _loaded(settings, device)
         learner, phi = compose(settings, dataset, device)
         refuse_unsound(settings, learner, phi, dataset)
-        run = _Run(settings, folder, device, dataset, learner, phi)
-        state = first_state(settings, dataset, folder, phi, device, ALONE)
+        tests = _further_tests(settings, dataset, learner, phi, device)
+        run = _Run(settings, folder, device, dataset, tests, learner, phi)
+        state = first_state(settings, dataset, folder, phi, device, ALONE, tests)
         parts = (
             *(_tasks(run), _model(run), _hypernet(run), _meta_parameters(run), _followed(run)),
             *(_learning(run, state), _computing(run, state), _left(run)),
@@ -74,6 +89,7 @@ class _Run:
     folder: Path
     device: torch.device
     dataset: Dataset
+    tests: Sequence[FurtherTest]
     learner: Learner
     phi: MetaParameters
 
@@ -94,6 +110,19 @@ def _loaded(settings: Settings, device: torch.device) -> Dataset:
         raise UserError(f"mode=info downloads nothing, and dataset={option} is not there yet: {error}") from error
 
 
+def _further_tests(
+    settings: Settings, dataset: Dataset, learner: Learner, phi: MetaParameters, device: torch.device
+) -> list[FurtherTest]:
+    """Further data to test on, of files that are there."""
+    asked = [name for name, config in settings.test_dataset.items() if getattr(config, "download", False) is True]
+    try:
+        return further_tests(settings, dataset, learner, phi, device, download=False)
+    except UserError as error:
+        if any(str(error).startswith(f"{TESTS}.{name}: no ") for name in asked):
+            raise UserError(f"mode=info downloads nothing, and some data are not there yet: {error}") from error
+        raise
+
+
 def _tasks(run: _Run) -> str:
     settings, dataset = run.settings, run.dataset
     engine = settings.engine
@@ -104,9 +133,13 @@ def _tasks(run: _Run) -> str:
         asked = engine.val_episodes if split == "val" else engine.test_episodes
         many = _training_tasks(run) if split == "train" else f"{episodes_of(dataset, split, asked):,}, always the same"
         rows.append([f"meta-{split}", *_shapes(task.support), *_shapes(task.query), many])
+    for one in run.tests:
+        task = one.dataset.sample("test", 0, 1)
+        told = f"{episodes_of(one.dataset, 'test', engine.test_episodes):,}, always the same"
+        rows.append([f"meta-test {one.name}", *_shapes(task.support), *_shapes(task.query), told])
     kind = dataset.kind("test")
     outputs = "classes" if isinstance(kind, Classification) else "targets"
-    told = [
+    facts = [
         *(
             [name, shown(value)]
             for name, value in protocol(settings, dataset).items()
@@ -115,7 +148,8 @@ def _tasks(run: _Run) -> str:
         ["kind", f"{type(kind).__name__.lower()}, {outputs}: {kind.outputs}"],
         ["metric", f"{kind.metric} ({'higher' if kind.higher_is_better else 'lower'} is better)"],
     ]
-    return "\n".join((f"Tasks ({run.choice('dataset')})", f"  {dataset.summary()}", columns(rows), "", columns(told)))
+    summaries = [f"  {dataset.summary()}", *(f"  tested on {one.dataset.summary()}" for one in run.tests)]
+    return "\n".join((f"Tasks ({run.choice('dataset')})", *summaries, columns(rows), "", columns(facts)))
 
 
 def _training_tasks(run: _Run) -> str:
@@ -293,7 +327,9 @@ def _left(run: _Run) -> str:
             files.append([f"{PROFILE}/", "where the time goes"])
     if settings.embedding.size:
         files.append([EMBEDDINGS, "e of each meta-test task"])
-    files += [[EPISODES, "a row for each meta-test episode"], [RESULT, "figures and their protocol"]]
+    files.append([EPISODES, "a row for each meta-test episode"])
+    files += [[episodes_file(one.name), f"the same on {one.name}"] for one in run.tests]
+    files += [[RESULT, "figures and their protocol"]]
     return f"Left in {short(run.folder)}\n{columns(files)}"
 
 

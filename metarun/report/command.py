@@ -20,7 +20,7 @@ from metarun.report.contrasts import Condition, against, conditions, references
 from metarun.report.effects import effects
 from metarun.report.formats import csv_text, latex, markdown
 from metarun.report.grouping import SORTS, Group, grouped
-from metarun.report.runs import Run, Unreadable, folders, read
+from metarun.report.runs import Run, Unreadable, folders, on_further_data, read
 from metarun.report.table import Table, table
 from metarun.report.terminal import show
 from metarun.report.text import clean
@@ -109,7 +109,7 @@ def _parser() -> ArgumentParser:
 def _report(options: Namespace) -> None:
     if not options.paths and not options.paired:
         raise UserError(f"give a run's folder, or a folder with runs ({PROGRAM} --help lists the options)")
-    runs = keys.filtered(_runs(options.paths), options.where) if options.paths else []
+    runs = keys.filtered(_with_further_data(_runs(options.paths)), options.where) if options.paths else []
     comparisons = [test for first, second in options.paired for test in compare(first, second, options.metric)]
     groups, left_out = grouped(runs, options.metric, options.sort) if runs else ([], [])
     for older, newer in left_out:
@@ -143,6 +143,11 @@ def _runs(paths: Sequence[str]) -> list[Run]:
         if not any_here:
             raise UserError(f"{path}: no run in it that can be read (a run's folder has config.yaml and status.json)")
     return list(found.values())
+
+
+def _with_further_data(runs: Sequence[Run]) -> list[Run]:
+    """The runs, and each as tested on its further data sets."""
+    return [one for run in runs for one in (run, *on_further_data(run))]
 
 
 def _best(group: Group) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from metarun.report.keys import fingerprint
 from metarun.report.runs import Run, Unreadable
 from metarun.report.text import clean
-from metarun.runs.files import EPISODES
+from metarun.runs.files import EPISODES, episodes_file
 
 EPISODE_SEED = "engine.episode_seed"
 _FACTS = ("episode", "task", "task_name", "classes")
@@ -48,7 +48,7 @@ class Episodes:
 
 def episodes(run: Run) -> Episodes:
     """The episodes of a run that is done. Raises `Unreadable`."""
-    file = run.folder / EPISODES
+    file = run.folder / (episodes_file(run.further) if run.further else EPISODES)
     try:
         written = file.stat().st_mtime_ns
     except OSError as error:

@@ -18,7 +18,8 @@ def figures(group: Group) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """Names of the pictures that a group has, and what draws each."""
     metric = group.metrics[0]
     told = chosen(group)
-    logged = {id(one): [curves(run.folder) for run in one.runs] for one in told}
+    # What is logged on meta-val is of the run's own data.
+    logged = {id(one): [{} if run.further else curves(run.folder) for run in one.runs] for one in told}
     if any(f"meta-val/{metric}" in one for seeds in logged.values() for one in seeds):
         yield "learning", lambda: learning(group, metric, told, logged)
     if any(len(one.adaptation(metric)) > 1 for one in told):

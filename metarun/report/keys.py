@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from metarun.config.groups import PARTS
+from metarun.config.groups import PARTS, TESTS
 from metarun.core.errors import UserError
 from metarun.core.names import listed, shown
 from metarun.report.runs import Run
@@ -91,8 +91,8 @@ def varying(runs: Sequence[Run]) -> list[str]:
 
 
 def _never(name: str) -> bool:
-    """Whether a key cannot make a run another: what is tracked changes no figure."""
-    return name in _NEVER or name.partition(".")[0] == "tracking"
+    """Whether a key cannot make a run another: what is tracked, and tested on besides, changes none of its figures."""
+    return name in _NEVER or name.partition(".")[0] in ("tracking", TESTS)
 
 
 def _of_the_machine(name: str) -> bool:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from metarun.config.groups import PARTS
+from metarun.config.groups import PARTS, TESTS, option_of_test
 from metarun.core.intervals import Estimate
 from metarun.core.names import FOLLOWED
 from metarun.core.naming import trained_on
 from metarun.report.text import clean
-from metarun.runs.files import CHECKPOINTS, CONFIG, LOG, RESULT, STATUS, saved
+from metarun.runs.files import CHECKPOINTS, CONFIG, LOG, RESULT, STATUS, TEST_DATASETS, saved
 
 CONFIG, STATUS, RESULT, LOG = CONFIG, STATUS, RESULT, LOG
 DONE = "done"
@@ -31,6 +31,10 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The same as ``yaml.safe_load``, ten times as fast where PyYAML has libyaml."""
 
 STAGES = ("meta_test", "meta_val")
+_OF_OWN_DATA = ("meta_val", "meta_train", "gap", "forgetting")
+"""Figures of a result that are of the run's own data."""
+_OF_TEST = ("meta_test", "baselines", "protocol")
+"""What a block of a further data set has in place of the result's own."""
 
 TRAINED_ON = "trained on"
 """The key that names the training data set of a run, where that is not the one it was tested on."""
@@ -55,6 +59,8 @@ class Run:
     """When the status was written, as ISO 8601; empty where it is not said."""
     result: Mapping[str, Any]
     """The content of ``result.json``; empty unless the run is done."""
+    further: str = ""
+    """The name of the further data set that settings and result are of (`on_further_data`); else empty."""
 
     @property
     def seed(self) -> Any:
@@ -130,6 +136,27 @@ class Run:
         return bool(saved(self.folder))
 
 
+def on_further_data(run: Run) -> list[Run]:
+    """A finished run once for each further data set that it was tested on, as if tested on that alone.
+
+    These are compared with other runs tested on the same data. There is no meta-val of them.
+    """
+    found = []
+    for name, block in run.result.get(TEST_DATASETS, {}).items():
+        place = f"{TESTS}.{name}"
+        rest = {key: value for key, value in run.settings.items() if key.partition(".")[0] not in ("dataset", TESTS)}
+        own = {"dataset": run.settings.get(place)}
+        for key, value in run.settings.items():
+            if key.startswith(f"{place}."):
+                own[f"dataset.{key.removeprefix(f'{place}.')}"] = value
+        kept = {key: value for key, value in run.result.items() if key not in (*_OF_OWN_DATA, TEST_DATASETS)}
+        train = {**run.result["train"], "same_source": block["same_source"]}
+        result = {**kept, **{key: block[key] for key in _OF_TEST if key in block}, "train": train}
+        rest.pop(TRAINED_ON, None)
+        found.append(replace(run, settings={**own, **rest, **_trained_on(result)}, result=result, further=name))
+    return found
+
+
 def folders(path: Path) -> Iterator[Path]:
     """``path`` and all folders below it, in order of name; without hidden ones, and links are not followed."""
     for place, below, _ in os.walk(path):
@@ -160,6 +187,7 @@ def read(folder: Path) -> Run | None:
     result = _json(folder / RESULT) if state == DONE else {}
     if state == DONE:
         _check(result)
+        _check_further(result)
         settings |= _trained_on(result)
     return Run(folder, settings, state, clean(status.get("reason") or ""), clean(status.get("time") or ""), result)
 
@@ -170,6 +198,9 @@ def flat(config: Any) -> dict[str, Any]:
     if not isinstance(choices, dict) or not isinstance(config.get("dataset"), dict):
         raise Unreadable(f"{CONFIG} is not the configuration of a metarun run")
     found: dict[str, Any] = {name: choices[name] for name in PARTS if name in choices}
+    tests = config.get(TESTS)
+    for name in tests if isinstance(tests, dict) else ():
+        found[f"{TESTS}.{clean(name)}"] = option_of_test(choices, name)
 
     def add(prefix: str, node: dict[Any, Any]) -> None:
         for key, value in node.items():
@@ -198,6 +229,24 @@ def _check(result: Mapping[str, Any]) -> None:
     for name in (*test["metrics"], *test.get("pooled", {})):
         if not isinstance(directions, dict) or not isinstance(directions.get(name), bool):
             raise Unreadable(f"{RESULT} does not say whether higher is better of {clean(name)}")
+
+
+def _check_further(result: Mapping[str, Any]) -> None:
+    """Refuse blocks of further data sets that are none."""
+    blocks = result.get(TEST_DATASETS, {})
+    if not isinstance(blocks, dict):
+        raise Unreadable(f"{RESULT}: its {TEST_DATASETS} is not what metarun writes")
+    for name, block in blocks.items():
+        where = f"{TEST_DATASETS}.{clean(name)}"
+        if not isinstance(block, dict) or not isinstance(block.get("same_source"), bool):
+            raise Unreadable(f"{RESULT}: its {where} is not what metarun writes")
+        if not isinstance(block.get("protocol", {}), dict):
+            raise Unreadable(f"{RESULT}: the protocol of {where} is not what metarun writes")
+        _check_block(where, block.get("meta_test"))
+        metrics = block["meta_test"]["metrics"], block["meta_test"].get("pooled", {})
+        for metric in (result["metric"], *(name for part in metrics for name in part)):
+            if metric not in result["higher_is_better"] or (metric == result["metric"] and metric not in metrics[0]):
+                raise Unreadable(f"{RESULT}: {where} has other metrics than the run")
 
 
 def _check_block(stage: str, block: Any) -> None:

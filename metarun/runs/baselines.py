@@ -66,11 +66,11 @@ def warning(content: Mapping[str, Any]) -> str | None:
     )
 
 
-def scalars(found: Mapping[str, Any]) -> dict[str, float]:
-    """For TensorBoard, by tag."""
-    return {
-        f"baselines/{spoken(name)} {found['metric']} meta-test": told["mean"] for name, told in found["methods"].items()
-    }
+def scalars(found: Mapping[str, Any], data: str = "") -> dict[str, float]:
+    """For TensorBoard, by tag. data: the name of the further data set that they are of."""
+    stage = f"meta-test {data}".rstrip()
+    methods = found["methods"].items()
+    return {f"baselines/{spoken(name)} {found['metric']} {stage}": told["mean"] for name, told in methods}
 
 
 def spoken(name: str) -> str:

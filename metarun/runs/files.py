@@ -9,8 +9,12 @@ CONFIG = "config.yaml"
 """The run's settings."""
 STATUS = "status.json"
 RESULT = "result.json"
+TEST_DATASETS = "test_datasets"
+"""The key of what was measured on further data sets, by name: a block each, whose parts are like the result's own."""
 EPISODES = "episodes.csv"
 """A row for each meta-test episode."""
+EPISODES_OF = "episodes-{}.csv"
+"""The same of a further data set, by its name."""
 EMBEDDINGS = "embeddings.csv"
 """A row for each task seen at the end."""
 LOG = "metarun.log"
@@ -26,6 +30,11 @@ OLD = "its checkpoints are from an older version of metarun, which this version 
 
 _OLD_FILES = (f"{CHECKPOINTS}/best.pt", f"{CHECKPOINTS}/last.pt")
 """What older versions wrote: pickles, which are never read."""
+
+
+def episodes_file(name: str) -> str:
+    """The name of the file with the meta-test episodes of ``test_dataset.NAME``."""
+    return EPISODES_OF.format(name)
 
 
 def best_file(folder: Path) -> Path:

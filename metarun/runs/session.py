@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 
 from metarun.core.errors import Interrupted
 from metarun.core.names import shown
+from metarun.runs.files import TEST_DATASETS
 
 COLUMNS = (
     "dataset", "model", "embedding", "hypernet", "algorithm", "seed", "dataset.ways", "dataset.shots",
@@ -60,6 +61,8 @@ def metrics(result: Mapping[str, Any]) -> dict[str, float]:
     }
     pooled = {f"{name} meta-test": value for name, value in result["meta_test"].get("pooled", {}).items()}
     trivial = result["baselines"]
+    for data, block in result.get(TEST_DATASETS, {}).items():
+        found |= {f"{name} meta-test {data}": told["mean"] for name, told in block["meta_test"]["metrics"].items()}
     return found | pooled | {f"{trivial['metric']} best baseline": trivial["methods"][trivial["best"]]["mean"]}
 
 

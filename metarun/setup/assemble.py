@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from metarun.algorithms.base import Learned
+from metarun.config.groups import TESTS
 from metarun.core import counters
 from metarun.core.errors import UserError
 from metarun.core.kinds import Classification
@@ -28,26 +29,29 @@ def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple
     """
     posed = problem(dataset)
     check_order(settings, len(dataset.groups))
-    if not settings.trains:
-        trained = _trained(settings)
-        _check_transfer(settings, trained, posed)
-        return _assembled(settings, trained.tested_on(posed), device)
-    return assemble(settings, posed, device)
+    if settings.trains:
+        return assemble(settings, posed, device)
+    trained = trained_for(settings, posed)
+    _check_transfer(settings, trained, posed, "dataset")
+    return assembled(settings, trained.tested_on(posed), device)
 
 
 def assemble(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
     """The learner for a problem and its first φ, which depends on the seed alone. Raises `UserError`."""
     _check_parts(settings, problem)
-    return _assembled(settings, problem, device)
+    _check_known_tasks(settings, problem)
+    return assembled(settings, problem, device)
 
 
-def _trained(settings: Settings) -> Problem:
-    """What the learner in the checkpoint was trained for."""
-    assert settings.checkpoint is not None
+def trained_for(settings: Settings, posed: Problem) -> Problem:
+    """What the learner is trained for: the problem ``posed`` by the run's dataset, or that of the checkpoint."""
+    if settings.checkpoint is None:
+        return posed
     return checkpoint.first_problem(checkpoint_files(settings.checkpoint))
 
 
-def _assembled(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
+def assembled(settings: Settings, problem: Problem, device: torch.device) -> tuple[Learner, MetaParameters]:
+    """`assemble`, for parts that are known to go together."""
     kind, dtype, algorithm = problem.kind, settings.device.dtype, settings.algorithm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(counters.key(settings.seed, "first parameters"))
@@ -120,8 +124,17 @@ def check(settings: Settings, problem: Problem) -> None:
     """
     if settings.trains:
         _check_parts(settings, problem)
+        _check_known_tasks(settings, problem)
     else:
-        _check_transfer(settings, _trained(settings), problem)
+        _check_transfer(settings, trained_for(settings, problem), problem, "dataset")
+
+
+def check_test(settings: Settings, own: Problem, posed: Problem, name: str) -> None:
+    """Refuse the problem of ``test_dataset.NAME`` where what is trained for ``own``, the run's, cannot take it.
+
+    Raises `UserError`.
+    """
+    _check_transfer(settings, trained_for(settings, own), posed, f"{TESTS}.{name}")
 
 
 def _check_parts(settings: Settings, problem: Problem) -> None:
@@ -134,21 +147,27 @@ def _check_parts(settings: Settings, problem: Problem) -> None:
         )
     settings.algorithm.check(problem)
     check_settings(settings)
-    if settings.trains and settings.embedding.knows_tasks and not problem.known_tasks:
-        more = (
-            "set dataset.tasks=100, or use embedding=support"
-            if "tasks" in settings.plain["dataset"]
-            else "use embedding=support, or tasks that do, such as dataset=sinusoid dataset.tasks=100"
-        )
-        raise UserError(
-            f"embedding={choices['embedding']}: needs meta-training tasks that come again, and those of "
-            f"dataset={choices['dataset']} are drawn afresh; {more}"
-        )
     if settings.embedding.reads_labels and kind.outputs != training_kind.outputs:
         raise UserError(
             f"dataset.train_ways={training_kind.outputs}: embedding={choices['embedding']} reads labels, so training "
             f"needs as many ways as testing ({kind.outputs}); set dataset.train_ways=null"
         )
+
+
+def _check_known_tasks(settings: Settings, problem: Problem) -> None:
+    """Refuse to learn an embedding of each training task where none comes again."""
+    if not settings.trains or not settings.embedding.knows_tasks or problem.known_tasks:
+        return
+    choices = settings.plain["choices"]
+    more = (
+        "set dataset.tasks=100, or use embedding=support"
+        if "tasks" in settings.plain["dataset"]
+        else "use embedding=support, or tasks that do, such as dataset=sinusoid dataset.tasks=100"
+    )
+    raise UserError(
+        f"embedding={choices['embedding']}: needs meta-training tasks that come again, and those of "
+        f"dataset={choices['dataset']} are drawn afresh; {more}"
+    )
 
 
 def check_settings(settings: Settings) -> None:
@@ -197,25 +216,28 @@ def _check_global(settings: Settings) -> None:
         )
 
 
-def _check_transfer(settings: Settings, trained: Problem, posed: Problem) -> None:
-    """Refuse to test on tasks that the trained learner cannot take."""
-    option, now, then = settings.plain["choices"]["dataset"], posed.kind, trained.kind
+def _check_transfer(settings: Settings, trained: Problem, posed: Problem, place: str) -> None:
+    """Refuse to test on tasks that the trained learner cannot take. place: of the dataset's keys."""
+    now, then = posed.kind, trained.kind
+    where = f"dataset={settings.plain['choices']['dataset']}" if place == "dataset" else place
+    whose = "the run trains on" if settings.trains else "the checkpoint was trained on"
+    keys = settings.dataset if place == "dataset" else settings.test_dataset[place.partition(".")[2]]
     if type(now) is not type(then):
         raise UserError(
-            f"dataset={option}: its tasks are {type(now).__name__.lower()}, and the checkpoint was trained on "
-            f"{type(then).__name__.lower()} ({data_name(trained.source)}); choose a dataset of that kind"
+            f"{where}: its tasks are {type(now).__name__.lower()}, and {whose} {type(then).__name__.lower()} "
+            f"({data_name(trained.source)}); choose a dataset of that kind"
         )
     if now.outputs != then.outputs and (settings.algorithm.needs_head or settings.embedding.reads_labels):
         noun = "classes" if isinstance(now, Classification) else "targets"
-        hint = f"set dataset.ways={then.outputs}" if "ways" in settings.plain["dataset"] else "test on such tasks"
+        hint = f"set {place}.ways={then.outputs}" if hasattr(keys, "ways") else "test on such tasks"
         raise UserError(
-            f"dataset={option}: its tasks have {now.outputs} {noun}, and the checkpoint's model was trained for "
-            f"{then.outputs} ({data_name(trained.source)}); {hint}"
+            f"{where}: its tasks have {now.outputs} {noun}, and {whose} tasks of {then.outputs} "
+            f"({data_name(trained.source)}); {hint}"
         )
     if settings.embedding.knows_tasks and posed.known_tasks not in (0, trained.known_tasks):
         raise UserError(
-            f"dataset={option}: has {posed.known_tasks:,} known tasks, and the checkpoint has embeddings of "
-            f"{trained.known_tasks:,} ({data_name(trained.source)}); use the dataset that it was trained on"
+            f"{where}: has {posed.known_tasks:,} known tasks, and {whose} {trained.known_tasks:,} "
+            f"({data_name(trained.source)}), of which it has embeddings; use the dataset that is trained on"
         )
     # What only concerns the meta-training of that dataset does not matter here.
     _check_parts(settings, replace(posed, training_kind=now))

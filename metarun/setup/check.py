@@ -8,7 +8,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, Root, full_names
+from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, TESTS, Root, full_names, option_of_test
 from metarun.config.modes import refuse_misplaced
 from metarun.core.errors import UserError
 from metarun.core.names import FOLLOWED, nearest, shown, unknown_key, unknown_root
@@ -35,7 +35,7 @@ def check(plain: Mapping[str, Any]) -> Settings:
     for name, node in nodes.items():
         if name in ("experiment", "debug"):
             raise UserError(f"{name}={choices.get(name)}: its file must begin with the line '# @package _global_'")
-        if name not in (*PARTS, *ROOT_KEYS):
+        if name not in (*PARTS, TESTS, *ROOT_KEYS):
             raise unknown_root(name, GROUPS, ROOT_KEYS, everywhere)
         if name in PARTS and not isinstance(node, Mapping):
             raise UserError(f"{name}={shown(node)}: choose one of this group's options (metarun --help lists them)")
@@ -46,7 +46,11 @@ def check(plain: Mapping[str, Any]) -> Settings:
     root = _build(Root, {key: nodes[key] for key in ROOT_KEYS if key in nodes}, "", None, everywhere)
     refuse_misplaced(root.mode, root.checkpoint, root.resume)
     parts = {name: part(name, nodes[name], choices.get(name), everywhere) for name in PARTS}
-    return Settings(**vars(root), **parts, plain=dict(plain))
+    tests = {
+        name: part(f"{TESTS}.{name}", node, option_of_test(choices, name), everywhere)
+        for name, node in (nodes.get(TESTS) or {}).items()
+    }
+    return Settings(**vars(root), **parts, test_dataset=tests, plain=dict(plain))
 
 
 def part(name: str, node: Mapping[str, Any], option: str | None, everywhere: list[str]) -> Any:

@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from metarun.config.groups import PARTS
+from metarun.config.groups import PARTS, TESTS
 from metarun.config.quoting import CONFIG_DIR
 from metarun.core.errors import Interrupted, OwnCodeError, UserError
 from metarun.setup.check import check
@@ -42,7 +42,7 @@ def checked(plain: dict[str, Any], config_dir: str | None) -> Settings:
 
 def packages(plain: Mapping[str, Any]) -> set[str]:
     """The packages, other than metarun, whose classes a composed configuration names."""
-    nodes = (plain.get(group) for group in PARTS)
+    nodes = [*(plain.get(group) for group in PARTS), *(plain.get(TESTS) or {}).values()]
     targets = (node.get("_target_") for node in nodes if isinstance(node, Mapping))
     return {target.partition(".")[0] for target in targets if isinstance(target, str)} - {"metarun"}
 
@@ -83,17 +83,19 @@ def _place(error: Exception, own: set[str]) -> str | None:
 
 def refuse_incomplete(settings: Settings) -> None:
     """Refuse parts of the user's own that lack what their group is used by. Raises `UserError`."""
-    load = getattr(settings.dataset, "load", None)
-    if callable(load) and "episode_seed" not in signature(load).parameters:
-        raise UserError(
-            f"dataset={settings.plain['choices'].get('dataset')}: its method 'load' takes no episode_seed; write "
-            "load(self, seed, device, dtype, episode_seed=0), and draw the tasks of val, test and train_eval by that"
-        )
-    for group, method in _OFFERS.items():
-        kind = type(getattr(settings, group))
+    choices = settings.plain["choices"]
+    parts = [(group, f"{group}={choices.get(group)}", getattr(settings, group)) for group in _OFFERS]
+    tests = [("dataset", f"{TESTS}.{name}", config) for name, config in settings.test_dataset.items()]
+    for group, where, part in (*parts, *tests):
+        kind, method = type(part), _OFFERS[group]
         if not callable(getattr(kind, method, None)):
-            option = settings.plain["choices"].get(group)
             raise UserError(
-                f"{group}={option}: {kind.__module__}.{kind.__qualname__} has no method '{method}', by which a {group} "
+                f"{where}: {kind.__module__}.{kind.__qualname__} has no method '{method}', by which a {group} "
                 "is used; build on one of metarun's classes"
+            )
+        if group == "dataset" and "episode_seed" not in signature(part.load).parameters:
+            raise UserError(
+                f"{where}: its method 'load' takes no episode_seed; write "
+                "load(self, seed, device, dtype, episode_seed=0), and draw the tasks of val, test and train_eval by "
+                "that"
             )

@@ -29,7 +29,7 @@ def settings_of(config: Any, file: Path, device: str, config_dir: str | None = N
             raise UserError(f"config_dir={config_dir}: no such folder")
         own_parts.find(config_dir)
     overrides = [
-        *as_overrides(config, str(file), config_dir),
+        *as_overrides(config, str(file), config_dir, tests=False),
         *("mode=test", f"checkpoint={quoted(str(file))}", f"device.name={quoted(device)}"),
     ]
     with _own_hydra():

@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from metarun.config.groups import PARTS
+from metarun.config.groups import PARTS, TESTS, option_of_test
 from metarun.config.modes import MODES
 from metarun.config.plain_yaml import read_yaml
 from metarun.config.quoting import CONFIG_DIR, quoted, unescaped
@@ -23,11 +23,15 @@ _DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.spli
 _YOUNGER = ("tracking",)
 """Groups that there were not when runs were saved that are still there; their default options serve."""
 
-TYPED_ONLY = "dataset.download"
-"""A switch that a saved file cannot turn on, since it writes outside of the run's folder."""
+_TYPED_ONLY = re.compile(rf"(dataset|{TESTS}\.[\w-]+)\.download")
 
 _ONCE_NULL = {"engine.task_chunk": "auto"}
 """Keys that took null when runs were saved that are still there, and what means the same now."""
+
+
+def typed_only(key: str) -> bool:
+    """Whether a key is a switch that a saved file cannot turn on, since it writes outside of the run's folder."""
+    return _TYPED_ONLY.fullmatch(key) is not None
 
 
 def with_saved_run(
@@ -56,9 +60,13 @@ def with_saved_run(
     return list(overrides)
 
 
-def as_overrides(config: Any, source: str, config_dir: str | None) -> list[str]:
-    """A saved configuration as overrides; ``source`` says where it was saved. Raises `UserError`."""
-    return _as_overrides(config, {}, source, config_dir)
+def as_overrides(config: Any, source: str, config_dir: str | None, *, tests: bool = True) -> list[str]:
+    """A saved configuration as overrides; ``source`` says where it was saved. Raises `UserError`.
+
+    tests: whether with the further data sets that it is meta-tested on.
+    """
+    without = {} if tests or not isinstance(config, dict) else {TESTS: None}
+    return _as_overrides({**config, **without} if without else config, {}, source, config_dir)
 
 
 def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], config_dir: str | None) -> list[str]:
@@ -97,7 +105,9 @@ def _goes_with_resume(override: Override) -> bool:
     name = _name(override)
     if name == "mode":
         return str(override.value()) in MODES and MODES[str(override.value())].resumes
-    return name in ("resume", "engine.steps", TYPED_ONLY) or (name.startswith("hydra") and name != "hydra.run.dir")
+    if name.startswith("hydra"):
+        return name != "hydra.run.dir"
+    return name in ("resume", "engine.steps") or typed_only(name)
 
 
 def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override], config_dir: str | None) -> list[str]:
@@ -122,7 +132,8 @@ def _tested(path: str, overrides: Sequence[str], parsed: Sequence[Override], con
 
 
 def _name(override: Override) -> str:
-    return override.key_or_group
+    """The key or group, with its package where one is given: ``dataset@test_dataset.far``."""
+    return override.key_or_group if override.package is None else f"{override.key_or_group}@{override.package}"
 
 
 def _inside(candidates: Sequence[Path]) -> tuple[Path, Any]:
@@ -148,14 +159,34 @@ def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str, co
         if group in _YOUNGER and group not in config:
             continue
         option, node = config["choices"].get(group), config.get(group)
-        if not isinstance(option, str) or not re.fullmatch(r"[\w./-]+", option) or not isinstance(node, dict):
+        if not _is_option(option) or not isinstance(node, dict):
             raise UserError(f"{source}: not the configuration of a run of this version of metarun: it has no {group}")
         if group not in replaced:
             _refuse_lost(group, option, config.get(CONFIG_DIR), source, config_dir)
             texts += [f"{group}={option}", *_leaves(group, node, source)]
         elif replaced[group].value() == option:
             texts += [text for text in _leaves(group, node, source) if text.partition("=")[0] in _DECIDE_SPLITS]
+    if not any(name == TESTS or name.startswith(f"dataset@{TESTS}") for name in replaced):
+        texts += _tests(config, source, config_dir)
     return [*texts, f"seed={_value(config.get('seed'), source)}"]
+
+
+def _tests(config: Mapping[Any, Any], source: str, config_dir: str | None) -> list[str]:
+    """The further data sets of a saved configuration as overrides."""
+    texts, nodes = [], config.get(TESTS) or {}
+    if not isinstance(nodes, dict):
+        raise UserError(f"{source}: not the configuration of a metarun run: its {TESTS} is no mapping")
+    for name, node in nodes.items():
+        place, option = f"{TESTS}.{_key(name, source)}", option_of_test(config["choices"], str(name))
+        if not _is_option(option) or not isinstance(node, dict):
+            raise UserError(f"{source}: not the configuration of a metarun run: it has no {place}")
+        _refuse_lost("dataset", str(option), config.get(CONFIG_DIR), source, config_dir)
+        texts += [f"+dataset@{place}={option}", *_leaves(place, node, source)]
+    return texts
+
+
+def _is_option(option: Any) -> bool:
+    return isinstance(option, str) and re.fullmatch(r"[\w./-]+", option) is not None
 
 
 def _refuse_lost(group: str, option: str, saved: Any, source: str, config_dir: str | None) -> None:
@@ -181,7 +212,7 @@ def _leaves(prefix: str, node: Mapping[Any, Any], source: str) -> list[str]:
         if isinstance(value, dict):
             texts += _leaves(full, value, source)
         else:
-            now = _ONCE_NULL.get(full) if value is None else False if full == TYPED_ONLY and value is True else value
+            now = _ONCE_NULL.get(full) if value is None else False if typed_only(full) and value is True else value
             texts.append(f"{full}={_value(now, source)}")
     return texts
 

@@ -1,9 +1,13 @@
 """A whole run's settings, checked and typed."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from metarun.config.groups import Root
+from metarun.config.groups import TESTS, Root
+from metarun.core.errors import UserError
 from metarun.setup.kind_check import refuse_other_kind
 
 if TYPE_CHECKING:
@@ -36,6 +40,8 @@ class Settings(Root):
     device: "DeviceSettings"
     engine: "EngineSettings"
     tracking: "TrackingSettings"
+    test_dataset: dict[str, "DatasetConfig"] = field(default_factory=dict)
+    """Further data sets to meta-test on, by name."""
     plain: dict[str, Any] = field(repr=False)
     """The resolved configuration in builtin types only, with the options chosen under ``choices``: what
     ``config.yaml`` and checkpoints hold."""
@@ -50,3 +56,20 @@ class Settings(Root):
         dataset = config.load(self.seed, device, self.device.dtype, episode_seed=self.engine.episode_seed)
         refuse_other_kind(self.plain, dataset)
         return dataset
+
+    def load_test_dataset(self, name: str, device: "torch.device", **changes: Any) -> "Dataset":
+        """One of the further data sets to meta-test on, as `load_dataset`."""
+        config: DatasetConfig = self.test_dataset[name]
+        config = replace(config, **changes) if changes else config  # type: ignore[type-var]
+        with _named(f"{TESTS}.{name}"):
+            return config.load(self.seed, device, self.device.dtype, episode_seed=self.engine.episode_seed)
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Within, a mistake in a data set's keys is told by the place where the keys are: ``test_dataset.NAME``."""
+    try:
+        yield
+    except UserError as error:
+        text = re.sub(r"(?<![\w.])dataset\.(?=\w)", f"{place}.", str(error))
+        raise UserError(text if text.startswith(place) else f"{place}: {text}") from error

@@ -8,7 +8,7 @@ from hydra.core.override_parser.types import Override
 from metarun.config.compose import parse
 from metarun.config.quoting import path_setting, quoted, unescaped
 from metarun.core.errors import UserError
-from metarun.setup.saved import TYPED_ONLY
+from metarun.setup.saved import typed_only
 from metarun.sweep.folder import SWEEP, SweepFolder
 from metarun.sweep.saved_overrides import refusal
 from metarun.sweep.space import of_sweep
@@ -34,8 +34,9 @@ def saved_sweep(overrides: Sequence[str], parsed: Sequence[Override]) -> list[st
         )
     beside = [str(one.input_line) for one in parsed if one.key_or_group != "resume"]
     # What writes elsewhere is for the user to type; the data are there once a job has run.
-    replaced = {_FOLDER, TYPED_ONLY, *(one.key_or_group for one in parsed)}
-    kept = [one for one in parse(SweepFolder(Path(path)).command()) if one.key_or_group not in replaced]
+    replaced = {_FOLDER, *(one.key_or_group for one in parsed)}
+    saved = [one for one in parse(SweepFolder(Path(path)).command()) if not typed_only(one.key_or_group)]
+    kept = [one for one in saved if one.key_or_group not in replaced]
     for one in kept:
         _refuse_untrusted(one, path)
     return [*_lines(kept), *beside, f"{_FOLDER}={quoted(path)}"]
@@ -46,7 +47,7 @@ def command_again(typed: Sequence[str], folder: str) -> list[str]:
 
     What is not used from a saved file is typed again: beside ``resume`` if it belongs to the launcher, else all of it.
     """
-    parsed = [one for one in parse(typed) if one.key_or_group not in (_FOLDER, TYPED_ONLY)]
+    parsed = [one for one in parse(typed) if one.key_or_group != _FOLDER and not typed_only(one.key_or_group)]
     refused = [one for one in parsed if refusal(one) is not None]
     if all(_goes_with_resume(one) for one in refused):
         return [path_setting("resume", folder), *_lines(refused)]
@@ -74,4 +75,4 @@ def _refuse_untrusted(override: Override, path: str) -> None:
 
 def _goes_with_resume(override: Override) -> bool:
     name = override.key_or_group
-    return of_sweep(override) or name == TYPED_ONLY or (name.startswith("hydra") and name != _FOLDER)
+    return of_sweep(override) or typed_only(name) or (name.startswith("hydra") and name != _FOLDER)

@@ -1,13 +1,16 @@
 """Which jobs of a sweep have parts that go together, found out before any of them starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
+from metarun.config.groups import TESTS
 from metarun.core.errors import OwnCodeError, UserError
-from metarun.datasets.base import Problem, problem
+from metarun.datasets.base import Dataset, Problem, problem
 from metarun.setup import own_parts
-from metarun.setup.assemble import check, check_order, check_settings
+from metarun.setup.assemble import check, check_order, check_settings, check_test
 from metarun.setup.settings import Settings
 from metarun.sweep.search import Proposal
 
@@ -35,19 +38,34 @@ class Compositions:
                     posed, groups = facts
                     check(settings, posed)
                     check_order(settings, groups)
+                    self._check_tests(settings, posed)
         except OwnCodeError:
             raise
         except UserError as error:
             return str(error)
         return None
 
+    def _check_tests(self, settings: Settings, own: Problem) -> None:
+        """Refuse further data sets that what is trained for ``own`` cannot be tested on. Raises `UserError`."""
+        for name, node in settings.plain.get(TESTS, {}).items():
+            load = partial(settings.load_test_dataset, name)
+            if (facts := self._loaded(settings, (TESTS, name, node), load)) is not None:
+                check_test(settings, own, facts[0], name)
+
     def _facts(self, settings: Settings) -> tuple[Problem, int] | None:
         """What is known of a dataset once it is loaded: its problem, and how many groups of tasks it has."""
-        key = repr((settings.plain["choices"]["dataset"], settings.plain["dataset"], settings.device.dtype))
+        chosen = settings.plain["choices"]["dataset"], settings.plain["dataset"]
+        return self._loaded(settings, chosen, settings.load_dataset)
+
+    def _loaded(
+        self, settings: Settings, chosen: tuple[Any, ...], load: Callable[[torch.device], Dataset]
+    ) -> tuple[Problem, int] | None:
+        """What ``load`` loads, once for each choice."""
+        key = repr((*chosen, settings.device.dtype))
         if key not in self._known:
             try:
                 with own_parts.blaming(settings.plain):
-                    dataset = settings.load_dataset(torch.device("cpu"))
+                    dataset = load(torch.device("cpu"))
                 self._known[key] = problem(dataset), len(dataset.groups)
             except UserError:
                 self._known[key] = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Override
 
-from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, SWEEP
+from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, SWEEP, TESTS
 from metarun.core.names import is_key, is_special
 
 LAUNCHERS = ("basic", "joblib", "submitit_local", "submitit_slurm", "ray")
@@ -50,7 +50,7 @@ def refusal(override: Override) -> str | None:
             return "may run commands or write files"
         return None if _is_word(override.value()) else "is not a number or a word"
     root, *below = key.split(".")
-    known = (root in (*PARTS, SWEEP) and all(map(is_key, below))) or key in (*GROUPS, *ROOT_KEYS)
+    known = (root in (*PARTS, TESTS, SWEEP) and all(map(is_key, below))) or key in (*GROUPS, *ROOT_KEYS)
     if not known:
         return "is not a setting of metarun"
     if any(map(is_special, _keys(override._value))):

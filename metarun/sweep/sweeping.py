@@ -23,7 +23,7 @@ from metarun.runs.failures import named
 from metarun.runs.status import write_status
 from metarun.setup import own_parts
 from metarun.setup.check import part
-from metarun.setup.saved import TYPED_ONLY
+from metarun.setup.saved import typed_only
 from metarun.setup.settings import Settings
 from metarun.sweep import folder as folders
 from metarun.sweep.again import command_again
@@ -40,7 +40,7 @@ from metarun.sweep.watching import Watcher
 from metarun.sweep.words import conclude, introduce
 from metarun.training.messages import short
 
-NOT_SETTINGS = ("resume", CONFIG_DIR, TYPED_ONLY)
+NOT_SETTINGS = ("resume", CONFIG_DIR)
 """Keys of a run's configuration that say nothing of what it computes."""
 
 
@@ -250,7 +250,8 @@ def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:
 def _refuse_other(saved: Mapping[str, Any], now: Mapping[str, Any], place: Path) -> None:
     """Refuse to go on in a folder whose run has other settings than the job of its name."""
     before, after = (
-        {key: value for key, value in _leaves(one).items() if key not in NOT_SETTINGS} for one in (saved, now)
+        {key: value for key, value in _leaves(one).items() if key not in NOT_SETTINGS and not typed_only(key)}
+        for one in (saved, now)
     )
     for key in [*after, *before]:
         if before.get(key) != after.get(key):

@@ -1,6 +1,6 @@
 """One experiment, from settings to result: the table of contents of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +25,12 @@ from metarun.learner.learner import Learner, MetaParameters
 from metarun.runs import baselines, checkpoint, session
 from metarun.runs.board import Board
 from metarun.runs.checkpoint import State
-from metarun.runs.files import CONFIG, best_file
+from metarun.runs.files import CONFIG, EPISODES, TEST_DATASETS, best_file, episodes_file
 from metarun.runs.origin import origin
 from metarun.runs.status import write_status
 from metarun.setup.assemble import compose
 from metarun.setup.settings import Settings
+from metarun.setup.suite import FurtherTest, further_tests
 from metarun.training.best_steps import BestSteps, best_steps, with_test_steps
 from metarun.training.initial_state import first_state
 from metarun.training.loop import Training
@@ -37,6 +38,7 @@ from metarun.training.messages import conclude, introduce
 from metarun.training.progress import Silence, TrainingLog
 from metarun.training.results import (
     forgetting,
+    further_result,
     markdown,
     protocol,
     result,
@@ -78,7 +80,9 @@ def _experiment(
         dataset = settings.load_dataset(device)
     learner, phi = compose(settings, dataset, device)
     refuse_unsound(settings, learner, phi, dataset)
-    state = first_state(settings, dataset, folder, phi, device, processes)
+    with processes.first_ahead():
+        tests = further_tests(settings, dataset, learner, phi, device)
+    state = first_state(settings, dataset, folder, phi, device, processes, tests)
     processes.follow(state.phi)
     planner = Planner(
         learner,
@@ -100,13 +104,16 @@ def _experiment(
         _board(settings, folder, state, processes, swept, other) as board,
     ):
         if processes.first:
-            introduce(settings, folder, dataset, learner, phi, device, processes.count)
+            shown = [dataset, *(one.dataset for one in tests)]
+            introduce(settings, folder, shown, learner, phi, device, processes.count)
             write_status(folder, "running")
         evaluator = planner.evaluator(state.phi)
         watch = None
         if board is not None:
             watch = Watch(settings.tracking, settings.engine, board, learner, dataset, evaluator.chunk)
-        found = Experiment(settings, folder, learner, dataset, board, watch, stop, planner, evaluator, processes, state)
+        found = Experiment(
+            settings, folder, learner, dataset, board, watch, stop, planner, evaluator, processes, state, tests
+        )
         try:
             yield found
         except Interrupted as interruption:
@@ -161,6 +168,8 @@ class Experiment:
     processes: Processes
     state: State
     """Where the run begins; meta-training moves it along."""
+    tests: Sequence[FurtherTest] = ()
+    """What it is meta-tested on besides its own data."""
     steps: BestSteps | None = None
     """The number of inner steps at test, where it was chosen on meta-val."""
 
@@ -226,12 +235,16 @@ class Experiment:
 
     def _test(self, tested: State) -> None:
         test = self._episodes(tested.phi, "test", whole_curve=True, with_baselines=True)
+        further = {
+            one.name: self._episodes(tested.phi, "test", whole_curve=True, with_baselines=True, further=one)
+            for one in self.tests
+        }
         train = self._episodes(tested.phi, "train_eval") if self._on_training_data() else None
         validation = self._validation(tested)
         if self.processes.first:
-            content = self._leave(tested, test, train, validation)
+            content = self._leave(tested, test, further, train, validation)
             if self.board is not None and self.watch is not None:
-                self._show(self.board, self.watch, tested, test, content)
+                self._show(self.board, self.watch, tested, test, further, content)
             conclude(self.settings, self.folder, content)
 
     def _on_training_data(self) -> bool:
@@ -242,10 +255,11 @@ class Experiment:
         self,
         tested: State,
         test: Episodes,
+        further: Mapping[str, Episodes],
         train: Episodes | None,
         validation: dict[str, Any],
     ) -> dict[str, Any]:
-        """Write what was measured; returns the content of ``result.json``."""
+        """Write what was measured; returns the content of ``result.json``. further: on further data, by name."""
         kind, source, trained = self.dataset.kind("test"), self.learner.problem.source, self.state
         training = {
             "dataset": data_name(source),
@@ -264,21 +278,38 @@ class Experiment:
         content = result(
             kind, name, test, train, validation, forgotten, protocol(self.settings, self.dataset), training
         )
+        for one in self.tests:
+            block = further_result(self.settings, one, further[one.name], content["protocol"], source)
+            content.setdefault(TEST_DATASETS, {})[one.name] = block
         content["parameters"] = sizes(self.learner, tested.phi)
         names = task_names(self.dataset, "test"), class_names(self.dataset, "test")
         if self.steps is not None:
             content["test_steps"] = self.steps.told()
-        write_episodes(self.folder, test, *names)
+        write_episodes(self.folder / EPISODES, test, *names)
+        for one in self.tests:
+            names = task_names(one.dataset, "test"), class_names(one.dataset, "test")
+            write_episodes(self.folder / episodes_file(one.name), further[one.name], *names)
         write_result(self.folder, content)
         # Before pictures are drawn: a run that is killed while they are is done, and a sweep must not run it again.
         write_status(self.folder, "done")
         return content
 
-    def _show(self, board: Board, watch: Watch, tested: State, test: Episodes, content: dict[str, Any]) -> None:
+    def _show(
+        self,
+        board: Board,
+        watch: Watch,
+        tested: State,
+        test: Episodes,
+        further: Mapping[str, Episodes],
+        content: dict[str, Any],
+    ) -> None:
         """Put on the board what is only looked at; nothing that fails here ends the run."""
         tracking, step = self.settings.tracking, tested.step
-        board.scalars("meta-test", {name: test.mean(name) for name in test.curves} | test.pooled, step)
+        board.scalars("meta-test", test.means() | test.pooled, step)
         board.scalars("baselines", baselines.scalars(content["baselines"]), step)
+        for name, episodes in further.items():
+            board.scalars(f"meta-test {name}", episodes.means() | episodes.pooled, step)
+            board.scalars("baselines", baselines.scalars(content[TEST_DATASETS][name]["baselines"], name), step)
         if tracking.hparams:
             board.scalars("final", session.metrics(content), step)
             board.scalars("parameters", content["parameters"], step)
@@ -305,12 +336,20 @@ class Experiment:
         return self._episodes(tested.phi, "val").summary()
 
     def _episodes(
-        self, phi: MetaParameters, stream: str, whole_curve: bool = False, with_baselines: bool = False
+        self,
+        phi: MetaParameters,
+        stream: str,
+        whole_curve: bool = False,
+        with_baselines: bool = False,
+        further: FurtherTest | None = None,
     ) -> Episodes:
+        """Measure φ on a stream of the run's dataset, or of a further one."""
         engine, processes = self.settings.engine, self.processes
-        label = f"meta-{stream.removesuffix('_eval')}"
+        label = f"meta-{stream.removesuffix('_eval')}{f' {further.name}' if further else ''}"
         asked = engine.val_episodes if stream == "val" else engine.test_episodes
-        count = episodes_of(self.dataset, stream, asked)
+        dataset = further.dataset if further else self.dataset
+        evaluator = self._evaluator_of(further) if further else self.evaluator
+        count = episodes_of(dataset, stream, asked)
         with tqdm(desc=label, total=count, disable=None if processes.first else True, leave=False) as bar:
 
             def progress(done: int) -> None:
@@ -318,9 +357,14 @@ class Experiment:
                 if processes.any(self.stop.asked):
                     raise Interrupted(f"stopped during the meta-test; test again with: {self.again()}")
 
-            return self.evaluator(
-                phi, self.dataset, stream, count, whole_curve, progress, with_baselines=with_baselines
-            )
+            return evaluator(phi, dataset, stream, count, whole_curve, progress, with_baselines=with_baselines)
+
+    def _evaluator_of(self, further: FurtherTest) -> Evaluator:
+        """The run's own, compiled as it may be, where it takes these tasks too."""
+        if further.alike:
+            return self.evaluator
+        learner = replace(further.learner, algorithm=self.learner.algorithm)
+        return Evaluator(learner, self.evaluator.chunk, processes=self.processes)
 
     def again(self) -> str:
         """The command that takes up the run, or repeats the test."""

@@ -1,11 +1,13 @@
 """Where a run begins, and which of its decisions are made already."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from metarun.algorithms.base import Learned
+from metarun.config.groups import TESTS
 from metarun.core.errors import UserError
 from metarun.datasets.base import Dataset
 from metarun.engine.planning import BY_SHARE, EVALUATION
@@ -15,6 +17,7 @@ from metarun.runs import checkpoint
 from metarun.runs.checkpoint import State
 from metarun.runs.files import best_file, checkpoint_files, saved
 from metarun.setup.settings import Settings
+from metarun.setup.suite import FurtherTest
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +29,28 @@ def first_state(
     phi: MetaParameters,
     device: torch.device,
     processes: Processes,
+    tests: Sequence[FurtherTest] = (),
 ) -> State:
     """Where a run begins: at the start, where a stopped run stood, or at the checkpoint to test.
 
-    folder: the run's. phi: φ at the start. Raises `UserError` for a checkpoint that is none, is broken, or belongs to
-    another learner, dataset or length of run.
+    folder: the run's. phi: φ at the start. tests: on which further data it will be tested. Raises `UserError` for a
+    checkpoint that is none, is broken, or belongs to another learner, dataset or length of run.
     """
+    state = _first_state(settings, dataset, folder, phi, device, processes)
+    for one in tests:
+        if one.dataset.known_tasks and settings.embedding.knows_tasks:
+            _refuse_other_tasks(state, list(one.dataset.groups), f"{TESTS}.{one.name}")
+    return state
+
+
+def _first_state(
+    settings: Settings,
+    dataset: Dataset,
+    folder: Path,
+    phi: MetaParameters,
+    device: torch.device,
+    processes: Processes,
+) -> State:
     known = list(dataset.groups) if settings.embedding.knows_tasks else []
     if settings.resume is not None:
         state = checkpoint.load_first(saved(folder), phi, device)
@@ -79,11 +98,11 @@ def _forget_damaged_best(state: State, folder: Path, device: torch.device) -> No
         state.best = None
 
 
-def _refuse_other_tasks(state: State, known: list[str]) -> None:
+def _refuse_other_tasks(state: State, known: list[str], where: str = "this dataset") -> None:
     """Rows of a table of task embeddings belong to certain tasks."""
     if state.tasks != known:
         others = sorted(set(state.tasks) ^ set(known)) or state.tasks
         raise UserError(
-            f"the checkpoint has embeddings of known tasks that are not those of this dataset: they differ in "
+            f"the checkpoint has embeddings of known tasks that are not those of {where}: they differ in "
             f"'{others[0]}'; use the dataset that it was trained on"
         )

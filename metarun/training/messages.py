@@ -1,7 +1,7 @@
 """What a run says at its start and at its end."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from metarun.algorithms.base import Algorithm
+from metarun.config.groups import TESTS
 from metarun.config.quoting import command_line, path_argument, path_setting, to_paste
 from metarun.core.naming import trained_on
 from metarun.datasets.base import Dataset
@@ -16,6 +17,7 @@ from metarun.engine.divergence import inner_keys
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters, count
 from metarun.runs.baselines import SIGNIFICANT, line, warning
+from metarun.runs.files import TEST_DATASETS
 from metarun.runs.numbers import decimal
 from metarun.setup.settings import Settings
 
@@ -25,15 +27,16 @@ log = logging.getLogger(__name__)
 def introduce(
     settings: Settings,
     folder: Path,
-    dataset: Dataset,
+    datasets: Sequence[Dataset],
     learner: Learner,
     phi: MetaParameters,
     device: torch.device,
     processes: int,
 ) -> None:
-    """What runs, on what, in how many processes, and where it is kept."""
+    """What runs, on what, in how many processes, and where it is kept. datasets: the run's own first."""
     choices = settings.plain["choices"]
-    log.info(dataset.summary())
+    for dataset in datasets:
+        log.info(f"{'' if dataset is datasets[0] else 'tested on '}{dataset.summary()}")
     parts = " · ".join((_model(choices, learner), _hypernet(choices, settings, learner, phi), choices["algorithm"]))
     log.info(parts)
     among = f"{processes} processes, each on " if processes > 1 else ""
@@ -46,13 +49,6 @@ def introduce(
 def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> None:
     """The result, the protocol it was got by, and what to type next."""
     metric = content["metric"]
-    test = content["meta_test"]
-    after = test["metrics"][metric]
-    beside = {name: amount(value) for name, value in test["metrics"].items() if name != metric}
-    pooled = dict(test.get("pooled", {}))
-    if "ece" in pooled:
-        beside["ece"] = decimal(pooled.pop("ece"))  # next to the accuracy that it judges
-    others = "   ".join(f"{name} {value}" for name, value in beside.items())
     step = content["train"]["tested_step"]
     best = settings.trains and settings.engine.order != "sequential"
     which = f"best checkpoint (step {step:,})" if best else f"checkpoint of step {step:,}"
@@ -60,7 +56,25 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
         which = f"last checkpoint (step {step:,}; no validation was finite)"
     if (other := trained_on(content)) is not None:
         which += f" trained on {other}"
-    log.info(f"meta-test   {episodes(after)} of {test['dataset']}, {which}, {settings.engine.mode}")
+    _tested(settings, content, metric, f"{which}, {settings.engine.mode}")
+    for name, block in content.get(TEST_DATASETS, {}).items():
+        _tested(settings, block, metric, f"{TESTS}.{name}")
+    log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
+    if settings.trains:
+        again = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))
+        log.info(f"again       {again}")
+
+
+def _tested(settings: Settings, content: Mapping[str, Any], metric: str, how: str) -> None:
+    """The figures of one meta-test, and the baselines: of a result, or of its block of a further data set."""
+    test = content["meta_test"]
+    after = test["metrics"][metric]
+    beside = {name: amount(value) for name, value in test["metrics"].items() if name != metric}
+    pooled = dict(test.get("pooled", {}))
+    if "ece" in pooled:
+        beside["ece"] = decimal(pooled.pop("ece"))  # next to the accuracy that it judges
+    others = "   ".join(f"{name} {value}" for name, value in beside.items())
+    log.info(f"meta-test   {episodes(after)} of {test['dataset']}, {how}")
     log.info(f"            {metric} {amount(after)}{margin(after)}   {others}")
     if "not_finite" in after:
         log.warning(f"            {metric} is not finite in {after['not_finite']:,} of {after['episodes']:,} episodes")
@@ -79,10 +93,6 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     log.info(f"baselines   {line(content['baselines'])}")
     if not_beaten := warning(content):
         log.warning(f"            {not_beaten}")
-    log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
-    if settings.trains:
-        again = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))
-        log.info(f"again       {again}")
 
 
 def harmed(test: Mapping[str, Any], algorithm: Algorithm) -> str | None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,16 @@ from torch import Tensor
 from metarun.core.files import write_json, write_text
 from metarun.core.intervals import paired_difference
 from metarun.core.kinds import TaskKind
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Dataset, source_of
 from metarun.engine.evaluation import Episodes, episodes_of
 from metarun.engine.sequence import stream_by_group
 from metarun.inspection.insight import Insight
 from metarun.runs.baselines import compared, line, warning
-from metarun.runs.files import EMBEDDINGS, EPISODES, RESULT
+from metarun.runs.files import EMBEDDINGS, RESULT, TEST_DATASETS
 from metarun.runs.numbers import decimal
 from metarun.runs.versions import versions
 from metarun.setup.settings import Settings
+from metarun.setup.suite import FurtherTest
 from metarun.training.messages import amount
 
 
@@ -51,13 +52,7 @@ def result(
     return {
         "metric": kind.metric,
         "higher_is_better": {name: kind.directions[name] for name in (*test.curves, *test.pooled)},
-        "meta_test": measured(
-            dataset,
-            test.summary(),
-            pooled=test.pooled,
-            adaptation=test.adaptation(),
-            adaptation_gain=adaptation_gain(kind, test),
-        ),
+        "meta_test": tested(kind, dataset, test),
         "baselines": {"dataset": dataset, **compared(kind, test)},
         "meta_val": measured(dataset, validation),
         **({} if train is None else {"meta_train": measured(dataset, train.summary()), "gap": gap}),
@@ -66,6 +61,36 @@ def result(
         "train": training,
         "versions": versions(),
     }
+
+
+def further_result(
+    settings: Settings, of: FurtherTest, test: Episodes, own: Mapping[str, Any], trained: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a result holds of a further data set: the meta-test, the baselines and the protocol.
+
+    test: the episodes, with their whole curves and baselines. own: the protocol of the run's own test. trained: the
+    source that φ was trained on. ``same_source`` says whether the data are those, divided in the same way.
+    """
+    kind, source = of.dataset.kind("test"), source_of(of.dataset)
+    told = protocol(settings, of.dataset) | {"selection": own["selection"]}
+    told = {name: value for name, value in told.items() if not name.startswith(("train_", "val_"))}
+    return {
+        "meta_test": tested(kind, of.data, test),
+        "baselines": {"dataset": of.data, **compared(kind, test)},
+        "protocol": told,
+        "same_source": source == trained,
+    }
+
+
+def tested(kind: TaskKind, dataset: str, test: Episodes) -> dict[str, Any]:
+    """The block of figures of a meta-test: ``test``, with its whole curves."""
+    return measured(
+        dataset,
+        test.summary(),
+        pooled=test.pooled,
+        adaptation=test.adaptation(),
+        adaptation_gain=adaptation_gain(kind, test),
+    )
 
 
 def measured(dataset: str, summary: dict[str, Any], **more: dict[str, Any]) -> dict[str, Any]:
@@ -93,16 +118,19 @@ def markdown(content: dict[str, Any]) -> str:
     """The figures of a ``result.json`` as a table for people: every stage with the data set it was measured on."""
     metrics = list(content["meta_test"]["metrics"])
     lines = ["| stage | data set | " + " | ".join(metrics) + " |", "| --- " * (len(metrics) + 2) + "|"]
-    for stage in ("meta_test", "meta_val", "meta_train"):
-        if stage in content:
-            found = [content[stage]["metrics"][name] for name in metrics]
+    further = content.get(TEST_DATASETS, {})
+    tests = [("meta_test", content), *(("meta_test", block) for block in further.values())]
+    for stage, block in (*tests, ("meta_val", content), ("meta_train", content)):
+        if stage in block:
+            found = [block[stage]["metrics"][name] for name in metrics]
             told = " | ".join(amount(each) + (f" ± {decimal(each['ci95'])}" * isfinite(each["ci95"])) for each in found)
-            name = content[stage]["dataset"].replace("|", "\\|")
+            name = block[stage]["dataset"].replace("|", "\\|")
             lines.append(f"| {stage.replace('_', '-')} | {name} | {told} |")
     train = content["train"]
-    lines += ["", f"Baselines: {line(content['baselines'])}."]
-    if not_beaten := warning(content):
-        lines[-1] += f" **{not_beaten[0].upper()}{not_beaten[1:]}.**"
+    for name, block in (("", content), *further.items()):
+        lines += ["", f"Baselines{f' on {name}' * bool(name)}: {line(block['baselines'])}."]
+        if not_beaten := warning(block):
+            lines[-1] += f" **{not_beaten[0].upper()}{not_beaten[1:]}.**"
     return "\n".join((*lines, "", f"Trained on {train['dataset']} for {train['steps']:,} meta-updates."))
 
 
@@ -153,8 +181,10 @@ def write_result(folder: Path, content: dict[str, Any]) -> None:
     write_json(folder / RESULT, content)
 
 
-def write_episodes(folder: Path, episodes: Episodes, tasks: Sequence[str] = (), classes: Sequence[str] = ()) -> None:
-    """``episodes.csv``: a row for each meta-test episode, every metric before and after adaptation.
+def write_episodes(file: Path, episodes: Episodes, tasks: Sequence[str] = (), classes: Sequence[str] = ()) -> None:
+    """``episodes.csv``, or that of a further data set: a row for each meta-test episode.
+
+    Every metric is there before and after adaptation.
 
     ``task`` is the number of its task, which comes again where there are finitely many, and ``task_name`` its name in
     ``tasks``. Where episodes draw classes, ``classes`` holds their numbers, parted by spaces, and the task's name is
@@ -180,7 +210,7 @@ def write_episodes(folder: Path, episodes: Episodes, tasks: Sequence[str] = (), 
         after = [episodes.curves[name][number, -1].item() for name in names]
         before = [episodes.curves[name][number, 0].item() for name in names]
         writer.writerow([*row, *after, *before, *(values[number] for values in baselines.values())])
-    write_text(folder / EPISODES, text.getvalue())
+    write_text(file, text.getvalue())
 
 
 def _spaced(numbers: Sequence[int]) -> str:

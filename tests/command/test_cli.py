@@ -137,6 +137,27 @@ MISTAKES = {
     "values without -m": (["dataset.shots=1,5"], "dataset.shots=1,5: several values are run one after the other by"),
     "unknown hydra key": (["hydra.foo=1"], "hydra.foo: Key 'foo' not in 'HydraConf'"),
     "unknown flag": (["--nonsense"], "unrecognized arguments: --nonsense"),
+    "unknown data to test on": (["test_dataset=[omnglot]"], "test_dataset=omnglot: no such test_dataset; did you mean"),
+    "no data to test on": (
+        ["test_dataset=null"],
+        "test_dataset=null: for no further data set, write 'test_dataset=[]'",
+    ),
+    "key of data that are not tested on": (
+        ["test_dataset.omniglot.root=x"],
+        "test_dataset.omniglot.root=x: no data set 'omniglot' to test on is chosen; add 'test_dataset=[omniglot]'",
+    ),
+    "unknown key of data to test on": (
+        ["test_dataset=[glyphs]", "test_dataset.glyphs.shotz=5"],
+        "test_dataset.glyphs.shotz=5: no key 'shotz' in test_dataset.glyphs; did you mean 'test_dataset.glyphs.shots'?",
+    ),
+    "wrong value of data to test on": (
+        ["test_dataset=[glyphs]", "test_dataset.glyphs.ways=1"],
+        "test_dataset.glyphs.ways=1: an integer of at least 2 is expected",
+    ),
+    "data to test on of another kind": (
+        ["dataset=sinusoid", "model=mlp", "test_dataset=[glyphs]"],
+        "test_dataset.glyphs: its tasks are classification, and those of dataset=sinusoid are regression; choose a",
+    ),
     "another configuration": (["--config-name", "mine"], "--config-name: not supported; metarun has one configuration"),
     "another place": (["--config-path", "mine"], "--config-path: not supported; metarun has its own configuration"),
     "Hydra's rerun": (
@@ -203,7 +224,7 @@ def test_a_run_gets_its_settings_and_folder(command: Command, ran: list[tuple[Se
     assert settings.engine.gradient_clip == 10.0
     assert folder.parent == Path.cwd() / "outputs" / "metarun"
     assert {path.name for path in folder.iterdir()} == {"metarun.log", ".lock"}
-    assert set(settings.plain["choices"]) == set(GROUPS) - {"sweep"}
+    assert set(settings.plain["choices"]) == set(GROUPS) - {"sweep", "test_dataset"}
     assert json.loads(json.dumps(settings.plain)) == settings.plain
 
 

@@ -196,3 +196,30 @@ def test_a_dataset_of_one_s_own_says_its_kind(command: Command, tmp_path: Path) 
     assert command(*run, "algorithm.inner_lr=0.01")[0] == 0
     file.write_text("defaults:\n  - sinusoid\n  - _self_\n_kind_: regression\n")
     assert command(*run, "hydra.run.dir=other")[0] == 0
+
+
+def test_a_further_data_set_has_episodes_like_the_runs_own_unless_typed() -> None:
+    values = resolved("dataset.shots=5", "test_dataset=[omniglot]", "test_dataset.omniglot.queries=3")
+    found = values["test_dataset"]["omniglot"]
+    assert (found["ways"], found["shots"], found["queries"]) == (5, 5, 3)
+    assert values["followed"]["test_dataset.omniglot.shots"] == "dataset.shots"
+    assert "test_dataset.omniglot.queries" not in values["followed"]
+    assert "_kind_" not in found
+    named = resolved("dataset.shots=5", "+dataset@test_dataset.far=glyphs")["test_dataset"]["far"]
+    assert named["shots"] == 1
+
+
+def test_a_shape_that_the_runs_own_episodes_do_not_have_is_asked_for(command: Command) -> None:
+    code, out, err = command(
+        "dataset=table", *TABLE, "dataset.kind=classification", "test_dataset=[glyphs]", "hydra.run.dir=run"
+    )
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("metarun: test_dataset.glyphs.ways=auto: an integer of at least 2 is expected")
+
+
+def test_help_and_cfg_show_the_shape(command: Command) -> None:
+    arguments = ("test_dataset=[glyphs]", "dataset.shots=5")
+    for asked in (["--help"], ["--cfg", "job"]):
+        code, out, _ = command(*arguments, *asked)
+        assert code == 0
+        assert "# test_dataset.glyphs.shots: 5 (auto: dataset.shots)" in out

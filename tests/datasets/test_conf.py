@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from metarun.config.following import SHAPE
 from metarun.datasets.glyphs import GlyphsConfig
 from metarun.datasets.harmonics import HarmonicsConfig
 from metarun.datasets.image_folder import ImageFolderConfig
@@ -39,3 +40,20 @@ def test_keys_are_fields(name: str) -> None:
     assert values.pop("_kind_", values.get("kind")) in ("classification", "regression")
     values.pop("_prefers_", None)  # what auto means elsewhere: not the data set's own
     assert set(values) == {field.name for field in dataclasses.fields(config)}
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.yaml")))
+def test_each_can_be_tested_on_with_the_shape_of_the_runs_own_episodes(name: str) -> None:
+    text = (FOLDER.parent / "test_dataset" / f"{name}.yaml").read_text()
+    own, values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text()), yaml.safe_load(text)
+    assert text.startswith(f"# @package test_dataset.{name}\n")
+    assert values.pop("defaults") == [{"/dataset@_here_": name}, "_self_"]
+    # Training shapes are of no use in a test: a summary need not mention them.
+    training = {key: None for key, value in own.items() if key.startswith("train_") and value is not None}
+    assert values == {key: "auto" for key in SHAPE if key in own} | training
+
+
+def test_no_other_can_be_tested_on() -> None:
+    assert {file.name for file in (FOLDER.parent / "test_dataset").iterdir()} == {
+        file.name for file in FOLDER.iterdir()
+    }

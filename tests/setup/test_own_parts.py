@@ -116,6 +116,24 @@ def test_a_test_on_another_dataset_needs_no_folder(command: Command, package: Pa
     assert code == 0, err
 
 
+def test_own_data_are_tested_on_beside_others(command: Command, package: Path) -> None:
+    tested = ("--config-dir", "conf", "dataset=sinusoid", "+dataset@test_dataset.mine=tides", *SMALL)
+    code, _, err = command(*tested, "hydra.run.dir=run")
+    assert code == 0, err
+    block = json.loads(Path("run/result.json").read_text())["test_datasets"]["mine"]
+    assert block["meta_test"]["dataset"] == "Tides"
+    code, _, err = command("mode=test", "checkpoint=run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "dataset=tides is not metarun's but of the folder" in err
+    assert metarun.load("run").adapt([0.0, 1.0], [5.0, 5.0]) is not None
+    edit("my_package/tides.py", "def task(self", "def no_task(self")
+    for name in [name for name in sys.modules if name.startswith("my_package")]:
+        del sys.modules[name]
+    code, _, err = command(*tested)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "test_dataset.mine=" in err or "test_dataset.mine:" in err
+
+
 def test_from_python_too(command: Command, package: Path) -> None:
     assert command(*TIDES, "algorithm=smoother", "~algorithm.inner_lr", "hydra.run.dir=run")[0] == 2  # no such key
     small = [word for word in TIDES if "inner_lr" not in word]

@@ -16,7 +16,7 @@ from metarun.config.quoting import command_line, quoted
 from metarun.core import tensor_file
 from metarun.core.errors import UserError
 from metarun.runs.files import BEST, LAST, checkpoint_files
-from metarun.setup.saved import with_saved_run
+from metarun.setup.saved import as_overrides, with_saved_run
 
 
 def configuration() -> dict[str, Any]:
@@ -51,6 +51,56 @@ def test_a_saved_file_does_not_turn_on_a_download(tmp_path: Path) -> None:
     run = save(tmp_path / "run", saved)
     assert "dataset.download=false" in expanded(f"resume={run}")
     assert expanded(f"resume={run}", "dataset.download=true").count("dataset.download=true") == 1
+
+
+def with_tests(**nodes: Any) -> dict[str, Any]:
+    """A configuration with further data sets to test on, each of the option ``some``."""
+    saved = configuration()
+    saved["choices"] |= {f"dataset@test_dataset.{name}": "some" for name in nodes}
+    return {**saved, "test_dataset": {name: {"_target_": "os.system", **node} for name, node in nodes.items()}}
+
+
+def test_further_data_sets_come_back_unless_others_are_named(tmp_path: Path) -> None:
+    run = save(tmp_path / "run", with_tests(far={"shots": 3}, near={"x": [1, 2]}))
+    wanted = ["+dataset@test_dataset.far=some", "test_dataset.far.shots=3"]
+    wanted += ["+dataset@test_dataset.near=some", "test_dataset.near.x=[1,2]"]
+    for path in (f"resume={run}", f"checkpoint={run}"):
+        assert [text for text in expanded(path) if "test_dataset" in text] == wanted
+    for typed in ("test_dataset=[a]", "test_dataset=[]", "+dataset@test_dataset.other=a"):
+        found = expanded(f"checkpoint={run}", typed)
+        assert [text for text in found if "test_dataset" in text] == [typed]
+        assert "dataset=some" in found, "the run's own stays"
+    assert expanded(f"checkpoint={run}", "test_dataset.far.shots=5")[-1] == "test_dataset.far.shots=5"
+    with pytest.raises(UserError, match=r"only engine.steps may be given \(not test_dataset\)"):
+        expanded(f"resume={run}", "test_dataset=[a]")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"test_dataset": [1]}, "its test_dataset is no mapping"),
+        ({"test_dataset": {"far": 3}}, "it has no test_dataset.far"),
+        ({"test_dataset": {"_target_": {}}}, "'_target_' is no key"),
+        ({"test_dataset": {"near": {"shots": 3}}}, "it has no test_dataset.near"),
+        ({"test_dataset": {"far": {"a": {"_target_": "os.system", "_args_": ["ls"]}}}}, "'_args_' is no key"),
+    ],
+)
+def test_broken_further_data_sets_are_refused(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
+    saved = with_tests(far={})
+    run = save(tmp_path / "run", {**saved, **change})
+    with pytest.raises(UserError, match=expected):
+        expanded(f"resume={run}")
+
+
+def test_a_saved_file_does_not_turn_on_a_download_of_further_data(tmp_path: Path) -> None:
+    run = save(tmp_path / "run", with_tests(far={"download": True}))
+    assert "test_dataset.far.download=false" in expanded(f"resume={run}")
+    assert expanded(f"resume={run}", "test_dataset.far.download=true")[-2] == "test_dataset.far.download=true"
+
+
+def test_python_needs_no_data_to_test_on(tmp_path: Path) -> None:
+    found = as_overrides(with_tests(far={}), "x", None, tests=False)
+    assert not any("test_dataset" in text for text in found)
 
 
 def test_a_saved_key_that_hydra_acts_upon_is_refused(tmp_path: Path) -> None:
