@@ -2,8 +2,9 @@
 
 from metarun.modes.running import Call
 from metarun.training.experiment import experiment
+from metarun.training.meta_test import meta_test
 
 
 def run(call: Call) -> None:
     with experiment(call.settings, call.folder, call.processes, call.swept, call.stop_file) as one:
-        one.test(one.state)
+        meta_test(one, one.state)

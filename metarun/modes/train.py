@@ -4,13 +4,14 @@ from metarun.core.errors import UserError
 from metarun.engine.processes.alone import Processes
 from metarun.modes.running import Call
 from metarun.setup.settings import Settings
-from metarun.training.experiment import experiment
+from metarun.training.experiment import experiment, meta_train
+from metarun.training.meta_test import meta_test
 
 
 def run(call: Call) -> None:
     _refuse_idle(call.settings, call.processes)
     with experiment(call.settings, call.folder, call.processes, call.swept, call.stop_file) as one:
-        one.test(one.train())
+        meta_test(one, meta_train(one))
 
 
 def _refuse_idle(settings: Settings, processes: Processes) -> None:
