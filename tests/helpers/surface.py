@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metarun.command import cli
 from metarun.config.compose import compose, loading
-from metarun.config.groups import GROUPS, ROOT_KEYS, Root
+from metarun.config.groups import GROUPS, ROOT_KEYS, TESTS, Root
+from metarun.config.modes import MODES
 from metarun.core.errors import Diverged, Interrupted, UserError
 from metarun.setup.check import described
 
@@ -40,7 +41,7 @@ RUNS = {
     "functions": (
         "dataset=sinusoid", *MLP, "hypernet=film", "embedding=support", "algorithm.test_steps=best",
         "algorithm.outer.tasks.select=k_medoids", "regularizer.l2=0.1", "regularizer.embedding=0.1",
-        "regularizer.proximal=0.1", "engine.profile_steps=1", "engine.steps=5",
+        "regularizer.proximal=0.1", "engine.profile_steps=1", "engine.steps=5", "test_dataset=[harmonics]",
     ),
     "sequence": (
         "dataset=polynomials", *MLP, "hypernet=full", "embedding=learned", "engine.order=sequential",
@@ -50,6 +51,8 @@ RUNS = {
     "not finite": ("dataset=sinusoid", *MLP, "algorithm=scratch", "algorithm.inner_lr=1e30"),
 }  # fmt: skip
 """Runs that together have every picture, every kind of tasks and every optional block of ``result.json``."""
+FURTHER = "harmonics"
+"""The further data set that a run is tested on, whose name does not matter."""
 SWEEPS = {
     "grid": ("sweep=grid", "seed=0,1"),
     "search": ("sweep=optuna", "sweep.trials=2", "algorithm.inner_lr=interval(0.001,0.01)"),
@@ -68,6 +71,7 @@ def collected(experiment: Experiment) -> dict[str, Any]:
     general = General({method for result in results for method in result["baselines"]["methods"]}, set(higher))
     return {
         "keys of no group": keys(Root, root_defaults()),
+        "modes": {mode.name: mode.about for mode in MODES.values()},
         "groups": {group: options(group) for group in GROUPS},
         "files of a run": sorted({name for place in places for name in files(place)}),
         "files of a sweep": sorted({name for place in sweeps for name in files(place, of_a_sweep=True)}),
@@ -95,7 +99,7 @@ class General:
         """A key of ``result.json``."""
         parts = (
             "METRIC" if part in self.metrics else "BASELINE" if part in self.baselines else part
-            for part in key.split(".")
+            for part in key.replace(f"test_datasets.{FURTHER}", "test_datasets.NAME").split(".")
         )
         return ".".join(parts)
 
@@ -110,6 +114,7 @@ class General:
         """A tag of TensorBoard, without the names of layers behind the group."""
         for baseline in self.baselines:
             tag = tag.replace(f"/{baseline.replace('_', ' ')} ", "/BASELINE ")
+        tag = tag.replace(f"meta-test {FURTHER}", "meta-test NAME")
         tag = re.sub(r"^(outer-gradient/\w+)\..*", r"\1.LAYER", tag)
         tag = re.sub(rf"\b({'|'.join(sorted(self.metrics))})\b", "METRIC", tag)
         return re.sub(r"\b(layers\.\d+|norms\.\d+|head)\b.*", "LAYER", tag)
@@ -152,7 +157,7 @@ def options(group: str) -> Any:
     """The options of a group, with the keys of each; names alone for groups that only set keys of others."""
     with loading(None) as loader:
         names = sorted(loader.get_group_options(group))
-    if group in ("experiment", "debug"):
+    if group in (TESTS, "experiment", "debug"):
         return names
     return {name: option(group, name) for name in names}
 
@@ -192,6 +197,7 @@ def generic(name: str) -> str:
     folder, _, last = name.rpartition("/")
     if last.startswith("events.out.tfevents."):
         last = "events.out.tfevents.*" + ".ending" * last.endswith(".ending")
+    last = last.replace(f"-{FURTHER}.", "-NAME.")
     first, *rest = folder.split("/")
     return "/".join(part for part in ("STEP" if first.isdigit() else first, *rest, last) if part)
 
