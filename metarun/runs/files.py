@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from metarun.config.quoting import path_setting, to_paste
 from metarun.core.errors import UserError
 
 CONFIG = "config.yaml"
@@ -83,5 +82,7 @@ def holds_a_run(folder: Path) -> bool:
 def refuse_taken(folder: Path) -> None:
     """Refuse a folder for a new run that holds one already. Raises `UserError`."""
     if holds_a_run(folder):
+        from metarun.config.quoting import path_setting, to_paste  # here: Hydra's parser takes half a second to import
+
         again = to_paste(path_setting("resume", folder))
         raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or {again}")

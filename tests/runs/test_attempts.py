@@ -17,7 +17,7 @@ from metarun.inspection import watch
 from metarun.runs import attempts, board
 from metarun.runs.attempts import Attempts
 from metarun.runs.files import best_file
-from metarun.training import experiment, progress
+from metarun.training import experiment, meta_test, progress
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -44,9 +44,9 @@ CASES = [
         "adaptation_figure", "attention_figure", "embedding_figure", "examples_figure", "examples", "confusion",
         "cosine_figure", "projection_figure", "task_gradients", "step_sizes", "insight",
     )),
-    ("made", experiment, "insight"),
-    ("made", experiment, "write_embeddings"),
-    ("made", experiment, "markdown"),
+    ("made", meta_test, "insight"),
+    ("made", meta_test, "write_embeddings"),
+    ("made", meta_test, "markdown"),
     ("made", experiment, "origin"),
     ("made", watch.layout, "bounds"),
     ("made", watch.layout, "charts"),

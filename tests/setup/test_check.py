@@ -136,8 +136,11 @@ def test_a_missing_key_is_named() -> None:
         ({"seed": "a"}, "seed=a: an integer"),
         ({"mode": "tset"}, "mode=tset: one of train, test, info is expected; did you mean 'test'?"),
         ({"mode": "test"}, "mode=test needs checkpoint=PATH"),
-        ({"checkpoint": "x"}, "checkpoint=x: read with mode=test only"),
-        ({"mode": "test", "checkpoint": "x", "resume": "y"}, "resume=y: goes on with training"),
+        ({"checkpoint": "x"}, "checkpoint=x: not read with mode=train; add mode=test"),
+        (
+            {"mode": "test", "checkpoint": "x", "resume": "y"},
+            "resume=y: continues training, which mode=test does not; give checkpoint=PATH",
+        ),
         ({"foo": 1}, "no config group or key 'foo' (groups: dataset, "),
         ({"ratio": 1}, "no config group or key 'ratio'; did you mean 'dataset.ratio'?"),
         ({"experiment": {"seed": 1}}, "experiment=None: its file must begin with the line '# @package _global_'"),
