@@ -18,7 +18,7 @@ from metarun.command import cli
 
 # Each is forked from a server that has imported all once.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_PRELOADED = ["launched", "torch._dynamo", "metarun.training.experiment", "metarun.engine.processes.group"]
+_PRELOADED = ["launched", "torch._dynamo", "metarun.training.meta_test", "metarun.engine.processes.group"]
 _CONTEXT.set_forkserver_preload(_PRELOADED)
 
 PATIENCE = 120
