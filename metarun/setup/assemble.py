@@ -162,11 +162,11 @@ def _check_known_tasks(settings: Settings, problem: Problem) -> None:
     more = (
         "set dataset.tasks=100, or use embedding=support"
         if "tasks" in settings.plain["dataset"]
-        else "use embedding=support, or tasks that do, such as dataset=sinusoid dataset.tasks=100"
+        else "use embedding=support, or recurring tasks, such as dataset=sinusoid dataset.tasks=100"
     )
     raise UserError(
-        f"embedding={choices['embedding']}: needs meta-training tasks that come again, and those of "
-        f"dataset={choices['dataset']} are drawn afresh; {more}"
+        f"embedding={choices['embedding']}: needs recurring meta-training tasks, but "
+        f"dataset={choices['dataset']} always samples new ones; {more}"
     )
 
 
@@ -260,13 +260,13 @@ def _check_penalties(settings: Settings) -> None:
         could = settings.algorithm.second_order and hasattr(settings.algorithm, "inner_steps")
         more = "give algorithm.inner_steps=1" if could else "use algorithm=maml"
         raise UserError(
-            f"regularizer.proximal={weights.proximal:g}: training has no inner steps that could go far; "
+            f"regularizer.proximal={weights.proximal:g}: training has no inner steps to penalize; "
             f"{more}, or set regularizer.proximal=0"
         )
     if weights.proximal and not settings.algorithm.second_order:
         raise UserError(
-            f"regularizer.proximal={weights.proximal:g}: tells nothing to an outer loop that takes inner steps as "
-            "constants; use algorithm=maml algorithm.order=2"
+            f"regularizer.proximal={weights.proximal:g}: has no effect on an outer loop that treats inner "
+            "steps as constants; use algorithm=maml algorithm.order=2"
         )
     if weights.proximal and settings.algorithm.recomputes:
         raise UserError(
@@ -289,20 +289,20 @@ def check_order(settings: Settings, groups: int) -> None:
         if settings.regularizer.output:
             more = "add engine.order=sequential" + (" dataset=polynomials" if groups < 2 else "")
             raise UserError(
-                f"regularizer.output={settings.regularizer.output:g}: holds on to groups of tasks learned before; "
+                f"regularizer.output={settings.regularizer.output:g}: needs earlier groups of tasks; "
                 f"{more}, or set regularizer.output=0"
             )
         return
     if not isinstance(settings.algorithm, Learned):
         choice = settings.plain["choices"]["algorithm"]
         raise UserError(
-            f"engine.order=sequential: algorithm={choice} learns nothing, in whatever order; set "
+            f"engine.order=sequential: algorithm={choice} learns nothing, so the order has no effect; set "
             "engine.order=shuffled, or choose one that learns, such as algorithm=maml"
         )
     if groups < 2:
         raise UserError(
-            f"engine.order=sequential: the tasks of dataset={settings.plain['choices']['dataset']} fall into no two "
-            "groups; set engine.order=shuffled, or choose a dataset with groups, such as dataset=polynomials"
+            f"engine.order=sequential: dataset={settings.plain['choices']['dataset']} has fewer than two groups of "
+            "tasks; set engine.order=shuffled, or choose a dataset with groups, such as dataset=polynomials"
         )
     if groups > settings.engine.steps:
         raise UserError(
