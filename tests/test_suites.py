@@ -129,6 +129,7 @@ def test_tensorboard_has_a_tag_for_each(command: Command) -> None:
 def test_the_report_compares_runs_on_the_same_data(command: Command, capfd: pytest.CaptureFixture[str]) -> None:
     for seed in (0, 1):
         ran(command, f"runs/away-{seed}", *WAVES, f"seed={seed}", "test_dataset=[harmonics]")
+    ran(command, "runs/bare", *WAVES, "seed=2")
     ran(command, "runs/home", *WAVES, "dataset=harmonics")
     capfd.readouterr()
     assert report(["runs", "--csv=table.csv"]) == 0
@@ -137,7 +138,9 @@ def test_the_report_compares_runs_on_the_same_data(command: Command, capfd: pyte
     assert [line.partition(" · ")[0] for line in out.splitlines() if " · " in line] == ["sinusoid", "harmonics"]
     with Path("table.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    assert sorted(row["seeds"] for row in rows) == ["0", "0 1", "0 1 2"]
     (away,) = (row for row in rows if row["trained on"] == "sinusoid")
+    assert (away["seeds"], away["meta_val"]) == ("0 1", "")
     means = [
         json.loads(Path(f"runs/away-{seed}/result.json").read_text())["test_datasets"]["harmonics"]["meta_test"]
         for seed in (0, 1)
@@ -197,8 +200,8 @@ def test_what_cannot_be_tested_on_is_refused_before_training(
     Path("my/experiment/listed.yaml").write_text("# @package _global_\ntest_dataset: [harmonics]\n")
     early = "defaults:\n  - override /test_dataset: [harmonics]\n  - /dataset@test_dataset.loud: sinusoid\n"
     Path("my/experiment/early.yaml").write_text(f"# @package _global_\n{early}")
-    code, out, err = command(*overrides, "hydra.run.dir=run")
-    assert (code, out, err.count("\n")) == (2, "", 1)
+    code, _, err = command(*overrides, "hydra.run.dir=run")
+    assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"metarun: {expected}")
     assert not Path("run").exists()
 

@@ -231,8 +231,9 @@ def test_threads_are_decided_anew_with_the_number_of_processes(command: Command,
 
 
 def test_testing_in_several_gives_the_result_of_one(command: Command, tmp_path: Path) -> None:
-    alone(command, "run", *WAVES)
+    alone(command, "run", *WAVES, "test_dataset=[harmonics]")
     one = alone(command, "one", "mode=test", "checkpoint=run")
+    assert "harmonics" in numbers(one)["test_datasets"]
     together(2, tmp_path / "told", "mode=test", "checkpoint=run", "hydra.run.dir=two", "engine.meta_batch_size=1")
     assert_near(flat(numbers(one)), flat(numbers(Path("two"))))
     assert files(Path("two")) == files(one)
