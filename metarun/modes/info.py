@@ -44,7 +44,7 @@ from metarun.training.initial_state import first_state
 from metarun.training.messages import short
 from metarun.training.profiling import FOLDER as PROFILE
 from metarun.training.results import protocol
-from metarun.training.soundness import refuse_unsound
+from metarun.training.soundness import refuse_unsound, refuse_unsound_tests
 
 Rows = list[list[str]]
 
@@ -74,6 +74,7 @@ def describe(settings: Settings, folder: Path) -> str:
         learner, phi = compose(settings, dataset, device)
         refuse_unsound(settings, learner, phi, dataset)
         tests = _further_tests(settings, dataset, learner, phi, device)
+        refuse_unsound_tests(settings, tests)
         run = _Run(settings, folder, device, dataset, tests, learner, phi)
         state = first_state(settings, dataset, folder, phi, device, ALONE, tests)
         parts = (

@@ -49,7 +49,12 @@ def packages(plain: Mapping[str, Any]) -> set[str]:
 
 def own_groups(settings: Settings) -> set[str]:
     """The groups whose parts are of classes that are not metarun's."""
-    return {group for group in PARTS if type(getattr(settings, group)).__module__.partition(".")[0] != "metarun"}
+    return {group for group in PARTS if is_own(getattr(settings, group))}
+
+
+def is_own(part: object) -> bool:
+    """Whether a part is of a class that is not metarun's."""
+    return type(part).__module__.partition(".")[0] != "metarun"
 
 
 @contextmanager

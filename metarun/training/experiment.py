@@ -31,7 +31,7 @@ from metarun.training.initial_state import first_state
 from metarun.training.loop import Training
 from metarun.training.messages import introduce
 from metarun.training.progress import Silence, TrainingLog
-from metarun.training.soundness import refuse_unsound
+from metarun.training.soundness import refuse_unsound, refuse_unsound_tests
 from metarun.training.stopping import StopRequest, listening
 
 
@@ -66,6 +66,7 @@ def _experiment(
     refuse_unsound(settings, learner, phi, dataset)
     with processes.first_ahead():
         tests = further_tests(settings, dataset, learner, phi, device)
+    refuse_unsound_tests(settings, tests)
     state = first_state(settings, dataset, folder, phi, device, processes, tests)
     processes.follow(state.phi)
     planner = Planner(

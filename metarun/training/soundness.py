@@ -4,7 +4,7 @@ What these find would otherwise train something else without an error: `function
 tensors for those that a hypernetwork forgets, and shapes that broadcast look right.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,15 +15,17 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from metarun.algorithms.base import Learned
+from metarun.config.groups import TESTS
 from metarun.core.errors import UserError
 from metarun.core.tasks import Task, TaskBatch
-from metarun.datasets.base import Dataset
+from metarun.datasets.base import Dataset, DatasetConfig
 from metarun.engine.compile.displacement import displaced
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
 from metarun.models.normalization import Context
-from metarun.setup.own_parts import own_groups
+from metarun.setup.own_parts import is_own, own_groups
 from metarun.setup.settings import Settings
+from metarun.setup.suite import FurtherTest
 
 TASKS = 2
 
@@ -41,20 +43,29 @@ def refuse_unsound(settings: Settings, learner: Learner, phi: MetaParameters, da
     group = 0 if settings.engine.order == "sequential" else None
     batch = dataset.sample("train", 0, TASKS, group)
     if "dataset" in own:
-        _refuse_other_tasks(settings, dataset, batch, dataset.sample("train", 0, TASKS, group))
+        again = dataset.sample("train", 0, TASKS, group)
+        _refuse_other_tasks(_choice(settings, "dataset"), settings.dataset, dataset, batch, again)
     for number in range(TASKS):
         task: Task = tree_map(lambda tensor, number=number: tensor[number], batch)
         _Check(settings, learner, phi, batch, task, number).run(own)
     _refuse_unreached(settings, learner, displaced(phi), batch, own)
 
 
-def _refuse_other_tasks(settings: Settings, dataset: Dataset, once: TaskBatch, again: TaskBatch) -> None:
+def refuse_unsound_tests(settings: Settings, tests: Sequence[FurtherTest]) -> None:
+    """Refuse further data sets of the user's own classes that give other tasks at every call. Raises `UserError`."""
+    for one in tests:
+        config = settings.test_dataset[one.name]
+        if is_own(config):
+            once, again = (one.dataset.sample("test", 0, TASKS) for _ in range(2))
+            _refuse_other_tasks(f"{TESTS}.{one.name}", config, one.dataset, once, again)
+
+
+def _refuse_other_tasks(place: str, config: DatasetConfig, dataset: Dataset, once: TaskBatch, again: TaskBatch) -> None:
     if all(map(_same, tree_leaves(once), tree_leaves(again))):
         return
-    config = settings.dataset
     name = _called(config) + ".task" if hasattr(config, "task") else _called(dataset) + ".sample"
     raise UserError(
-        f"{_choice(settings, 'dataset')}: {name} gives another task when it is asked for the same one again; take "
+        f"{place}: {name} gives another task when it is asked for the same one again; take "
         "everything random from its generator"
     )
 

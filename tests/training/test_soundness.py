@@ -19,7 +19,8 @@ from metarun.hypernets.base import Hypernet
 from metarun.models.base import Parameters
 from metarun.setup import assemble
 from metarun.setup.settings import Settings
-from metarun.training.soundness import refuse_unsound
+from metarun.setup.suite import further_tests
+from metarun.training.soundness import refuse_unsound, refuse_unsound_tests
 
 SINES = ("dataset=sinusoid", *MLP, "device.precision=float32")
 FILM = ("hypernet=film", *HYPERNET[1:])
@@ -90,13 +91,13 @@ def without_head(made: Parameters) -> Parameters:
 )
 def test_a_hypernetwork_that_makes_something_else(spoil: Callable[[Parameters], Any], said: str) -> None:
     line = refusal(hypernet(spoil))
-    assert line.startswith("hypernet=film: test_soundness.Shifting.forward ")
+    assert line.startswith(f"hypernet=film: {__name__}.Shifting.forward ")
     assert said in line
 
 
 def test_a_hypernetwork_that_no_gradient_reaches() -> None:
     line = refusal(hypernet(lambda made: {name: tensor.detach() for name, tensor in made.items()}))
-    assert "test_soundness.Shifting: the gradient does not reach 'layers.0.weight' of theta, which would stay" in line
+    assert f"{__name__}.Shifting: the gradient does not reach 'layers.0.weight' of theta, which would stay" in line
 
 
 class Reading(Embedding):
@@ -142,7 +143,7 @@ def embedding(spoil: Callable[[Tensor], Any] = lambda made: made) -> Settings:
 )
 def test_an_embedding_that_is_something_else(spoil: Callable[[Tensor], Any], said: str) -> None:
     line = refusal(embedding(spoil))
-    assert line.startswith("embedding=support: test_soundness.Reading")
+    assert line.startswith(f"embedding=support: {__name__}.Reading")
     assert said in line
 
 
@@ -197,7 +198,7 @@ class NetworkConfig:
 )
 def test_a_model_that_computes_something_else(how: str, said: str) -> None:
     line = refusal(replace(settings(*SINES), model=NetworkConfig(how=how)))
-    assert line.startswith("model=mlp: test_soundness.Network")
+    assert line.startswith(f"model=mlp: {__name__}.Network")
     assert said in line
 
 
@@ -240,7 +241,7 @@ def algorithm(how: str, *overrides: str) -> Settings:
 )
 def test_an_algorithm_that_does_something_else(how: str, said: str) -> None:
     line = refusal(algorithm(how))
-    assert line.startswith("algorithm=maml: test_soundness.Odd")
+    assert line.startswith(f"algorithm=maml: {__name__}.Odd")
     assert said in line
 
 
@@ -261,7 +262,21 @@ class NoisyConfig(SinusoidConfig):
 def test_a_dataset_whose_tasks_are_others_at_every_call() -> None:
     chosen = settings(*SINES)
     line = refusal(replace(chosen, dataset=NoisyConfig(**vars(chosen.dataset))))
-    assert line.startswith("dataset=sinusoid: test_soundness.Noisy.sample gives another task when it is asked for the")
+    assert line.startswith(f"dataset=sinusoid: {__name__}.Noisy.sample gives another task when it is asked for the")
+
+
+@pytest.mark.parametrize("kind", [SinusoidConfig, NoisyConfig])
+def test_further_data_whose_tasks_are_others_at_every_call(kind: type[SinusoidConfig]) -> None:
+    chosen = settings(*SINES)
+    further = {"mine": kind(**{**vars(chosen.dataset), "noise": 0.5})}
+    chosen = replace(chosen, test_dataset=further)
+    loaded = chosen.load_dataset(CPU)
+    tests = further_tests(chosen, loaded, *assemble.compose(chosen, loaded, CPU), CPU)
+    if kind is SinusoidConfig:
+        refuse_unsound_tests(chosen, tests)
+        return
+    with pytest.raises(UserError, match=rf"^test_dataset.mine: {__name__}.Noisy.sample gives another task"):
+        refuse_unsound_tests(chosen, tests)
 
 
 @pytest.mark.parametrize(
