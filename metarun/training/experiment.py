@@ -193,6 +193,6 @@ def meta_train(one: Experiment) -> State:
 def _log(one: Experiment) -> TrainingLog:
     if one.board is None:
         return Silence()
-    engine, metric = one.settings.engine, one.dataset.kind("val").metric
+    engine, metric = one.settings.engine, one.learner.problem.kind.metric
     sequence, forgetting = engine.order == "sequential", one.settings.tracking.forgetting
     return TrainingLog(one.board, metric, engine.steps, one.state.step, engine.log_every, sequence, forgetting)

@@ -65,7 +65,7 @@ class _MetaTest:
         if tries is None:
             return self
         episodes = self._with_steps(tries)._episodes("val", whole_curve=True)
-        steps = best_steps(episodes, self.one.dataset.kind("val"))
+        steps = best_steps(episodes, self.one.learner.problem.kind)
         return replace(self._with_steps(steps.chosen), steps=steps)
 
     def _with_steps(self, steps: int) -> "_MetaTest":
@@ -162,7 +162,7 @@ class _MetaTest:
             **trained.decisions,
         }
         content = result(
-            dataset.kind("test"),
+            one.learner.problem.kind,
             data_name(source_of(dataset)),
             measured.test,
             measured.train,

@@ -71,7 +71,7 @@ def further_result(
     test: the episodes, with their whole curves and baselines. own: the protocol of the run's own test. trained: the
     source that φ was trained on. ``same_source`` says whether the data are those, divided in the same way.
     """
-    kind, source = of.dataset.kind("test"), source_of(of.dataset)
+    kind, source = of.learner.problem.kind, source_of(of.dataset)
     told = protocol(settings, of.dataset) | {"selection": own["selection"]}
     told = {name: value for name, value in told.items() if not name.startswith(("train_", "val_"))}
     return {
