@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from run_folders import config, result, write_run
 
 from metarun.report.command import main
-from metarun.report.runs import Unreadable, flat, folders, read
+from metarun.report.runs import Unreadable, flat, folders, on_further_data, read
 from metarun.report.statistics import Estimate
 from metarun.runs.files import LAST
 
@@ -32,6 +32,63 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert run.figure("meta_val", "explained_variance") is None
     assert run.adaptation("accuracy") == [Estimate(0.2, 0.01), Estimate(0.8, 0.01)]
     assert run.training("tasks_per_second") == 412.3
+
+
+def with_tests(**blocks: Any) -> dict[str, Any]:
+    """A result with figures of further data sets."""
+    return result(test_datasets=blocks)
+
+
+def block(accuracy: float = 0.7, **changes: Any) -> dict[str, Any]:
+    """What a result holds of a further data set."""
+    own = result(accuracy)
+    return {"meta_test": {**own["meta_test"], "dataset": "omniglot"}, "same_source": False, **changes}
+
+
+FAR = {"test_dataset": {"far": {"_target_": "metarun.datasets.omniglot.OmniglotConfig", "ways": 5, "shots": 2}}}
+
+
+def test_a_run_as_tested_on_further_data(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", {}, with_tests(far=block(0.7, protocol={"split_seed": 3})))
+    saved = config(FAR)
+    saved["choices"]["dataset@test_dataset.far"] = "omniglot"
+    (folder / "config.yaml").write_text(json.dumps(saved), encoding="utf-8")
+    run = read(folder)
+    assert run is not None
+    (far,) = on_further_data(run)
+    assert far.further == "far"
+    assert (far.settings["dataset"], far.settings["dataset.shots"]) == ("omniglot", 2)
+    assert not any(key in far.settings for key in ("dataset.queries", "test_dataset.far", "test_dataset.far.shots"))
+    assert far.settings["algorithm"] == run.settings["algorithm"]
+    assert far.settings["trained on"] == "glyphs"
+    assert far.figure("meta_test", "accuracy") == Estimate(0.7, 0.01)
+    assert far.figure("meta_val", "accuracy") is None
+    assert far.split_seed == 3
+    assert on_further_data(far) == []
+    assert run.figure("meta_test", "accuracy") == Estimate(0.9, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        (3, "its test_datasets is not what metarun writes"),
+        ({"far": 3}, "its test_datasets.far is not what metarun writes"),
+        ({"far": {**block(), "same_source": None}}, "its test_datasets.far is not what metarun writes"),
+        ({"far": block(protocol=3)}, "the protocol of test_datasets.far is not what metarun writes"),
+        ({"far": block(meta_test={})}, "test_datasets.far does not name its dataset and metrics"),
+        (
+            {"far": block(meta_test={"dataset": "x", "metrics": {"loss": {}}})},
+            "test_datasets.far has other metrics than the run",
+        ),
+        (
+            {"far": block(meta_test={"dataset": "x", "metrics": {"accuracy": {}, "other": {}}})},
+            "test_datasets.far has other metrics than the run",
+        ),
+    ],
+)
+def test_broken_figures_of_further_data_are_refused(tmp_path: Path, blocks: Any, said: str) -> None:
+    with pytest.raises(Unreadable, match=said):
+        read(write_run(tmp_path / "a", outcome=result(test_datasets=blocks)))
 
 
 def test_a_result_without_directions_is_refused(tmp_path: Path) -> None:
