@@ -43,9 +43,10 @@ def test_every_option_names_a_class_of_its_own_groups_package() -> None:
         if group in ("experiment", "debug"):
             assert text.startswith("# @package _global_"), file
         else:
-            package = {"device": "engine", "engine": "engine", "sweep": "sweep", "tracking": "runs"}.get(
-                group, group + "s"
-            )
+            others = {
+                "device": "engine", "engine": "engine", "sweep": "sweep", "tracking": "runs", "test_dataset": "datasets",
+            }  # fmt: skip
+            package = others.get(group, group + "s")
             assert target(file).startswith(f"metarun.{package}."), file
 
 
@@ -54,7 +55,11 @@ def target(file: Path) -> str:
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     if "_target_" in content:
         return str(content["_target_"])
-    return target(file.with_stem(content["defaults"][0]))
+    base = content["defaults"][0]
+    if isinstance(base, str):
+        return target(file.with_stem(base))
+    ((group, option),) = base.items()  # of another group, as in "/dataset@_here_: glyphs"
+    return target(ROOT / "conf" / group.strip("/").partition("@")[0] / f"{option}.yaml")
 
 
 def test_an_uninstalled_clone_finds_its_configurations(tmp_path: Path) -> None:
