@@ -59,8 +59,8 @@ def _row(run: Run, names: dict[str, str], reason: str, what: str) -> Unfinished:
 
 def _again(run: Run) -> str:
     """The line that goes on with a run, or begins it anew."""
-    if run.settings.get("mode") == "test":
-        return _line(run, "mode=test", checkpoint=run.settings.get("checkpoint"))
+    if (checkpoint := run.settings.get("checkpoint")) is not None:
+        return _line(run, f"mode={run.settings.get('mode')}", checkpoint=checkpoint)
     if run.can_resume():
         return _line(run, resume=run.folder)
     return "start it anew: it had saved no state yet"
