@@ -9,7 +9,6 @@ from torch import Tensor
 from metarun.algorithms.base import Adapted
 from metarun.core.arrays import floating
 from metarun.core.errors import UserError
-from metarun.core.kinds import Classification
 from metarun.core.tasks import AnyExamples
 from metarun.learner.learner import Learner
 from metarun.models.base import Parameters
@@ -37,18 +36,27 @@ class AdaptedModel:
 
         x: a NumPy array, a tensor or a list. Raises `UserError` where it has another shape or is not finite.
         """
-        outputs = self._outputs(x)
-        return outputs.argmax(-1) if isinstance(self._learner.model.kind, Classification) else outputs
+        return self._learner.model.kind.decision(self._outputs(x))
 
     def logits(self, x: Any) -> Tensor:
         """Logits ``[q, ways]``. Raises `UserError` of a regression."""
-        if not isinstance(self._learner.model.kind, Classification):
-            raise UserError("this meta-learner does regression, which has no logits or probabilities; use predict(x)")
-        return self._outputs(x)
+        return self._told("logits", x)
 
     def probabilities(self, x: Any) -> Tensor:
-        """Probabilities of the classes ``[q, ways]``: the softmax of `logits`."""
-        return self.logits(x).softmax(-1)
+        """Probabilities of the classes ``[q, ways]``: the softmax of `logits`. Raises `UserError` of a regression."""
+        return self._told("probabilities", x)
+
+    def std(self, x: Any) -> Tensor:
+        """Predicted standard deviations ``[q, dimensions]``. Raises `UserError` unless likelihood=gaussian."""
+        return self._told("std", x)
+
+    def _told(self, name: str, x: Any) -> Tensor:
+        kind = self._learner.model.kind
+        told = kind.distribution(self._outputs(x))
+        if name not in told:
+            others = "".join(f", {other}(x)" for other in told)
+            raise UserError(f"this meta-learner does {kind.name}, which has no {name}; use predict(x){others}")
+        return told[name]
 
     def _outputs(self, x: Any) -> Tensor:
         learner = self._learner

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from metarun.core.arrays import examples, floating
+from metarun.core.arrays import floating
 from metarun.core.errors import UserError
-from metarun.core.kinds import Classification
+from metarun.core.labeled import examples
 from metarun.core.tasks import Examples, Task, TaskBatch, batch
 from metarun.datasets.base import Problem
 
@@ -91,14 +91,8 @@ class GivenTasks:
     def _refuse_labels(self, y: Tensor, name: str) -> None:
         """Refuse labels ``[T, n, ...]`` that are not of the problem's kind."""
         kind = self.problem.kind
-        if isinstance(kind, Classification):
-            fits = y.dim() == 2 and not y.is_floating_point() and bool(((y >= 0) & (y < kind.ways)).all())
-            expected = f"class numbers 0 to {kind.ways - 1}"
-        else:
-            fits = y.dim() == 3 and y.is_floating_point() and y.shape[2] == kind.outputs
-            expected = f"targets of {kind.outputs} dimensions"
-        if not fits:
-            raise UserError(f"the task's {name} labels are not {expected}, which this run's tasks have")
+        if not kind.fits(y):
+            raise UserError(f"the task's {name} labels are not {kind.expected}, which this run's tasks have")
 
 
 def refuse_both(**others: Any) -> None:

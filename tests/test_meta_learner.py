@@ -40,6 +40,7 @@ RUNS = {
     "waves": (*WAVES, RATE, "dataset.noise=0.1"),
     "reptile": (*WAVES, RATE, "algorithm=reptile", "algorithm.minibatch=4"),
     "precise": (*WAVES, RATE, "device.precision=float64", "algorithm=scratch"),
+    "gaussian": (*WAVES, RATE, "likelihood=gaussian"),
     "described": (*WAVES, RATE, "embedding=descriptor", "hypernet=film"),
     "known": (*WAVES, RATE, "embedding=learned", "hypernet=film", "dataset.tasks=5"),
     "letters": (*LETTERS, "algorithm.inner_lr=0.1", "algorithm.test_steps=2"),
@@ -126,7 +127,7 @@ def test_tasks_of_unlike_sizes_go_together(waves: MetaLearner) -> None:
     assert both["each_after"] == pytest.approx([waves.evaluate(each)["mse"]["after"] for each in (task, shorter)])
 
 
-@pytest.mark.parametrize("name", ["waves", "described", "letters", "protonet", "reptile", "precise"])
+@pytest.mark.parametrize("name", ["waves", "gaussian", "described", "letters", "protonet", "reptile", "precise"])
 def test_adapting_and_evaluating_agree(name: str, runs: Path) -> None:
     learner = metarun.load(runs / name)
     task = alone(meta_test_tasks(learner, 1))[0]
@@ -135,6 +136,9 @@ def test_adapting_and_evaluating_agree(name: str, runs: Path) -> None:
     if metric == "accuracy":
         after = (predicted == task.query.y).double().mean().item()
         torch.testing.assert_close(model.logits(task.query.x).softmax(-1), model.probabilities(task.query.x))
+    elif metric == "nll":
+        normal = torch.distributions.Normal(predicted, model.std(task.query.x))
+        after = -normal.log_prob(task.query.y).mean().item()
     else:
         after = (predicted - task.query.y).square().mean().item()
     assert learner.evaluate(task)[metric]["after"] == pytest.approx(after, rel=1e-5)
@@ -430,7 +434,8 @@ def test_examples_that_do_not_fit(runs: Path) -> None:
         "steps=1.0: an integer of": lambda: waves.adapt([1], [1], steps=1.0),  # type: ignore[arg-type]
         "adapting to these examples diverged": lambda: waves.adapt([1e18], [1e18], steps=30),
         "x has shape (1, 2), where (n, 1)": lambda: model.predict([[1, 2]]),
-        "this meta-learner does regression, which has no logits": lambda: model.probabilities([1.0]),
+        "this meta-learner does regression, which has no probabilities": lambda: model.probabilities([1.0]),
+        "this meta-learner does regression, which has no std; use predict(x)": lambda: model.std([1.0]),
         "evaluate: give a task, several tasks, or support=": lambda: waves.evaluate(support=([1], [1])),
         "give support x and support y, a pair of arrays": lambda: waves.evaluate(support=[1], query=([1], [1])),
         "query y is empty": lambda: waves.evaluate(support=([1], [1]), query=([1], [])),

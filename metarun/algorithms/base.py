@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from metarun.algorithms.outer_loop import OuterLoop
-from metarun.core.kinds import Classification, Regression
+from metarun.core.kinds import Classification, Regression, TaskKind
 from metarun.core.tasks import AnyExamples, Task, TaskBatch
 from metarun.datasets.base import Problem
 from metarun.models.base import Parameters, TaskModel
@@ -36,7 +36,7 @@ class Algorithm:
     Its own meta-parameters (step sizes, say) are named ``own`` below: the group ``algorithm`` of φ.
     """
 
-    kinds: ClassVar[tuple[type, ...]] = (Classification, Regression)
+    kinds: ClassVar[tuple[type[TaskKind], ...]] = (Classification, Regression)
     """Kinds of task that it can learn."""
     because: ClassVar[str] = ""
     """Why it can learn no others, as the rest of a sentence: ", since …"."""

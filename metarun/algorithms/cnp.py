@@ -10,7 +10,7 @@ from torch.func import functional_call
 from metarun.algorithms.on_features import OnFeatures, SupportFeatures
 from metarun.core.errors import UserError
 from metarun.core.fields import number
-from metarun.core.kinds import Classification
+from metarun.core.kinds import TaskKind
 from metarun.datasets.base import Problem
 from metarun.models.base import Parameters, TaskModel
 
@@ -31,8 +31,7 @@ class CNP(OnFeatures):
             raise UserError("algorithm.encoder=[]: its last layer makes r; give at least one, as in [128,128]")
 
     def network(self, features: int, problem: Problem) -> nn.Module:
-        by_class = isinstance(problem.kind, Classification)
-        return Process(features, problem.kind.outputs, by_class, self.encoder, self.decoder)
+        return Process(features, problem.kind, self.encoder, self.decoder)
 
     def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         prediction: Tensor = functional_call(model.own, own, (support, queries))
@@ -40,13 +39,13 @@ class CNP(OnFeatures):
 
 
 class Process(nn.Module):
-    """h and g; ``by_class``: each class has its own r, and all classes have one h and g."""
+    """h and g. Where labels are classes, each class has its own r, and all classes have one h and g."""
 
-    def __init__(self, features: int, outputs: int, by_class: bool, encoder: list[int], decoder: list[int]) -> None:
+    def __init__(self, features: int, kind: TaskKind, encoder: list[int], decoder: list[int]) -> None:
         super().__init__()
-        self.by_class = by_class
-        self.encoder = layers([features if by_class else features + outputs, *encoder])
-        self.decoder = layers([features + encoder[-1], *decoder, 1 if by_class else outputs])
+        self.by_class = kind.by_class
+        self.encoder = layers([features if self.by_class else features + kind.targets, *encoder])
+        self.decoder = layers([features + encoder[-1], *decoder, 1 if self.by_class else kind.outputs])
 
     def forward(self, support: SupportFeatures, queries: Tensor) -> Tensor:
         """Predictions ``[q, outputs]`` from the support set and features of the queries."""

@@ -13,11 +13,12 @@ Product = Callable[[Parameters], Parameters]
 
 
 def gauss_newton(model: TaskModel, theta: Parameters, support: AnyExamples) -> Product:
-    """v ↦ Jᵀ H J v, with J the Jacobian of the network's outputs by θ, and H the Hessian of the loss by the outputs.
+    """v ↦ Jᵀ H J v, with J the Jacobian of the network's outputs by θ, and H the Hessian of the loss by the outputs, or
+    its expectation where the loss is not convex in them (`TaskKind.curvature`).
 
     Schraudolph 2002, "Fast curvature matrix-vector products for second-order gradient descent". It is positive
-    semidefinite wherever the loss is convex in the outputs, as cross-entropy and squared error are, and equals the
-    Hessian where the outputs are linear in θ. Statistics of normalization are part of the function that is
+    semidefinite, and equals the Hessian where the outputs are linear in θ and the loss is convex in them, as
+    cross-entropy and squared error are. Statistics of normalization are part of the function that is
     differentiated.
     """
 
@@ -29,16 +30,13 @@ def gauss_newton(model: TaskModel, theta: Parameters, support: AnyExamples) -> P
         moved: Parameters = vjp(outputs, theta)[1](slope)[0]
         return moved
 
-    def loss(out: Tensor) -> Tensor:
-        return model.kind.loss(out, support.y, support.real)
-
     at, back, *_ = vjp(outputs, theta)
     # J v is the derivative of u ↦ Jᵀu, which is linear, times v: reverse mode alone, which compilers and batching know.
     _, push, *_ = vjp(pulled, torch.zeros_like(at))
-    _, bend, *_ = vjp(grad(loss), at)
+    bend = model.kind.curvature(at, support.y, support.real)
 
     def product(vector: Parameters) -> Parameters:
-        done: Parameters = back(bend(push(vector)[0])[0])[0]
+        done: Parameters = back(bend(push(vector)[0]))[0]
         return done
 
     return product

@@ -12,7 +12,6 @@ from metarun.algorithms.on_features import seen_through
 from metarun.algorithms.protonet import by_centroids
 from metarun.core.errors import UserError
 from metarun.core.fields import choice
-from metarun.core.kinds import Classification
 from metarun.core.tasks import AnyExamples, Task
 from metarun.datasets.base import Problem
 from metarun.models.base import HEAD, Parameters, TaskModel, joined
@@ -60,7 +59,7 @@ class Finetune(Joint, ConstantRate, GradientBased):
     head: str = choice("linear", "cosine", "nearest_centroid")
 
     def check(self, problem: Problem) -> None:
-        if self.head != "linear" and not isinstance(problem.kind, Classification):
+        if self.head != "linear" and not problem.kind.by_class:
             raise UserError(
                 f"algorithm.head={self.head}: tells classes apart, and the tasks of dataset={problem.name} are "
                 "regression; use algorithm.head=linear"

@@ -12,7 +12,7 @@ from metarun.algorithms.attention import attention
 from metarun.algorithms.full_context import FullContext
 from metarun.algorithms.on_features import Attending, SupportFeatures
 from metarun.core.fields import number
-from metarun.core.kinds import Classification
+from metarun.core.kinds import Classification, TaskKind
 from metarun.datasets.base import Problem
 from metarun.models.base import Parameters, TaskModel
 
@@ -27,7 +27,7 @@ class Matching(Attending):
     only at the start. full_context: features see the support set (section 2.1.2), ``context_steps`` being K there.
     """
 
-    kinds: ClassVar[tuple[type, ...]] = (Classification,)
+    kinds: ClassVar[tuple[type[TaskKind], ...]] = (Classification,)
     because: ClassVar[str] = ", since support examples vote for their classes"
     scale: float = number(above=0)
     learned_scale: bool

@@ -9,7 +9,7 @@ from metarun.algorithms.on_features import SupportFeatures
 from metarun.algorithms.support_vectors import crammer_singer
 from metarun.core.errors import UserError
 from metarun.core.fields import choice, number
-from metarun.core.kinds import Classification, TaskKind
+from metarun.core.kinds import TaskKind
 from metarun.datasets.base import Problem
 from metarun.models.base import Parameters
 
@@ -25,7 +25,7 @@ class MetaOpt(ClosedForm):
     solver_steps: int = number(least=1)
 
     def check(self, problem: Problem) -> None:
-        if self.head == "svm" and not isinstance(problem.kind, Classification):
+        if self.head == "svm" and not problem.kind.by_class:
             raise UserError(
                 f"algorithm.head=svm: a support vector machine separates classes, and dataset={problem.name} has "
                 "targets; use algorithm.head=ridge"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.on_features import OnFeatures, SupportFeatures
-from metarun.core.kinds import Classification
+from metarun.core.kinds import Classification, TaskKind
 from metarun.models.base import Parameters, TaskModel
 
 
@@ -15,7 +15,7 @@ from metarun.models.base import Parameters, TaskModel
 class ProtoNet(OnFeatures):
     """Logits are −‖f(x) − c_k‖², c_k the mean feature vector of class k's support examples (equations 1 and 2)."""
 
-    kinds: ClassVar[tuple[type, ...]] = (Classification,)
+    kinds: ClassVar[tuple[type[TaskKind], ...]] = (Classification,)
     because: ClassVar[str] = ", since it takes the mean of each class"
 
     def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:

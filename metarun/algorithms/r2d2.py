@@ -8,9 +8,9 @@ from torch import Tensor
 
 from metarun.algorithms.closed_form import ClosedForm, ridge, start
 from metarun.algorithms.on_features import SupportFeatures
-from metarun.core.kinds import Regression, TaskKind
+from metarun.core.kinds import TaskKind
 from metarun.datasets.base import Problem
-from metarun.models.base import Parameters, TaskModel
+from metarun.models.base import Parameters
 
 
 @dataclass(kw_only=True)
@@ -23,18 +23,20 @@ class R2D2(ClosedForm):
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
         own = super().parameters(theta, problem)
         own["log_penalty"] = torch.full_like(own["log_scale"], log(self.penalty or start(problem.kind).penalty))
-        if isinstance(problem.kind, Regression):
+        if not problem.kind.by_class:
             own["bias"] = torch.zeros_like(own["log_scale"])
         return own
 
     def weight(self, own: Parameters, kind: TaskKind) -> Tensor:
         return own["log_penalty"].exp()
 
-    def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:
-        extended = support._replace(features=torch.cat((support.features, support.real), 1))
-        weights = ridge(extended, penalty)
-        return queries @ weights[:-1] + weights[-1]
+    def design(self, support: SupportFeatures, queries: Tensor) -> tuple[SupportFeatures, Tensor]:
+        one = torch.ones_like(queries[:, :1])
+        return support._replace(features=torch.cat((support.features, support.real), 1)), torch.cat((queries, one), 1)
 
-    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        prediction = super().answer(model, own, support, queries)
-        return prediction + own["bias"] if "bias" in own else prediction
+    def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:
+        return queries @ ridge(support, penalty)
+
+    def mean(self, own: Parameters, scores: Tensor) -> Tensor:
+        mean = super().mean(own, scores)
+        return mean + own["bias"] if "bias" in own else mean

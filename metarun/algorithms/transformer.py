@@ -15,7 +15,7 @@ from metarun.algorithms.attention import attention
 from metarun.algorithms.on_features import Attending, SupportFeatures
 from metarun.core.errors import UserError
 from metarun.core.fields import number
-from metarun.core.kinds import Classification
+from metarun.core.kinds import TaskKind
 from metarun.datasets.base import Problem
 from metarun.models.base import Parameters, TaskModel
 
@@ -40,8 +40,7 @@ class Transformer(Attending):
             )
 
     def network(self, features: int, problem: Problem) -> nn.Module:
-        by_class = isinstance(problem.kind, Classification)
-        return Encoder(features, problem.kind.outputs, by_class, self.layers, self.width, self.heads)
+        return Encoder(features, problem.kind, self.layers, self.width, self.heads)
 
     def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         prediction: Tensor = functional_call(model.own, own, (support, queries))[0]
@@ -58,16 +57,15 @@ class Transformer(Attending):
 class Encoder(nn.Module):
     """Tokens, blocks and a linear layer. A query's token is its features with a learned vector for the label."""
 
-    def __init__(self, features: int, outputs: int, by_class: bool, blocks: int, width: int, heads: int) -> None:
+    def __init__(self, features: int, kind: TaskKind, blocks: int, width: int, heads: int) -> None:
         super().__init__()
-        self.by_class = by_class
-        size = 1 if by_class else outputs
+        self.by_class = kind.by_class
         self.example = nn.Linear(features, width)
-        self.label = nn.Linear(size, width, bias=False)
+        self.label = nn.Linear(1 if self.by_class else kind.targets, width, bias=False)
         self.unlabeled = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
-        self.readout = nn.Linear(width, size)
+        self.readout = nn.Linear(width, 1 if self.by_class else kind.outputs)
 
     def forward(self, support: SupportFeatures, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions ``[q, outputs]`` and the last block's attention ``[k, heads, q, s]``; k: the classes, or 1."""

@@ -15,10 +15,12 @@ or what suits its own keys for each kind of task, under `BY_KIND`, which says wh
     _by_kind_:
       classification: {inner_lr: 0.4}
       regression: {inner_lr: 0.01}
+      gaussian: {inner_lr: 0.1}
 
 Episodes of a further test data set have the shape of the run's own where its keys (`SHAPE`) are ``auto``.
 
-The kind is that of the dataset: its key ``kind``, or `KIND` in its YAML file; without either, classification.
+The kind is that of the dataset: its key ``kind``, or `KIND` in its YAML file; without either, classification. What is
+said of a likelihood (``gaussian``) comes before what is said of the kind.
 
 For each key that may take a preference, `RULES` has a function of the whole configuration. A value that is typed, or
 set by an ``experiment/``, is not ``auto`` and stays.
@@ -29,7 +31,7 @@ from typing import Any
 
 from metarun.config.groups import PARTS, TESTS
 from metarun.core.errors import UserError
-from metarun.core.names import FOLLOWED, TASK_KINDS, shown
+from metarun.core.names import FOLLOWED, LIKELIHOODS, TASK_KINDS, shown
 
 AUTO = "auto"
 PREFERS = "_prefers_"
@@ -78,6 +80,15 @@ def _inner_steps(config: Mapping[str, Any], choices: Choices, before: Before) ->
     return preferred("algorithm.inner_steps", 1, config, choices, before)
 
 
+def _likelihood(kind: str, config: Mapping[str, Any], choices: Choices) -> Found:
+    """The preferred one of real targets, else the usual one of the kind."""
+    usual = dict(zip(TASK_KINDS, LIKELIHOODS, strict=False))[kind], f"{kind}, dataset={choices.get('dataset')}"
+    if kind == TASK_KINDS[0]:
+        return usual
+    found = preferred("likelihood", None, config, choices, {})
+    return usual if found[0] is None else found
+
+
 RULES: dict[str, Callable[[Mapping[str, Any], Choices, Before], Found]] = {
     "algorithm.inner_steps": _inner_steps,
     "model.normalization": _normalization,
@@ -93,18 +104,24 @@ def kind_of(dataset: Mapping[str, Any]) -> str:
 def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
     """What each key that is ``auto`` gets."""
     found: dict[str, Found] = {}
-    dataset = config.get("dataset")
+    last: dict[str, Found] = {}
+    dataset, likelihood = config.get("dataset"), config.get("likelihood")
     kind = kind_of(dataset) if isinstance(dataset, Mapping) else TASK_KINDS[0]
+    if likelihood == AUTO:
+        last["likelihood"] = _likelihood(kind, config, choices)
+        likelihood = last["likelihood"][0]
+    origins = {kind: f"{kind}, dataset={choices.get('dataset')}", likelihood: f"likelihood={likelihood}"}
     for group in PARTS:
         node = config.get(group)
         by_kind = node.get(BY_KIND) if isinstance(node, Mapping) else None
-        if not isinstance(by_kind, Mapping) or not isinstance(by_kind.get(kind), Mapping):
-            continue
-        for name, value in by_kind[kind].items():
-            if _value(config, f"{group}.{name}") == AUTO:
-                found[f"{group}.{name}"] = value, f"{kind}, dataset={choices.get('dataset')}"
+        for what, origin in origins.items():
+            values = by_kind.get(what) if isinstance(by_kind, Mapping) else None
+            for name, value in values.items() if isinstance(values, Mapping) else ():
+                if _value(config, f"{group}.{name}") == AUTO:
+                    found[f"{group}.{name}"] = value, origin
     found |= _shapes(config)
-    return found | {key: rule(config, choices, found) for key, rule in RULES.items() if _value(config, key) == AUTO}
+    found |= {key: rule(config, choices, found) for key, rule in RULES.items() if _value(config, key) == AUTO}
+    return found | last
 
 
 def _shapes(config: Mapping[str, Any]) -> dict[str, Found]:

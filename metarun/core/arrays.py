@@ -7,28 +7,6 @@ import torch
 from torch import Tensor
 
 from metarun.core.errors import UserError
-from metarun.core.kinds import Classification, TaskKind
-from metarun.core.tasks import Examples
-
-
-def examples(
-    x: Any,
-    y: Any,
-    names: tuple[str, str],
-    input_shape: tuple[int, ...],
-    kind: TaskKind,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Examples:
-    """Labeled examples, at least one, as copies. ``names`` are what messages call x and y. Raises `UserError`."""
-    inputs = floating(x, names[0], input_shape, dtype, device)
-    if isinstance(kind, Classification):
-        labels = _classes(y, names[1], kind.ways, device)
-    else:
-        labels = floating(y, names[1], (kind.outputs,), dtype, device)
-    if len(inputs) != len(labels):
-        raise UserError(f"{names[0]} has {len(inputs)} rows and {names[1]} {len(labels)}: one label for each input")
-    return Examples(inputs, labels)
 
 
 def floating(values: Any, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -48,8 +26,8 @@ def floating(values: Any, name: str, shape: tuple[int, ...], dtype: torch.dtype,
     return tensor
 
 
-def _classes(values: Any, name: str, ways: int, device: torch.device) -> Tensor:
-    """Class numbers ``[n]``, int64, below ``ways``."""
+def class_numbers(values: Any, name: str, ways: int, device: torch.device) -> Tensor:
+    """Class numbers ``[n]``, int64, below ``ways``, at least one. Raises `UserError`."""
     tensor = _tensor(values, name)
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
         raise UserError(f"{name} holds {_told(tensor)}, where class numbers (whole, of an integer type) are expected")

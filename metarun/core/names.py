@@ -10,6 +10,7 @@ from metarun.core.errors import UserError
 FOLLOWED = "followed"
 """Where a run's configuration says which of its values followed from what."""
 TASK_KINDS = ("classification", "regression")
+LIKELIHOODS = ("categorical", "squared", "gaussian")
 
 _KEY = re.compile(r"[A-Za-z_][\w-]*")
 

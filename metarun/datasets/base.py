@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from metarun.core.fields import number
-from metarun.core.kinds import TaskKind
+from metarun.core.kinds import TaskKind, with_likelihood
 from metarun.core.tasks import SPLITS, TaskBatch
 
 STREAMS = (*SPLITS, "train_eval")
@@ -65,7 +65,10 @@ class Dataset(Sampler, Protocol):
     """Shape of one input x."""
 
     def kind(self, stream: str) -> TaskKind:
-        """The kind of the stream's tasks (training may have more ways than testing)."""
+        """The kind of the stream's labels (training may have more ways than testing).
+
+        What is predicted of them may be more: the kind of a `Problem` follows from it and the run's likelihood.
+        """
         ...
 
     known_tasks: int
@@ -163,13 +166,19 @@ class Problem:
         return replace(self, input_shape=other.input_shape, kind=other.kind, descriptor_size=other.descriptor_size)
 
 
-def problem(dataset: Dataset) -> Problem:
-    """The problem that a dataset's tasks pose."""
+def problem(dataset: Dataset, likelihood: str | None = None) -> Problem:
+    """The problem that a dataset's tasks pose, labels being predicted by a likelihood; None: the usual one.
+
+    Raises `UserError` where the labels cannot have it.
+    """
+    kinds = {stream: dataset.kind(stream) for stream in ("test", "train")}
+    if likelihood is not None:
+        kinds = {stream: with_likelihood(kind, likelihood) for stream, kind in kinds.items()}
     return Problem(
         name=dataset.name,
         input_shape=dataset.input_shape,
-        kind=dataset.kind("test"),
-        training_kind=dataset.kind("train"),
+        kind=kinds["test"],
+        training_kind=kinds["train"],
         known_tasks=dataset.known_tasks,
         descriptor_size=dataset.descriptor_size,
         training_classes=dataset.training_classes,

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from metarun.core.arrays import examples, floating
+from metarun.core.arrays import floating
 from metarun.core.counters import key, keys, uniform
 from metarun.core.errors import UserError
 from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.core.labeled import examples
 from metarun.core.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 from metarun.datasets.base import STREAMS, Seeds, split_of
 

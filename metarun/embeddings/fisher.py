@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from metarun.core.fields import number
-from metarun.core.kinds import Classification, TaskKind
+from metarun.core.kinds import TaskKind
 from metarun.core.tasks import AnyExamples
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
@@ -29,8 +29,6 @@ TINY = 1e-12
 AT_ONCE = 64
 """Derivatives of single outputs computed at once, each of which is as large as the network, where memory can be freed
 between them (while the probe does not learn)."""
-
-Twice = tuple[Tensor, Tensor]
 
 
 @dataclass(kw_only=True)
@@ -49,7 +47,7 @@ class FisherEmbedding:
 class FisherEncoder(Embedding):
     def __init__(self, config: FisherEmbedding, model: TaskModel) -> None:
         super().__init__()
-        self.kind, self.steps, self.rate = model.kind, config.head_steps, config.head_lr
+        self.kind, self.steps, self.rate = model.kind.point, config.head_steps, config.head_lr
         self.learn_probe = config.learn_probe
         self.probe = probe_of(model.network)
         units = sum(len(parameter) for parameter in self.probe.parameters())
@@ -103,21 +101,14 @@ def diagonal_fisher(
 ) -> Parameters:
     """Diagonal of the Fisher information of ``body``, each tensor like its own, mean over examples.
 
-    outputs: the network's, ``[outputs]``, for a body and one input. With p their softmax, an example has
-    Σ_c p_c (∂ log p_c / ∂θ)²; for regression, with unit variance, Σ_o (∂ output_o / ∂θ)². The expectation is over the
-    model's own predictions, not the labels.
+    outputs: the network's, ``[outputs]``, for a body and one input. That of an example is `TaskKind.information`: the
+    expectation is over the model's own predictions, not the labels.
     """
-    classes = isinstance(kind, Classification)
     share = support.x.new_ones(len(support.x)) if support.real is None else support.real
 
     def of_example(x: Tensor, share: Tensor) -> Parameters:
-        def told(body: Parameters) -> Twice:
-            made = F.log_softmax(outputs(body, x), -1) if classes else outputs(body, x)
-            return made, made
-
-        slopes, made = jacrev(told, has_aux=True)(body)
-        weight = share * (made.exp() if classes else torch.ones_like(made))
-        return {name: torch.tensordot(weight, slope.square(), 1) for name, slope in slopes.items()}
+        slopes, weight = jacrev(lambda body: kind.information(outputs(body, x)), has_aux=True)(body)
+        return {name: torch.tensordot(share * weight, slope.square(), 1) for name, slope in slopes.items()}
 
     each = vmap(of_example, chunk_size=max(1, AT_ONCE // kind.outputs))(support.x, share / share.sum())
     return {name: parts.sum(0) for name, parts in each.items()}

@@ -32,7 +32,7 @@ class SupportEmbedding:
                 f"embedding.heads={self.heads}: the heads share embedding.hidden={self.hidden} evenly; "
                 f"set embedding.heads={gcd(self.heads, self.hidden)}, or embedding.hidden to a multiple of the heads"
             )
-        return SetEncoder(self, problem.input_shape, model.kind.outputs)
+        return SetEncoder(self, problem.input_shape, model.kind.targets)
 
 
 class SetEncoder(Embedding):

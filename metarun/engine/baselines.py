@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
-from metarun.core.kinds import Classification, TaskKind
+from metarun.core.kinds import TaskKind
 from metarun.core.tasks import AnyExamples, Task, TaskBatch, chunks
 
 LARGEST = 2**24
@@ -25,34 +25,28 @@ SINGULAR = 1e-9
 """A leave-one-out prediction that depends on the left-out target up to this much is not determined."""
 
 
-def metric_of(kind: TaskKind) -> str:
-    """The metric by which baselines are compared: the one of the kind, but class predictions alone have no loss."""
-    return "accuracy" if isinstance(kind, Classification) and kind.metric == "loss" else kind.metric
-
-
 def baselines(kind: TaskKind, tasks: TaskBatch) -> dict[str, Tensor]:
-    """`metric_of` each baseline on the queries of each task, ``[T]``, by the baseline's name."""
-    methods = CLASSIFIERS if isinstance(kind, Classification) else REGRESSORS
+    """`TaskKind.baseline_metric` of each baseline on the queries of each task, ``[T]``, by the baseline's name."""
     each = max(1, LARGEST // (tasks.support.x[0].numel() + tasks.query.x[0].numel()))
-    one = vmap(partial(_measured, kind, methods))
+    one = vmap(partial(_measured, kind))
     parts = [one(part) for part in chunks(tasks, each)]
     joined: dict[str, Tensor] = tree_map(lambda *values: torch.cat(values), *parts)
     return joined
 
 
 Method = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""From support inputs ``[n, d]``, support labels as features ``[n, outputs]``, weights ``[n]`` (1, or 0 for padding)
-and query inputs ``[q, d]`` to predictions ``[q, outputs]``."""
+"""From support inputs ``[n, d]``, support labels as features ``[n, targets]``, weights ``[n]`` (1, or 0 for padding)
+and query inputs ``[q, d]`` to predictions ``[q, targets]``."""
 
 
-def _measured(kind: TaskKind, methods: dict[str, Method], task: Task) -> dict[str, Tensor]:
+def _measured(kind: TaskKind, task: Task) -> dict[str, Tensor]:
     x, queries = _flat(task.support), _flat(task.query)
     weight = torch.ones_like(x[:, 0]) if task.support.real is None else task.support.real.double()
     y = kind.features(task.support.y, torch.float64)
-    metric, truth = metric_of(kind), task.query
+    metric, truth = kind.baseline_metric, task.query
     return {
-        name: kind.metrics(method(x, y, weight, queries), _exact(truth.y), truth.real)[metric]
-        for name, method in methods.items()
+        name: kind.point.metrics(METHODS[name](x, y, weight, queries), _exact(truth.y), truth.real)[metric]
+        for name in kind.baselines
     }
 
 
@@ -115,8 +109,9 @@ def majority_class(x: Tensor, y: Tensor, weight: Tensor, queries: Tensor) -> Ten
     return _chosen(-count.expand(len(queries), -1), torch.eye(len(count)).to(y))
 
 
-REGRESSORS: dict[str, Method] = {"support_mean": support_mean, "ridge": ridge}
-CLASSIFIERS: dict[str, Method] = {
+METHODS: dict[str, Method] = {
+    "support_mean": support_mean,
+    "ridge": ridge,
     "nearest_centroid": nearest_centroid,
     "nearest_neighbor": nearest_neighbor,
     "majority_class": majority_class,

@@ -9,11 +9,9 @@ from torch import Tensor
 
 from metarun.algorithms.base import Algorithm, Learned
 from metarun.core.intervals import paired_difference
-from metarun.core.kinds import Classification, TaskKind
 from metarun.core.names import shown
 from metarun.core.tasks import Task
 from metarun.datasets.base import Dataset
-from metarun.engine.baselines import metric_of
 from metarun.engine.evaluation import Episodes
 from metarun.engine.over_tasks import over_tasks
 from metarun.learner.learner import Learner, MetaParameters
@@ -71,10 +69,10 @@ class DivergenceCheck:
         episodes: as they were measured at ``phi``, the first ``at_once`` of them sampled together. last: no other
         validation follows.
         """
-        kind = self.dataset.kind("val")
+        kind = self.learner.problem.kind
         if self._trivial is None:
-            self._trivial = episodes.baselines[trivial_baseline(kind)]
-        metric = metric_of(kind)
+            self._trivial = episodes.baselines[kind.trivial]
+        metric = kind.baseline_metric
         sign = 1 if kind.directions[metric] else -1
         after = episodes.final(metric)
         count = min(at_once, episodes.count)
@@ -145,7 +143,7 @@ class DivergenceCheck:
         nearer = gap > margin and seen.sign * (value - trivial) > -(1 - STALLED) * gap
         if not self._lasts("trivial", behind and not (self.sequential and not seen.last), seen.last, waits=nearer):
             return None
-        name = trivial_baseline(self.dataset.kind("val")).replace("_", " ")
+        name = self.learner.problem.kind.trivial.replace("_", " ")
         line = f"is {value:.4g}, no better than the baseline {name} with {trivial:.4g}; {self._change()}"
         return self._once("trivial", seen, line, severe=seen.exploded(value, trivial))
 
@@ -199,11 +197,6 @@ class _Seen:
     def exploded(self, value: float, reference: float) -> bool:
         """Whether a mean of the metric is by orders of magnitude above another; never where higher is better."""
         return self.sign < 0 and value >= SEVERE * reference and value > float(self.trivial.mean())
-
-
-def trivial_baseline(kind: TaskKind) -> str:
-    """The baseline that any learner should beat, by its name in `metarun.engine.baselines`."""
-    return "majority_class" if isinstance(kind, Classification) else "support_mean"
 
 
 def _unadapted(learner: Learner, phi: MetaParameters, metric: str, task: Task) -> Tensor:

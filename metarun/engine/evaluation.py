@@ -171,7 +171,7 @@ class Evaluator:
         told how many episodes are done. With ``group`` all tasks are of that group of the dataset's. With baselines
         what they reach on the same episodes is measured too.
         """
-        kind = dataset.kind(stream)
+        kind = self.learner.problem.kind
         processes = self.processes
         episodes = episodes_of(dataset, stream, episodes, group)
         size = min(self.chunk, episodes)

@@ -37,7 +37,7 @@ def by_group(evaluator: Evaluator, phi: MetaParameters, dataset: Dataset, episod
     On meta-val tasks, where those fall into the groups; else on meta-train tasks in episodes of the test's shape.
     """
     stream = stream_by_group(dataset)
-    metric = dataset.kind(stream).metric
+    metric = evaluator.learner.problem.kind.metric
     return [
         evaluator(phi, dataset, stream, episodes, whole_curve=False, group=group).mean(metric)
         for group in range(len(dataset.groups))

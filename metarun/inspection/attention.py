@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from metarun.algorithms.on_features import Attending
-from metarun.core.kinds import Classification
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import episodes_of
 from metarun.learner.learner import Learner, MetaParameters
@@ -50,7 +49,7 @@ def attended(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: st
             weights = algorithm.attention(model, own, state, support, query.x, query.real)
             prediction = algorithm.predict(model, own, state, support, query.x, query.real)
         rows, columns = _ordered(query.y, query.real), _ordered(support.y, support.real)
-        right = prediction.argmax(-1) == query.y if isinstance(model.kind, Classification) else None
+        right = model.kind.decision(prediction) == query.y if model.kind.by_class else None
         seen.append(
             Attended(
                 weights=weights[rows][:, columns].cpu(),

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metarun.core.kinds import Classification
 from metarun.datasets.base import Dataset, class_names
 from metarun.engine.evaluation import episodes_of
 from metarun.inspection.few_tasks import before_and_after
@@ -31,7 +30,7 @@ class Examples:
 def shows_images(learner: Learner) -> bool:
     """Whether its tasks are to tell images apart."""
     shape = learner.problem.input_shape
-    return len(shape) == 3 and shape[0] in (1, 3) and isinstance(learner.problem.kind, Classification)
+    return len(shape) == 3 and shape[0] in (1, 3) and learner.problem.kind.by_class
 
 
 def examples(
@@ -54,7 +53,7 @@ def examples(
                 support_labels=support.y[number][learned].cpu(),
                 query=query.x[number][asked].cpu(),
                 query_labels=query.y[number][asked].cpu(),
-                guesses=logits[number][asked].argmax(-1).cpu(),
+                guesses=learner.model.kind.decision(logits[number][asked]).cpu(),
                 names=_names(named, batch.classes[number], logits.shape[-1]),
             )
         )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarun.core.kinds import Regression
 from metarun.datasets.base import Dataset, KnowsFunctions
 from metarun.engine.evaluation import episodes_of
 from metarun.inspection.few_tasks import before_and_after
@@ -34,7 +33,7 @@ class Fit:
 def draws_functions(learner: Learner) -> bool:
     """Whether its tasks are functions of one number."""
     problem = learner.problem
-    return problem.input_shape == (1,) and isinstance(problem.kind, Regression) and problem.kind.dimensions == 1
+    return problem.input_shape == (1,) and not problem.kind.by_class and problem.kind.targets == 1
 
 
 def fits(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, tasks: int, at_once: int) -> list[Fit]:

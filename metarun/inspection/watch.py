@@ -93,7 +93,7 @@ class Watch:
         seen: the tasks' embeddings, if they have any. mode: transductive or inductive.
         """
         settings, board, stream = self._settings, self._board, "test"
-        learner, dataset, metric = self.learner, self._dataset, self._dataset.kind(stream).metric
+        learner, dataset, metric = self.learner, self._dataset, self.learner.problem.kind.metric
         if settings.adaptation:
             board.figure(f"meta-test/adaptation of {metric}", lambda: adaptation_figure(episodes, metric, mode), step)
         if settings.embeddings and seen is not None:

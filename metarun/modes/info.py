@@ -13,7 +13,6 @@ from metarun.config.quoting import command_line
 from metarun.core.columns import columns
 from metarun.core.errors import UserError
 from metarun.core.free_memory import available
-from metarun.core.kinds import Classification
 from metarun.core.names import FOLLOWED, shown
 from metarun.core.tasks import SPLITS, AnyExamples
 from metarun.datasets.base import Dataset
@@ -138,15 +137,14 @@ def _tasks(run: _Run) -> str:
         task = one.dataset.sample("test", 0, 1)
         told = f"{episodes_of(one.dataset, 'test', engine.test_episodes):,}, always the same"
         rows.append([f"meta-test {one.name}", *_shapes(task.support), *_shapes(task.query), told])
-    kind = dataset.kind("test")
-    outputs = "classes" if isinstance(kind, Classification) else "targets"
+    kind = run.learner.problem.kind
     facts = [
         *(
             [name, shown(value)]
             for name, value in protocol(settings, dataset).items()
             if name not in ("dataset", "kind")
         ),
-        ["kind", f"{type(kind).__name__.lower()}, {outputs}: {kind.outputs}"],
+        ["kind", f"{kind.name}, {kind.noun}: {kind.targets}"],
         ["metric", f"{kind.metric} ({'higher' if kind.higher_is_better else 'lower'} is better)"],
     ]
     summaries = [f"  {dataset.summary()}", *(f"  tested on {one.dataset.summary()}" for one in run.tests)]

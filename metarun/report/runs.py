@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from metarun.config.groups import PARTS, TESTS, option_of_test
+from metarun.core.errors import UserError
 from metarun.core.intervals import Estimate
 from metarun.core.names import FOLLOWED
 from metarun.core.naming import trained_on
@@ -84,8 +85,11 @@ class Run:
         return list(dict.fromkeys(map(str, names)))
 
     def higher_is_better(self, metric: str) -> bool:
-        """Whether more is better of one of the `metrics`."""
-        return bool(self.result["higher_is_better"][metric])
+        """Whether more is better of one of the `metrics`. Raises `UserError` where neither more nor less is."""
+        higher = self.result["higher_is_better"][metric]
+        if higher is None:
+            raise UserError(f"--metric {metric}: neither more nor less of it is better; choose another to compare by")
+        return bool(higher)
 
     def figure(self, stage: str, metric: str) -> Estimate | None:
         """A metric at ``meta_test`` or ``meta_val`` with its interval over episodes; None where it is not finite."""
@@ -227,7 +231,7 @@ def _check(result: Mapping[str, Any]) -> None:
         raise Unreadable(f"{RESULT} does not say its metric")
     directions = result.get("higher_is_better")
     for name in (*test["metrics"], *test.get("pooled", {})):
-        if not isinstance(directions, dict) or not isinstance(directions.get(name), bool):
+        if not isinstance(directions, dict) or not _is_direction(directions.get(name, ""), name == metric):
             raise Unreadable(f"{RESULT} does not say whether higher is better of {clean(name)}")
 
 
@@ -247,6 +251,11 @@ def _check_further(result: Mapping[str, Any]) -> None:
         for metric in (result["metric"], *(name for part in metrics for name in part)):
             if metric not in result["higher_is_better"] or (metric == result["metric"] and metric not in metrics[0]):
                 raise Unreadable(f"{RESULT}: {where} has other metrics than the run")
+
+
+def _is_direction(value: Any, ranks: bool) -> bool:
+    """Whether it says if higher is better; only of a metric that ranks no runs may it be ``None``, neither."""
+    return isinstance(value, bool) or (value is None and not ranks)
 
 
 def _check_block(stage: str, block: Any) -> None:

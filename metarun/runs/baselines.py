@@ -6,7 +6,6 @@ from typing import Any
 
 from metarun.core.intervals import paired_difference
 from metarun.core.kinds import TaskKind
-from metarun.engine.baselines import metric_of
 from metarun.engine.evaluation import Episodes, half_width
 from metarun.runs.numbers import decimal
 
@@ -21,7 +20,7 @@ def compared(kind: TaskKind, test: Episodes) -> dict[str, Any]:
     ``advantage`` of the meta-learner over it is positive where the meta-learner is better, paired by episode and
     clustered by task; ``beaten`` says whether it is significant (p < 0.05).
     """
-    metric = metric_of(kind)
+    metric = kind.baseline_metric
     sign = 1 if kind.directions[metric] else -1
     methods = {
         name: {"mean": values.mean().item(), "ci95": half_width(values, test.tasks)}

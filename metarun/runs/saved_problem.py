@@ -3,12 +3,10 @@
 from typing import Any
 
 from metarun.core.errors import UserError
-from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.core.kinds import KINDS, TaskKind
 from metarun.datasets.base import Problem
 from metarun.engine.schema import conform
 
-_KINDS: dict[str, type[Classification] | type[Regression]]
-_KINDS = {"classification": Classification, "regression": Regression}
 _COUNTS = ("known_tasks", "descriptor_size", "training_classes")
 
 
@@ -32,19 +30,18 @@ def from_plain(plain: dict[str, Any]) -> Problem:
 
 
 def _kind_to_plain(kind: TaskKind) -> dict[str, Any]:
-    for name, made in _KINDS.items():
-        if type(kind) is made:
-            return {"name": name, **vars(kind)}
-    raise UserError(
-        f"dataset: its tasks are of kind {type(kind).__name__}, which no checkpoint can hold; use "
-        "metarun.core.kinds.Classification or metarun.core.kinds.Regression"
-    )
+    if KINDS.get(kind.name) is not type(kind):
+        raise UserError(
+            f"dataset: its tasks are of kind {type(kind).__name__}, which no checkpoint can hold; use one of "
+            f"metarun.core.kinds: {', '.join(made.__name__ for made in KINDS.values())}"
+        )
+    return {"name": kind.name, **vars(kind)}
 
 
-def _kind(plain: dict[str, Any]) -> Classification | Regression:
-    made = _KINDS[conform(plain["name"], str, "problem.kind.name")]
+def _kind(plain: dict[str, Any]) -> TaskKind:
+    made = KINDS[conform(plain["name"], str, "problem.kind.name")]
     fields = {name: value for name, value in plain.items() if name != "name"}
-    kind: Classification | Regression = conform(fields, made, "problem.kind")
+    kind: TaskKind = conform(fields, made, "problem.kind")
     if not _counts(kind.outputs, 1):
         raise ValueError("problem")
     return kind

@@ -9,7 +9,6 @@ from metarun.algorithms.base import Learned
 from metarun.config.groups import TESTS
 from metarun.core import counters
 from metarun.core.errors import UserError
-from metarun.core.kinds import Classification
 from metarun.datasets.base import Dataset, Problem, data_name, problem
 from metarun.hypernets.base import Hypernet
 from metarun.hypernets.memory import refuse_if_too_large
@@ -27,7 +26,7 @@ def compose(settings: Settings, dataset: Dataset, device: torch.device) -> tuple
     Where the settings name a checkpoint, it is the learner of that, built for the problem that it was trained for and
     tested on the dataset's tasks. Raises `UserError`, also for an order of training that the dataset does not support.
     """
-    posed = problem(dataset)
+    posed = problem(dataset, settings.likelihood)
     check_order(settings, len(dataset.groups))
     if settings.trains:
         return assemble(settings, posed, device)
@@ -140,10 +139,10 @@ def check_test(settings: Settings, own: Problem, posed: Problem, name: str) -> N
 def _check_parts(settings: Settings, problem: Problem) -> None:
     choices, kind, training_kind = settings.plain["choices"], problem.kind, problem.training_kind
     if not isinstance(kind, settings.algorithm.kinds):
-        able = " and ".join(each.__name__.lower() for each in settings.algorithm.kinds)
+        able = " and ".join(each.name for each in settings.algorithm.kinds)
         raise UserError(
             f"algorithm={choices['algorithm']}: does {able} only{settings.algorithm.because}, and "
-            f"dataset={choices['dataset']} is {type(kind).__name__.lower()}; choose another, such as algorithm=maml"
+            f"dataset={choices['dataset']} is {kind.name}; choose another, such as algorithm=maml"
         )
     settings.algorithm.check(problem)
     check_settings(settings)
@@ -222,13 +221,13 @@ def _check_transfer(settings: Settings, trained: Problem, posed: Problem, place:
     where = f"dataset={settings.plain['choices']['dataset']}" if place == "dataset" else place
     whose = "the run trains on" if settings.trains else "the checkpoint was trained on"
     keys = settings.dataset if place == "dataset" else settings.test_dataset[place.partition(".")[2]]
-    if type(now) is not type(then):
+    if now.by_class != then.by_class:
         raise UserError(
-            f"{where}: its tasks are {type(now).__name__.lower()}, and {whose} {type(then).__name__.lower()} "
+            f"{where}: its tasks are {now.name}, and {whose} {then.name} "
             f"({data_name(trained.source)}); choose a dataset of that kind"
         )
     if now.outputs != then.outputs and (settings.algorithm.needs_head or settings.embedding.reads_labels):
-        noun = "classes" if isinstance(now, Classification) else "targets"
+        noun = now.noun
         hint = f"set {place}.ways={then.outputs}" if hasattr(keys, "ways") else "test on such tasks"
         raise UserError(
             f"{where}: its tasks have {now.outputs} {noun}, and {whose} tasks of {then.outputs} "

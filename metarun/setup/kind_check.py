@@ -15,9 +15,7 @@ def refuse_other_kind(plain: Mapping[str, Any], dataset: "Dataset") -> None:
 
     The kind in a YAML file is read before there are data, so that a dataset of one's own may say nothing, or be wrong.
     """
-    from metarun.core.kinds import Classification  # here: it needs PyTorch, which most commands do without
-
-    kind = "classification" if isinstance(dataset.kind("test"), Classification) else "regression"
+    kind = dataset.kind("test").name
     for key, origin in plain.get(FOLLOWED, {}).items():
         if origin.startswith(tuple(other for other in TASK_KINDS if other != kind)):
             raise UserError(

@@ -54,9 +54,9 @@ def further_tests(
     for name, config in settings.test_dataset.items():
         kept = {key: value for key, value in changes.items() if hasattr(config, key)}
         dataset = settings.load_test_dataset(name, device, **kept)
-        posed = problem(dataset)
-        check_test(settings, problem(own), posed, name)
-        trained = trained_for(settings, problem(own))
+        posed = problem(dataset, settings.likelihood)
+        check_test(settings, problem(own, settings.likelihood), posed, name)
+        trained = trained_for(settings, problem(own, settings.likelihood))
         _refuse_other_division(f"{TESTS}.{name}", posed.source, trained.source)
         for_these = trained.tested_on(posed)
         alike = for_these == learner.problem and _shapes(dataset) == _shapes(own)

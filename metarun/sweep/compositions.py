@@ -61,14 +61,15 @@ class Compositions:
         self, settings: Settings, chosen: tuple[Any, ...], load: Callable[[torch.device], Dataset]
     ) -> tuple[Problem, int] | None:
         """What ``load`` loads, once for each choice."""
-        key = repr((*chosen, settings.device.dtype))
+        key = repr((*chosen, settings.device.dtype, settings.likelihood))
         if key not in self._known:
             try:
                 with own_parts.blaming(settings.plain):
                     dataset = load(torch.device("cpu"))
-                self._known[key] = problem(dataset), len(dataset.groups)
             except UserError:
                 self._known[key] = None
+            else:
+                self._known[key] = problem(dataset, settings.likelihood), len(dataset.groups)
         return self._known[key]
 
 

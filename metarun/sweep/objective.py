@@ -4,6 +4,7 @@ import torch
 
 from metarun.core.errors import UserError
 from metarun.core.names import nearest
+from metarun.datasets.base import problem
 from metarun.setup.settings import Settings
 
 
@@ -14,7 +15,7 @@ def direction(settings: Settings, objective: str | None) -> bool:
     `UserError` for a metric that runs of these settings don't have.
     """
     dataset = settings.load_dataset(torch.device("cpu"))
-    kind = dataset.kind("val")
+    kind = problem(dataset, settings.likelihood).kind
     y = dataset.sample("val", 0, 1).query.y[0]
     metrics = list(kind.metrics(torch.zeros(len(y), kind.outputs, dtype=settings.device.dtype), y))
     objective = objective or kind.metric
@@ -23,4 +24,7 @@ def direction(settings: Settings, objective: str | None) -> bool:
             f"sweep.objective={objective}: no such metric{nearest(objective, metrics)} (these runs have "
             f"{', '.join(metrics)})"
         )
-    return kind.directions[objective]
+    higher_is_better = kind.directions[objective]
+    if higher_is_better is None:
+        raise UserError(f"sweep.objective={objective}: neither more nor less of it is better; use {kind.metric}")
+    return higher_is_better

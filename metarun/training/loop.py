@@ -228,7 +228,7 @@ class Training:
 
         Raises `Diverged`, keeping nothing, where the metric explodes and the settings ask to stop then.
         """
-        state, kind, settings = self.state, self.dataset.kind("val"), self.settings
+        state, kind, settings = self.state, self.learner.problem.kind, self.settings
         check, last = self._divergence, optimizer is None or self.state.step == self.settings.steps
         episodes = self.evaluator(
             state.phi, self.dataset, "val", settings.val_episodes, False, with_baselines=check.needs_baselines

@@ -168,7 +168,7 @@ class _MetaTest:
             measured.train,
             measured.validation,
             # Groups of other data than those trained on have no place in the matrix.
-            forgetting(dataset, trained.forgetting) if self._on_training_data else None,
+            forgetting(one.learner.problem.kind, dataset, trained.forgetting) if self._on_training_data else None,
             protocol(one.settings, dataset),
             training,
         )

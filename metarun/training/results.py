@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarun.core.files import write_json, write_text
 from metarun.core.intervals import paired_difference
-from metarun.core.kinds import TaskKind
+from metarun.core.kinds import TaskKind, with_likelihood
 from metarun.datasets.base import Dataset, source_of
 from metarun.engine.evaluation import Episodes, episodes_of
 from metarun.engine.sequence import stream_by_group
@@ -157,10 +157,11 @@ def _selection(settings: Settings, dataset: Dataset) -> str:
         return f"checkpoint={settings.checkpoint}"
     if settings.engine.order == "sequential":
         return "the last"
-    return f"best meta-val {dataset.kind('val').metric}, validated every {settings.engine.val_every} steps"
+    metric = with_likelihood(dataset.kind("val"), settings.likelihood).metric
+    return f"best meta-val {metric}, validated every {settings.engine.val_every} steps"
 
 
-def forgetting(dataset: Dataset, matrix: list[list[float]]) -> dict[str, Any] | None:
+def forgetting(kind: TaskKind, dataset: Dataset, matrix: list[list[float]]) -> dict[str, Any] | None:
     """A sequence's forgetting matrix: row j holds the metric on every group after learning group j.
 
     ``forgotten`` is, for each group learned, what its metric changed by from when it was learned to the end.
@@ -169,7 +170,7 @@ def forgetting(dataset: Dataset, matrix: list[list[float]]) -> dict[str, Any] | 
         return None
     stream = stream_by_group(dataset)
     return {
-        "metric": dataset.kind(stream).metric,
+        "metric": kind.metric,
         "measured_on": f"meta-{stream}",
         "groups": list(dataset.groups),
         "matrix": matrix,

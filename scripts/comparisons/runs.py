@@ -117,8 +117,8 @@ def trained(run: Run, results: ResultsFile, deadline: float | None) -> None:
 
 
 def figures(content: dict[str, Any]) -> Record:
-    """What is kept of a run's ``result.json``."""
-    metric = content["metric"]
+    """What is kept of a run's ``result.json``, by a metric that all likelihoods have."""
+    metric = content["baselines"]["metric"]
     figure, curve = content["meta_test"]["metrics"][metric], content["meta_test"]["adaptation"][metric]["mean"]
     baselines = content["baselines"]
     return {

@@ -7,7 +7,7 @@ import torch
 from builders import CONV, MLP, Blobs, build, moved, padded, settings, task_of, waves
 from torch import Tensor
 
-from metarun.algorithms.closed_form import ridge
+from metarun.algorithms.closed_form import leverages, ridge
 from metarun.algorithms.on_features import SupportFeatures
 from metarun.core.errors import UserError
 from metarun.core.tasks import Examples, Task
@@ -185,3 +185,39 @@ def test_penalty_and_scale_start_as_the_kind_of_task_needs(method: tuple[str, ..
 def test_penalty_and_scale_must_be_positive(name: str, key: str) -> None:
     with pytest.raises(UserError, match=f"algorithm.{key}=0"):
         settings(f"algorithm={name}", f"algorithm.{key}=0")
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1.0])
+@pytest.mark.parametrize(("rows", "features"), [(5, 12), (12, 12), (30, 4), (1, 3)])
+def test_leverages_are_the_variance_of_a_gaussian_process_of_scikit_learn(
+    rows: int, features: int, penalty: float
+) -> None:
+    """With the linear kernel z·z', whose posterior variance is nλ times the leverage."""
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import DotProduct
+
+    support, held = problem(rows, features), rows * penalty
+    queries = torch.randn(6, features, dtype=torch.float64)
+    process = GaussianProcessRegressor(DotProduct(0.0, "fixed"), alpha=held, optimizer=None)
+    process.fit(support.features.numpy(), support.labels.numpy())
+    _, std = process.predict(queries.numpy(), return_std=True)
+    wanted = torch.from_numpy(std[:, 0] ** 2 / held)
+    torch.testing.assert_close(leverages(support, penalty, queries), wanted, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(leverages(filled(support, 7), penalty, queries), wanted, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", [("r2d2",), ("metaopt", "algorithm.head=ridge")])
+def test_a_predicted_variance_is_the_noise_and_what_the_fit_leaves_uncertain(method: tuple[str, ...]) -> None:
+    dataset = waves(6, 5)
+    learner, phi = build(dataset, f"algorithm={method[0]}", *method[1:], *MLP, "likelihood=gaussian")
+    phi["algorithm"]["log_noise"].fill_(-1.0)
+    task, kind = task_of(dataset.sample("test", 0, 1), 0), learner.model.kind
+    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    prediction = learner.algorithm.predict(learner.model, phi["algorithm"], state, task.support, task.query.x)
+    z, queries = learner.model.outputs(phi["theta"], {}, task.support, task.query.x)
+    if method[0] == "r2d2":
+        z, queries = (torch.cat((part, torch.ones_like(part[:, :1])), 1) for part in (z, queries))
+    penalty = phi["algorithm"]["log_penalty"].exp() if method[0] == "r2d2" else 0.001
+    precision = z.T @ z + len(z) * penalty * torch.eye(z.shape[1], dtype=z.dtype)
+    variance = torch.exp(torch.tensor(-1.0)) * (1 + torch.einsum("qf,fg,qg->q", queries, precision.inverse(), queries))
+    torch.testing.assert_close(kind.distribution(prediction)["std"][:, 0], variance.sqrt(), rtol=1e-6, atol=1e-8)

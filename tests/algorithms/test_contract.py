@@ -1,5 +1,6 @@
 """What every ``conf/algorithm/*.yaml`` must be, whatever its method: a new file there is covered by itself."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -96,7 +97,7 @@ def padding_cases() -> list[Any]:
         pytest.param(name, problem, transductive, id=f"{name}-{problem}-{'trans' if transductive else 'in'}ductive")
         for name, problem in (case.values for case in cases(learned=True))
         for transductive in (False, True)
-        if not (transductive and problem == "regression")
+        if not (transductive and problem != "classification")
     ]
 
 
@@ -177,6 +178,7 @@ def test_evaluation_leaves_everything_as_it_was(name: str, problem: str) -> None
 STEP_SIZES: dict[str, dict[str, Any]] = {
     "classification": {"inner_lr": 0.4},
     "regression": {"inner_lr": 0.01},
+    "gaussian": {"inner_lr": 0.05},
 }
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("reptile", "classification"): {"inner_lr": 0.02, "inner_steps": 4, "test_steps": 10, "test_minibatch": None},
@@ -190,6 +192,9 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("meml", "regression"): {"inner_lr": 0.01, "test_steps": 10},
     ("fomaml", "regression"): {"inner_lr": 0.01, "inner_steps": 5},
+    ("finetune", "gaussian"): {"inner_lr": 0.01},
+    ("imaml", "gaussian"): {"inner_lr": 0.05, "inner_steps": 4},
+    ("fomaml", "gaussian"): {"inner_lr": 0.05, "inner_steps": 5},
     ("maml_pp", "regression"): {"inner_steps": 2},
     ("cavia", "classification"): {"contexts": 100, "inner_lr": 1.0, "inner_steps": 3},
     ("cavia", "regression"): {"inner_lr": 1.0},
@@ -202,6 +207,9 @@ SLOW_LEARNERS: dict[tuple[str, str], tuple[int, float]] = {
     ("cavia", "classification"): (160, 0.5),
     ("joint", "regression"): (300, 0.8),
     ("finetune", "regression"): (300, 0.8),
+    # Their start is drawn to where single tasks are fitted, so the variance is too small; the mean is learned.
+    ("reptile", "gaussian"): (300, 0.7),
+    ("meml", "gaussian"): (300, 0.7),
 }
 """Where a method needs more meta-updates, or can by its nature not reach the level asked of the others.
 
@@ -213,21 +221,33 @@ def test_it_learns(name: str, problem: str) -> None:
     """To where neither chance nor adaptation from its untrained start comes."""
     dataset: Dataset = Blobs(ways=4, shots=5, queries=3, noise=2) if problem == "classification" else waves(10, 10)
     model = ("model=conv4", "model.channels=8", "model.layers=2") if problem == "classification" else ("model=mlp",)
-    changes = STEP_SIZES[problem] | {"test_steps": None} | TUNED.get((name, problem), {})
-    learner, phi = build(dataset, f"algorithm={name}", *model, **changes)
+    labels = "classification" if problem == "classification" else "regression"
+    tuned = TUNED.get((name, problem), TUNED.get((name, labels), {}))
+    changes = STEP_SIZES[problem] | {"test_steps": None} | tuned
+    learner, phi = build(
+        dataset, f"algorithm={name}", *model, *(("likelihood=gaussian",) if problem == "gaussian" else ()), **changes
+    )
     assert isinstance(learner.algorithm, Learned)
-    metric = learner.model.kind.metric
-    before = Evaluator(learner)(phi, dataset, "test", 100).mean(metric)
+    metric = learner.model.kind.baseline_metric
+    before = Evaluator(learner)(phi, dataset, "test", 100)
     outer = replace(learner.algorithm.outer, optimizer="adam", lr=0.01, momentum=0.9)
     optimizer = OuterOptimizer(outer, phi, clip=10.0)
     meta_gradient = MetaGradient(learner, None, compiled=False)
-    steps, level = SLOW_LEARNERS.get((name, problem), (80, 0.8) if problem == "classification" else (300, 0.5))
+    steps, level = SLOW_LEARNERS.get(
+        (name, problem), SLOW_LEARNERS.get((name, labels), (80, 0.8) if problem == "classification" else (300, 0.5))
+    )
     for step in range(steps):
         gradient, _ = meta_gradient(phi, dataset.sample("train", step, 8), step / steps)
         optimizer.step(gradient, outer.lr)
-    after = Evaluator(learner)(phi, dataset, "test", 100).mean(metric)
+    after = Evaluator(learner)(phi, dataset, "test", 100)
     if problem == "classification":
-        assert after > level, "chance is 0.25"
-        assert 1 - after < 0.7 * (1 - before)
+        assert after.mean(metric) > level, "chance is 0.25"
+        assert 1 - after.mean(metric) < 0.7 * (1 - before.mean(metric))
+    elif problem == "regression" or (name, problem) in SLOW_LEARNERS:
+        assert after.mean(metric) < level * before.mean(metric)
     else:
-        assert after < level * before
+        # Where targets are uncertain their errors count less, so errors fall later than with the squared loss.
+        y = dataset.sample("test", 0, 100).query.y
+        constant = (math.log(2 * math.pi * float(y.var())) + 1) / 2
+        assert after.mean("nll") < constant - 0.15, "no better than one normal distribution for all"
+        assert 0.8 < after.mean("coverage") < 0.99

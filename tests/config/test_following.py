@@ -1,5 +1,6 @@
 """Keys that are ``auto`` follow from the other parts chosen; what is typed stays."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from builders import ALGORITHMS
 
 from metarun.config.compose import compose, plain
 
+CLASSES = {"likelihood": "classification, dataset=glyphs"}
 Command = Callable[..., tuple[int, str, str]]
 TABLE = ("dataset.path=x.csv", "model=mlp")
 
@@ -81,7 +83,7 @@ def test_an_option_of_one_s_own_may_prefer(tmp_path: Path) -> None:
     )
     values = resolved("algorithm=mine", config_dir=str(tmp_path))
     assert values["model"]["normalization"] == "group"
-    assert values["followed"] == {"model.normalization": "algorithm=mine"}
+    assert values["followed"] == {"model.normalization": "algorithm=mine", **CLASSES}
 
 
 def test_the_value_and_its_origin_are_told(command: Command) -> None:
@@ -89,11 +91,12 @@ def test_the_value_and_its_origin_are_told(command: Command) -> None:
     code, out, _ = command("--cfg", "job", "algorithm=r2d2")
     assert code == 0
     assert yaml.safe_load(out)["model"]["normalization"] == "global"
-    assert out.endswith(comment)
+    assert comment in out
+    assert out.endswith("# likelihood: categorical (auto: classification, dataset=glyphs)\n")
     assert comment in command("--help", "algorithm=r2d2")[1]
-    assert "auto:" not in command("--cfg", "job", "algorithm=r2d2", "model.normalization=group")[1]
+    assert "# model.norm" not in command("--cfg", "job", "algorithm=r2d2", "model.normalization=group")[1]
     _, out, _ = command("mode=info", "algorithm=r2d2", "model.channels=4")
-    assert "model.normalization   global   auto: algorithm=r2d2" in out
+    assert re.search(r"model.normalization +global +auto: algorithm=r2d2", out)
 
 
 def test_a_run_keeps_what_followed(command: Command) -> None:
@@ -102,7 +105,7 @@ def test_a_run_keeps_what_followed(command: Command) -> None:
     assert code == 0, err
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert config["model"]["normalization"] == "global"
-    assert config["followed"] == {"model.normalization": "algorithm=matching"}
+    assert config["followed"] == {"model.normalization": "algorithm=matching", **CLASSES}
     code, _, err = command("mode=test", "checkpoint=run", "hydra.run.dir=test")
     assert code == 0, err
     assert yaml.safe_load(Path("test/config.yaml").read_text())["model"]["normalization"] == "global"
@@ -113,6 +116,8 @@ def test_a_run_keeps_what_followed(command: Command) -> None:
     [
         ((), 0.4, "classification, dataset=glyphs"),
         (("dataset=sinusoid", "model=mlp"), 0.01, "regression, dataset=sinusoid"),
+        (("dataset=sinusoid", "model=mlp", "likelihood=gaussian"), 0.05, "likelihood=gaussian"),
+        (("dataset=sinusoid", "algorithm=reptile", "likelihood=gaussian"), 0.01, "regression, dataset=sinusoid"),
         (("dataset=table", *TABLE, "dataset.kind=regression"), 0.01, "regression, dataset=table"),
         (("dataset=table", *TABLE, "dataset.kind=classification"), 0.4, "classification, dataset=table"),
         (("dataset=sinusoid", "algorithm.inner_lr=0.4"), 0.4, None),
@@ -193,7 +198,7 @@ def test_a_dataset_of_one_s_own_says_its_kind(command: Command, tmp_path: Path) 
         "metarun: dataset=mine: its tasks are regression, but defaults such as algorithm.inner_lr are for"
     )
     assert "add the line '_kind_: regression' to its YAML file" in err
-    assert command(*run, "algorithm.inner_lr=0.01")[0] == 0
+    assert command(*run, "algorithm.inner_lr=0.01", "likelihood=squared")[0] == 0
     file.write_text("defaults:\n  - sinusoid\n  - _self_\n_kind_: regression\n")
     assert command(*run, "hydra.run.dir=other")[0] == 0
 
@@ -223,3 +228,44 @@ def test_help_and_cfg_show_the_shape(command: Command) -> None:
         code, out, _ = command(*arguments, *asked)
         assert code == 0
         assert "# test_dataset.glyphs.shots: 5 (auto: dataset.shots)" in out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "likelihood", "origin"),
+    [
+        ((), "categorical", "classification, dataset=glyphs"),
+        (("algorithm=cnp",), "categorical", "classification, dataset=glyphs"),
+        (("dataset=sinusoid", "model=mlp"), "squared", "regression, dataset=sinusoid"),
+        (("dataset=sinusoid", "algorithm=cnp"), "gaussian", "algorithm=cnp"),
+        (("dataset=sinusoid", "algorithm=cnp", "likelihood=squared"), "squared", None),
+        (
+            ("dataset=table", *TABLE, "dataset.kind=classification", "algorithm=cnp"),
+            "categorical",
+            "classification, dataset=table",
+        ),
+    ],
+)
+def test_the_likelihood_follows_from_the_kind_of_task_and_the_algorithm(
+    overrides: tuple[str, ...], likelihood: str, origin: str | None
+) -> None:
+    values = resolved(*overrides)
+    assert values["likelihood"] == likelihood
+    assert values.get("followed", {}).get("likelihood") == origin
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("likelihood=gaussian", "model.channels=2"), "the tasks are classification, which takes categorical"),
+        (
+            ("dataset=sinusoid", "model=mlp", "likelihood=categorical"),
+            "the tasks are regression, which takes squared or gaussian",
+        ),
+        (("likelihood=laplace",), "one of categorical, squared, gaussian is expected"),
+    ],
+)
+def test_a_likelihood_that_the_tasks_cannot_have(command: Command, overrides: tuple[str, ...], told: str) -> None:
+    code, _, err = command(*overrides, "hydra.run.dir=run")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert told in err
+    assert not Path("run").exists()

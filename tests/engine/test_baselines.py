@@ -12,10 +12,10 @@ from sklearn.model_selection import LeaveOneOut, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch import Tensor
 
-from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.core.kinds import Classification, Gaussian, Regression, TaskKind
 from metarun.core.tasks import AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 from metarun.engine import baselines as module
-from metarun.engine.baselines import PENALTIES, baselines, metric_of, ridge
+from metarun.engine.baselines import PENALTIES, baselines, ridge
 
 TASKS = 12
 
@@ -165,7 +165,12 @@ def test_numbers_that_are_not_finite_do_not_end_the_run() -> None:
 
 
 def test_they_are_compared_by_the_metric_of_the_tasks_where_they_have_it() -> None:
-    assert metric_of(Classification(3)) == "accuracy"
-    assert metric_of(Classification(3, metric="loss", higher_is_better=False)) == "accuracy"
-    assert metric_of(Classification(3, metric="f1")) == "f1"
-    assert metric_of(Regression()) == "mse"
+    assert Classification(3).baseline_metric == "accuracy"
+    assert Classification(3, metric="loss", higher_is_better=False).baseline_metric == "accuracy"
+    assert Classification(3, metric="f1").baseline_metric == "f1"
+    assert Regression().baseline_metric == Gaussian().baseline_metric == "mse"
+
+
+def test_baselines_of_a_normal_likelihood_are_judged_by_the_error_of_their_mean() -> None:
+    tasks = waves().sample("test", 0, 5)
+    torch.testing.assert_close(baselines(Gaussian(), tasks), baselines(Regression(), tasks), rtol=0, atol=0)

@@ -66,6 +66,8 @@ def with_keys(of: Algorithm, **changes: Any) -> Algorithm:
 def build(dataset: Dataset, *overrides: str, **changes: Any) -> tuple[Learner, MetaParameters]:
     """A float64 learner for a dataset and its first φ; ``changes`` are keys of the algorithm, where it has them."""
     chosen = settings("device.precision=float64", *overrides)
+    if not any(override.startswith("likelihood=") for override in overrides):
+        chosen = replace(chosen, likelihood=dataset.kind("test").likelihood)
     return assemble.compose(replace(chosen, algorithm=with_keys(chosen.algorithm, **changes)), dataset, CPU)
 
 

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from run_folders import config, result, write_run
 
+from metarun.core.errors import UserError
 from metarun.report.command import main
 from metarun.report.runs import Unreadable, flat, folders, on_further_data, read
 from metarun.report.statistics import Estimate
@@ -173,6 +174,7 @@ def curves(adaptation: dict[str, Any]) -> str:
         (damage("result.json", changed(metric=["a"])), "does not say its metric"),
         (damage("result.json", changed(higher_is_better=[])), "does not say whether higher is better of accuracy"),
         (damage("result.json", changed(higher_is_better={"accuracy": 1})), "whether higher is better of accuracy"),
+        (damage("result.json", changed(higher_is_better={"accuracy": None})), "whether higher is better of accuracy"),
         (damage("result.json", changed(meta_val={"accuracy": 0.9})), "meta_val does not name its dataset"),
         (damage("result.json", changed(meta_val={"dataset": "a", "metrics": {"b": 1}})), "no figures of meta_val"),
         (damage("result.json", changed(train=[1])), "its train is not"),
@@ -257,3 +259,12 @@ def test_nothing_in_a_folder_makes_a_report_fail(tmp_path: Path, place: int, new
     (folder / name).write_text(json.dumps(replaced(content, place % nodes, new)[0]), encoding="utf-8")
     files = [f"--{kind}={tmp_path / kind}" for kind in ("csv", "markdown", "latex")]
     assert main([str(tmp_path), *files]) == 0
+
+
+def test_a_metric_with_neither_direction_compares_nothing(tmp_path: Path) -> None:
+    outcome = result()
+    outcome["higher_is_better"]["loss"] = None
+    run = read(write_run(tmp_path / "a", {}, outcome))
+    assert run is not None
+    with pytest.raises(UserError, match="--metric loss: neither more nor less of it is better; choose another"):
+        run.higher_is_better("loss")

@@ -183,6 +183,10 @@ MISTAKES = {
         ["seed=0,1", "sweep.objective=acuracy"],
         "sweep.objective=acuracy: no such metric; did you mean 'accuracy'? (these runs have accuracy, precision, ",
     ),
+    "an objective with neither direction": (
+        ["seed=0,1", "dataset=sinusoid", "model=mlp", "algorithm=cnp", "sweep.objective=coverage"],
+        "sweep.objective=coverage: neither more nor less of it is better; use nll",
+    ),
     "parts that don't go together": (
         ["sweep=random", "algorithm=protonet", "dataset=sinusoid"],
         "algorithm=protonet: ",

@@ -35,6 +35,8 @@ ENGINE = (
     "device.name=cpu", "device.threads=1", "device.compile=false", "tracking=scalars",
 )  # fmt: skip
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner_lr=0.01", *ENGINE)
+GAUSSIAN = (*WAVES, "likelihood=gaussian")
+DIRECTIONS = {"mse": False, "mae": False, "loss": False, "nll": False, "coverage": None}
 SEQUENCE = (
     "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", *ENGINE, "engine.steps=9",
     "engine.val_every=3", "engine.checkpoint_every=2",
@@ -100,13 +102,14 @@ def test_a_run_leaves_its_files(command: Command, overrides: tuple[str, ...]) ->
     assert status(folder)["status"] == "done"
 
 
-@pytest.mark.parametrize("overrides", [WAVES, GLYPHS], ids=["waves", "glyphs"])
+@pytest.mark.parametrize("overrides", [WAVES, GAUSSIAN, GLYPHS], ids=["waves", "gaussian", "glyphs"])
 def test_the_result_names_its_numbers_and_their_protocol(command: Command, overrides: tuple[str, ...]) -> None:
     folder = ran(command, "run", *overrides)
     result = json.loads((folder / "result.json").read_text())
-    metrics = {"mse", "mae"} if overrides is WAVES else {"accuracy", "precision", "recall", "f1", "loss"}
+    metrics = {"accuracy", "precision", "recall", "f1", "loss"} if overrides is GLYPHS else {"mse", "mae"}
+    metrics |= {"nll", "coverage"} if overrides is GAUSSIAN else set()
     for part, episodes in (("meta_test", 7), ("meta_val", 5), ("meta_train", 7)):
-        assert result[part]["dataset"] == ("sinusoid" if overrides is WAVES else "glyphs")
+        assert result[part]["dataset"] == ("glyphs" if overrides is GLYPHS else "sinusoid")
         assert result[part]["metrics"].keys() == metrics
         for value in result[part]["metrics"].values():
             drawn = {"classes", "ci95_classes"} if overrides is GLYPHS else set()
@@ -122,7 +125,7 @@ def test_the_result_names_its_numbers_and_their_protocol(command: Command, overr
         curve = result["meta_test"]["adaptation"][name]
         assert len(curve["mean"]) == len(curve["ci95"]) == result["protocol"]["inner_steps"] + 1
         assert curve["mean"][-1] == pytest.approx(result["meta_test"]["metrics"][name]["mean"], rel=1e-12)
-        assert result["higher_is_better"][name] is (name not in ("mse", "mae", "loss"))
+        assert result["higher_is_better"][name] is DIRECTIONS.get(name, True)
     assert result["protocol"]["transductive"] is False
     assert result["protocol"]["test_episodes"] == 7
     assert result["train"]["steps"] == 6

@@ -27,8 +27,6 @@ CHAOTIC = {torch.float32: 0.1, torch.bfloat16: 1.0}
 """From where on rounding changes so much of the meta-gradient that nothing can be verified."""
 SAME = {torch.bfloat16: 3e-2, torch.float32: 1e-2, torch.float64: 1e-7}
 """Largest difference between the means of a metric over a batch, compiled and eager, where the metric is about 1."""
-CONTINUOUS = ("loss", "mse", "mae")
-"""Metrics that rounding changes by as little as predictions, and not by a whole example."""
 
 
 def compiled_if_equal(learner: Learner, eager: MetaGradient, phi: MetaParameters, batch: TaskBatch) -> MetaGradient:
@@ -154,19 +152,23 @@ def evaluates_alike(eager: Evaluator, phi: MetaParameters, batch: TaskBatch) -> 
         for name in exact:
             points = slice(None) if whole else slice(-1, None)
             values, wanted, usual = (each[name].double()[:, points] for each in (found, exact, rounded))
-            if (difference := _too_far(name, values, wanted, usual, dtype)) is not None:
+            continuous = name in learner.model.kind.continuous
+            if (difference := _too_far(continuous, values, wanted, usual, dtype)) is not None:
                 log.info("the compiled evaluation's %s differs by %.1e: going on without", name, difference)
                 return False
     return True
 
 
-def _too_far(name: str, found: Tensor, exact: Tensor, rounded: Tensor, dtype: torch.dtype) -> float | None:
-    """By how much a metric ``[tasks, points]`` differs, where that is more than rounding; else ``None``."""
+def _too_far(continuous: bool, found: Tensor, exact: Tensor, rounded: Tensor, dtype: torch.dtype) -> float | None:
+    """By how much a metric ``[tasks, points]`` differs, where that is more than rounding; else ``None``.
+
+    continuous: whether rounding changes it by as little as predictions.
+    """
     size, difference = exact.abs(), (found - exact).abs()
     apart_on_average = (found - rounded).mean().abs()
     if not apart_on_average <= SAME[dtype] * (1 + rounded.abs().mean()):
         return float(apart_on_average)
-    if name not in CONTINUOUS:
+    if not continuous:
         return None
     usual = (rounded - exact).abs()
     noise = NOISE * torch.finfo(dtype).eps * (1 + size.median(0).values)

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 from torch import Tensor
 from torch.func import grad, vmap
 
-from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.core.kinds import Classification, Gaussian, Regression, TaskKind
 
 MACRO = ("precision", "recall", "f1")
 
@@ -87,11 +87,14 @@ def test_regression_metrics_by_hand() -> None:
     assert float(metrics["mae"]) == 1.5
 
 
-@pytest.mark.parametrize(("kind", "y"), [(Classification(3), [0, 2, 1]), (Regression(), [[0.0], [2.0], [5.0]])])
+@pytest.mark.parametrize(
+    ("kind", "y"),
+    [(Classification(3), [0, 2, 1]), (Regression(), [[0.0], [2.0], [5.0]]), (Gaussian(), [[0.0], [2.0], [5.0]])],
+)
 def test_directions_are_said_of_every_figure_and_right(kind: TaskKind, y: list[Any]) -> None:
     """A perfect prediction is at least as good in each as a bad one."""
     truth = torch.tensor(y)
-    good = 10 * kind.features(truth, torch.float64)
+    good = kind.joined(10 * kind.features(truth, torch.float64), truth.double())
     truth = truth.double() * 10 if isinstance(kind, Regression) else truth
 
     def figures(prediction: Tensor) -> dict[str, float]:
@@ -101,7 +104,7 @@ def test_directions_are_said_of_every_figure_and_right(kind: TaskKind, y: list[A
     best, worse = figures(good), figures(-good)
     assert best.keys() == kind.directions.keys()
     for name, higher in kind.directions.items():
-        assert (best[name] > worse[name]) is higher
+        assert higher is None or (best[name] > worse[name]) is higher
     assert kind.directions[kind.metric] is kind.higher_is_better
 
 

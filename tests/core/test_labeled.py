@@ -7,9 +7,10 @@ import pytest
 import torch
 from builders import CPU
 
-from metarun.core.arrays import examples, floating
+from metarun.core.arrays import floating
 from metarun.core.errors import UserError
 from metarun.core.kinds import Classification, Regression
+from metarun.core.labeled import examples
 from metarun.core.tasks import Examples
 
 NAMES = ("x", "y")
