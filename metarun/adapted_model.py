@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.base import Adapted
-from metarun.core.arrays import floating
 from metarun.core.errors import UserError
+from metarun.core.inputs import one_of
 from metarun.core.tasks import AnyExamples
 from metarun.learner.learner import Learner
 from metarun.models.base import Parameters
@@ -32,9 +32,10 @@ class AdaptedModel:
         return {name: tensor.clone() for name, tensor in self._state.theta.items()}
 
     def predict(self, x: Any) -> Tensor:
-        """Class numbers ``[q]``, or expected targets ``[q, dimensions]``, for inputs ``x`` ``[q, *input_shape]``.
+        """Class numbers ``[q]``, or expected targets ``[q, dimensions]``, for q inputs ``x``.
 
-        x: a NumPy array, a tensor or a list. Raises `UserError` where it has another shape or is not finite.
+        x: a NumPy array, a tensor or a list; a dictionary of these where inputs have names. Raises `UserError` where it
+        has another shape or is not finite.
         """
         return self._learner.model.kind.decision(self._outputs(x))
 
@@ -60,7 +61,7 @@ class AdaptedModel:
 
     def _outputs(self, x: Any) -> Tensor:
         learner = self._learner
-        like = self._support.x
-        inputs = floating(x, "x", learner.problem.input_shape, like.dtype, like.device)
+        like = one_of(self._support.x)
+        inputs = learner.problem.inputs.tensors(x, "x", like.dtype, like.device)
         with self._lock, torch.no_grad():
             return learner.algorithm.predict(learner.model, self._own, self._state, self._support, inputs)

@@ -15,7 +15,7 @@ from metarun.core.tasks import Examples, Task, TaskBatch, batch
 from metarun.datasets.base import Problem
 
 Pair = tuple[Any, Any]
-"""A user's own examples: x ``[n, *input_shape]``, and y, class numbers ``[n]`` or targets ``[n, dimensions]``. NumPy
+"""A user's own examples: x, n inputs, and y, class numbers ``[n]`` or targets ``[n, dimensions]``. NumPy
 arrays, tensors or lists; what is of one number each may be ``[n]``."""
 
 
@@ -36,14 +36,14 @@ class GivenTasks:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise UserError(f"give {names[0]} and {names[1]}, a pair of arrays")
         x, y = pair
-        return examples(x, y, names, self.problem.input_shape, self.problem.kind, self.dtype, self.device)
+        return examples(x, y, names, self.problem.inputs, self.problem.kind, self.dtype, self.device)
 
     def task(self, support: Examples, query: Examples, descriptor: Any, identity: int | None) -> TaskBatch:
         """A batch of one task made of a user's examples. Without a descriptor it has NaN for one."""
         number = torch.zeros(1, dtype=torch.int64, device=self.device)
         return batch(
-            Examples(support.x[None], support.y[None]),
-            Examples(query.x[None], query.y[None]),
+            alone(support),
+            alone(query),
             number,
             number + self._identified(identity),
             self._described(descriptor),
@@ -51,13 +51,12 @@ class GivenTasks:
 
     def taken(self, tasks: TaskBatch) -> TaskBatch:
         """Tasks of a dataset, in the learner's precision and on its device."""
-        shape = self.problem.input_shape
+        inputs = self.problem.inputs
         for name in ("support", "query"):
             part = getattr(tasks, name)
-            if tuple(part.x.shape[2:]) != shape:
-                raise UserError(
-                    f"the task's {name} inputs have shape {tuple(part.x.shape[2:])}, and this run's {shape}"
-                )
+            if not inputs.fits(part.x, axes=2):
+                shapes = tree_map(lambda tensor: tuple(tensor.shape[2:]), part.x)
+                raise UserError(f"the task's {name} inputs have shape {shapes}, and this run's {inputs.shape}")
             self._refuse_labels(part.y, name)
         if tasks.descriptor.shape[1] != self.problem.descriptor_size:
             raise UserError(
@@ -93,6 +92,12 @@ class GivenTasks:
         kind = self.problem.kind
         if not kind.fits(y):
             raise UserError(f"the task's {name} labels are not {kind.expected}, which this run's tasks have")
+
+
+def alone(examples: Examples) -> Examples:
+    """The examples of one task as those of a batch."""
+    batched: Examples = tree_map(lambda tensor: tensor[None], examples)
+    return batched
 
 
 def refuse_both(**others: Any) -> None:

@@ -95,9 +95,9 @@ class MetaLearner:
         return self._learner.problem.kind
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input x."""
-        return self._learner.problem.input_shape
+    def input_shape(self) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+        """Shape of one input x; of named inputs, by name."""
+        return self._learner.problem.inputs.shape
 
     @property
     def phi(self) -> MetaParameters:
@@ -127,7 +127,7 @@ class MetaLearner:
             tasks = self._given.taken(batched([x]))
         else:
             support = self._given.examples((x, y), ("x", "y"))
-            tasks = self._task(support, Examples(support.x[:0], support.y[:0]), descriptor, identity)
+            tasks = self._task(support, support.rows(slice(0)), descriptor, identity)
         learner = self._with_steps(steps)
         task: Task = tree_map(lambda tensor: tensor[0], tasks)
         with self._lock, torch.no_grad():

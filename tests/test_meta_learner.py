@@ -34,6 +34,13 @@ ENGINE = (
 )  # fmt: skip
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "engine.task_chunk=16", *ENGINE)
 LETTERS = ("dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=2", *ENGINE)
+
+
+def shape(sizes: list[Any]) -> dict[str, Any]:
+    """One input of this shape, as a checkpoint has it."""
+    return {"": {"shape": sizes, "optional": False}}
+
+
 KINDS = ("kind", "training_kind")
 RATE = "algorithm.inner_lr=0.01"
 RUNS = {
@@ -384,12 +391,12 @@ def changed(runs: Path, tmp_path: Path, change: Callable[[Any], Any]) -> str:
         (lambda c: c["problem"].update(kind=3), "a broken checkpoint (problem.kind: a dict is expected)"),
         (lambda c: c["problem"].update(known_tasks=-1), "a broken checkpoint (problem)"),
         (lambda c: c["problem"].update(more=1), "a broken checkpoint"),
-        (lambda c: c["problem"].update(input_shape=[0]), "a broken checkpoint (problem)"),
+        (lambda c: c["problem"].update(inputs=shape([0])), "a broken checkpoint (problem.inputs)"),
         (
-            lambda c: c["problem"].update(input_shape=[1.0]),
-            "(problem.input_shape[0]: int is expected)",
+            lambda c: c["problem"].update(inputs=shape([1.0])),
+            "(problem.inputs.shape[0]: int is expected)",
         ),
-        (lambda c: c["problem"].update(input_shape=None), "a broken checkpoint"),
+        (lambda c: c["problem"].update(inputs=None), "a broken checkpoint"),
         (lambda c: c["problem"].update(name=None), "a broken checkpoint (problem)"),
         (lambda c: c["problem"]["kind"].update(name="regresion"), "a broken checkpoint ('regresion')"),
         (lambda c: c["problem"]["kind"].update(dimensions="1"), "(problem.kind.dimensions: int is expected)"),
@@ -398,7 +405,7 @@ def changed(runs: Path, tmp_path: Path, change: Callable[[Any], Any]) -> str:
             lambda c: [c["problem"][kind].update(dimensions=2) for kind in KINDS],
             "'head.weight' of theta has shape (1, 8) there, and",
         ),
-        (lambda c: c["problem"].update(input_shape=[3]), "'layers.0.weight' of theta has shape (8, 1) there, and"),
+        (lambda c: c["problem"].update(inputs=shape([3])), "'layers.0.weight' of theta has shape (8, 1) there, and"),
         (lambda c: c.update(config=None), "not the configuration of a metarun run"),
         (lambda c: c["config"]["algorithm"].update(nonsense=1), "'nonsense'"),
         (lambda c: c["config"]["model"].update(hidden=[8, -1]), "model.hidden=[8,-1]: "),
@@ -456,7 +463,7 @@ def test_tasks_that_do_not_fit(runs: Path) -> None:
         "y does not go with a task, which has its own": lambda: waves.adapt(task, [1]),
         "support does not go with a task": lambda: waves.evaluate(task, support=([1], [1])),
         "the task's support inputs have shape (1,), and this run's (1, 28, 28)": lambda: letters.adapt(task),
-        "the task's support labels are not targets of 1 dimensions": lambda: waves.adapt(
+        "the task's support labels are not targets of 1 dimension,": lambda: waves.adapt(
             task._replace(support=task.support._replace(y=torch.zeros(10, dtype=torch.int64)))
         ),
         "the task's query labels are not targets": lambda: waves.evaluate(

@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from metarun.algorithms.outer_loop import OuterLoop
+from metarun.core.inputs import Inputs
 from metarun.core.kinds import Classification, Regression, TaskKind
 from metarun.core.tasks import AnyExamples, Task, TaskBatch
 from metarun.datasets.base import Problem
@@ -148,7 +149,7 @@ class Algorithm:
         own: Parameters,
         state: Adapted,
         support: AnyExamples,
-        x: Tensor,
+        x: Inputs,
         real: Tensor | None = None,
     ) -> Tensor:
         """Predictions ``[q, outputs]`` for queries ``x`` of the adapted task; ``real`` marks those that are any."""

@@ -12,6 +12,7 @@ from metarun.algorithms.on_features import seen_through
 from metarun.algorithms.protonet import by_centroids
 from metarun.core.errors import UserError
 from metarun.core.fields import choice
+from metarun.core.inputs import Inputs
 from metarun.core.tasks import AnyExamples, Task
 from metarun.datasets.base import Problem
 from metarun.models.base import HEAD, Parameters, TaskModel, joined
@@ -80,7 +81,7 @@ class Finetune(Joint, ConstantRate, GradientBased):
         own: Parameters,
         state: Adapted,
         support: AnyExamples,
-        x: Tensor,
+        x: Inputs,
         real: Tensor | None = None,
     ) -> Tensor:
         if self.head != "nearest_centroid":

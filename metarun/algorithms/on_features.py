@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.base import Adapted, Learned
+from metarun.core.inputs import Inputs
 from metarun.core.tasks import AnyExamples
 from metarun.models.base import Parameters, TaskModel
 
@@ -40,7 +41,7 @@ class OnFeatures(Learned):
         own: Parameters,
         state: Adapted,
         support: AnyExamples,
-        x: Tensor,
+        x: Inputs,
         real: Tensor | None = None,
     ) -> Tensor:
         return self.answer(model, own, *seen_through(model, state, support, x, real))
@@ -62,7 +63,7 @@ class Attending(OnFeatures):
         own: Parameters,
         state: Adapted,
         support: AnyExamples,
-        x: Tensor,
+        x: Inputs,
         real: Tensor | None = None,
     ) -> Tensor:
         """How much each support example counts in each of the predictions that `predict` makes, ``[q, s]``."""
@@ -70,7 +71,7 @@ class Attending(OnFeatures):
 
 
 def seen_through(
-    model: TaskModel, state: Adapted, support: AnyExamples, x: Tensor, real: Tensor | None
+    model: TaskModel, state: Adapted, support: AnyExamples, x: Inputs, real: Tensor | None
 ) -> tuple[SupportFeatures, Tensor]:
     """The features of the support set, and those of the queries, by a task model whose outputs are features."""
     features, queries = model.outputs(state.theta, state.running, support, x, real)

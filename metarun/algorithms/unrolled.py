@@ -11,6 +11,7 @@ from metarun.algorithms.inner_rates import PREFIX, InnerRates
 from metarun.algorithms.recomputation import recomputed
 from metarun.core.errors import UserError
 from metarun.core.fields import choice, number
+from metarun.core.inputs import one_of
 from metarun.core.tasks import AnyExamples, Task, TaskBatch
 from metarun.datasets.base import Problem
 from metarun.models.base import NORMS, Parameters, TaskModel
@@ -169,7 +170,7 @@ class Unrolled(LearnedStart):
             return recomputed(self, model, own, theta, task, draws)
         if "step_weights" not in draws:
             return super().objective(model, own, theta, task, draws)
-        state, total = self.begin(own, theta), task.query.x.new_zeros(())
+        state, total = self.begin(own, theta), one_of(task.query.x).new_zeros(())
         for step, weight in enumerate(draws["step_weights"]):
             state = self.step(model, own, state, task.support, step, draws)
             outcome = self.judged(model, own, state, task)

@@ -11,7 +11,7 @@ from metarun.core.errors import UserError
 
 def floating(values: Any, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Finite numbers ``[n, *shape]``, n at least 1; of one number each, ``[n]`` will do. Raises `UserError`."""
-    tensor = _tensor(values, name)
+    tensor = numbers(values, name)
     if shape == (1,) and tensor.dim() == 1:
         tensor = tensor[:, None]
     if tensor.dim() != len(shape) + 1 or tuple(tensor.shape[1:]) != shape:
@@ -28,7 +28,7 @@ def floating(values: Any, name: str, shape: tuple[int, ...], dtype: torch.dtype,
 
 def class_numbers(values: Any, name: str, ways: int, device: torch.device) -> Tensor:
     """Class numbers ``[n]``, int64, below ``ways``, at least one. Raises `UserError`."""
-    tensor = _tensor(values, name)
+    tensor = numbers(values, name)
     if tensor.is_floating_point() or tensor.dtype == torch.bool:
         raise UserError(f"{name} holds {_told(tensor)}, where class numbers (whole, of an integer type) are expected")
     if tensor.dim() != 1:
@@ -41,8 +41,8 @@ def class_numbers(values: Any, name: str, ways: int, device: torch.device) -> Te
     return tensor.to(device, torch.int64, copy=True)
 
 
-def _tensor(values: Any, name: str) -> Tensor:
-    """Real numbers of whatever type."""
+def numbers(values: Any, name: str) -> Tensor:
+    """Real numbers of whatever type, NaN among them. Raises `UserError`."""
     if isinstance(values, Tensor):
         tensor = values.detach()
         if tensor.is_complex():

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from metarun.core.arrays import floating
 from metarun.core.errors import UserError
+from metarun.core.inputs import InputSpec, one_of
 from metarun.core.kinds import TaskKind
 from metarun.core.tasks import Examples
 
@@ -14,14 +14,15 @@ def examples(
     x: Any,
     y: Any,
     names: tuple[str, str],
-    input_shape: tuple[int, ...],
+    inputs: InputSpec,
     kind: TaskKind,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Examples:
     """Labeled examples, at least one, as copies. ``names`` are what messages call x and y. Raises `UserError`."""
-    inputs = floating(x, names[0], input_shape, dtype, device)
+    given = inputs.tensors(x, names[0], dtype, device)
     labels = kind.label_array(y, names[1], dtype, device)
-    if len(inputs) != len(labels):
-        raise UserError(f"{names[0]} has {len(inputs)} rows and {names[1]} {len(labels)}: one label for each input")
-    return Examples(inputs, labels)
+    rows = len(one_of(given))
+    if rows != len(labels):
+        raise UserError(f"{names[0]} has {rows} rows and {names[1]} {len(labels)}: one label for each input")
+    return Examples(given, labels)

@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from metarun.core.inputs import Inputs, one_of, rows_of
+
 
 class Examples(NamedTuple):
     """Labeled examples of one task.
 
-    x: inputs, ``[n, ...]``; y: class numbers ``[n]`` (int64) or targets ``[n, outputs]`` (floating).
+    x: n inputs (`metarun.core.inputs.Inputs`); y: class numbers ``[n]`` (int64) or targets ``[n, outputs]`` (floating).
     """
 
-    x: Tensor
+    x: Inputs
     y: Tensor
 
     @property
@@ -22,9 +24,9 @@ class Examples(NamedTuple):
         """All rows are examples."""
         return
 
-    def rows(self, picked: Tensor) -> "Examples":
+    def rows(self, picked: Tensor | slice) -> "Examples":
         """The examples at these row numbers."""
-        return Examples(self.x[picked], self.y[picked])
+        return Examples(rows_of(self.x, picked), self.y[picked])
 
 
 class PaddedExamples(NamedTuple):
@@ -34,13 +36,13 @@ class PaddedExamples(NamedTuple):
     hold finite values (zeros), and nothing computed from a task depends on them.
     """
 
-    x: Tensor
+    x: Inputs
     y: Tensor
     real: Tensor
 
-    def rows(self, picked: Tensor) -> "PaddedExamples":
+    def rows(self, picked: Tensor | slice) -> "PaddedExamples":
         """The examples at these row numbers."""
-        return PaddedExamples(self.x[picked], self.y[picked], self.real[picked])
+        return PaddedExamples(rows_of(self.x, picked), self.y[picked], self.real[picked])
 
 
 AnyExamples = Examples | PaddedExamples
@@ -83,7 +85,7 @@ def batch(
     """Tasks stacked, of which the dataset may know neither identity nor descriptor, classes nor source."""
     none = torch.full_like(number, -1)
     unknown = none if identity is None else identity
-    nothing = support.x.new_zeros(len(number), 0) if descriptor is None else descriptor
+    nothing = one_of(support.x).new_zeros(len(number), 0) if descriptor is None else descriptor
     unnamed = number.new_zeros(len(number), 0) if classes is None else classes
     return TaskBatch(support, query, number, unknown, nothing, unnamed, none if source is None else source)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from metarun.core.fields import number
+from metarun.core.inputs import InputSpec
 from metarun.core.kinds import TaskKind, with_likelihood
 from metarun.core.tasks import SPLITS, TaskBatch
 
@@ -61,8 +62,8 @@ class Dataset(Sampler, Protocol):
     """A loaded dataset, its data on the run's device."""
 
     name: str
-    input_shape: tuple[int, ...]
-    """Shape of one input x."""
+    inputs: InputSpec
+    """What one input x is."""
 
     def kind(self, stream: str) -> TaskKind:
         """The kind of the stream's labels (training may have more ways than testing).
@@ -151,7 +152,7 @@ class Problem:
     """
 
     name: str
-    input_shape: tuple[int, ...]
+    inputs: InputSpec
     kind: TaskKind
     training_kind: TaskKind
     known_tasks: int
@@ -163,7 +164,7 @@ class Problem:
         """What a learner trained for this problem is built for when it is tested on another: tasks as there, and
         everything of meta-training (classes, ways, known tasks, source) as here.
         """
-        return replace(self, input_shape=other.input_shape, kind=other.kind, descriptor_size=other.descriptor_size)
+        return replace(self, inputs=other.inputs, kind=other.kind, descriptor_size=other.descriptor_size)
 
 
 def problem(dataset: Dataset, likelihood: str | None = None) -> Problem:
@@ -176,7 +177,7 @@ def problem(dataset: Dataset, likelihood: str | None = None) -> Problem:
         kinds = {stream: with_likelihood(kind, likelihood) for stream, kind in kinds.items()}
     return Problem(
         name=dataset.name,
-        input_shape=dataset.input_shape,
+        inputs=dataset.inputs,
         kind=kinds["test"],
         training_kind=kinds["train"],
         known_tasks=dataset.known_tasks,

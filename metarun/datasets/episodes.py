@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metarun.core.counters import choose, key, keys
 from metarun.core.errors import UserError
+from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Classification
 from metarun.core.tasks import SPLITS, Examples, TaskBatch, batch
 from metarun.datasets.bank import Bank
@@ -51,7 +52,7 @@ class Episodes:
         _refuse_leaks(banks)
         _refuse_shortage(shape, banks)
         self.name = name
-        self.input_shape = tuple(banks["train"].images.shape[1:])
+        self.inputs = InputSpec.of(banks["train"].images.shape[1:])
         self.training_classes = len(banks["train"].names)
         self._banks = {split: banks[split].to(device) for split in SPLITS}
         self._shape, self._seeds, self._device, self._dtype = shape, seeds, device, dtype
@@ -140,7 +141,7 @@ class Episodes:
         # Converting what was gathered reads a quarter of the memory that gathering floats would.
         images = self.bank(stream).images.index_select(0, rows.reshape(-1)).to(self._dtype).div_(255)
         labels = torch.arange(ways, device=rows.device).repeat(tasks, each)
-        return Examples(images.view(tasks, each * ways, *self.input_shape), labels)
+        return Examples(images.view(tasks, each * ways, *images.shape[-3:]), labels)
 
 
 def _grouped(names: Sequence[str], group_of: Callable[[str], str]) -> dict[str, list[int]]:

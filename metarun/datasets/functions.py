@@ -12,6 +12,7 @@ from torch import Tensor
 from metarun.core.counters import key, keys, uniform
 from metarun.core.errors import UserError
 from metarun.core.fields import number
+from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Regression
 from metarun.core.names import shown
 from metarun.core.tasks import Examples, TaskBatch, batch
@@ -63,7 +64,7 @@ class Functions(ABC):
     """
 
     name: str
-    input_shape = (1,)
+    inputs = InputSpec.of((1,))
     groups: tuple[str, ...] = ()
     grouped_test = True
     descriptor_size: int

@@ -5,12 +5,13 @@ attribute or a property, without an annotation.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from metarun.core.inputs import Input
 from metarun.core.kinds import TaskKind
 from metarun.datasets.base import Dataset, Seeds
 from metarun.datasets.own_streams import Drawn, Listed
@@ -21,8 +22,9 @@ class _Own(ABC):
 
     kind: ClassVar[TaskKind]
     """`metarun.core.kinds.Classification(ways)` or `metarun.core.kinds.Regression(dimensions)`, of all tasks."""
-    input_shape: ClassVar[tuple[int, ...]]
-    """Shape of one input x."""
+    input_shape: ClassVar[tuple[int, ...] | Mapping[str, tuple[int, ...] | Input]]
+    """Shape of one input x; of named inputs, a dictionary with the shape of each, or with a `metarun.core.inputs.Input`
+    for one that an example may lack."""
     descriptor_size: ClassVar[int] = 0
     """How many numbers describe a task; where there are any, they come fifth (see below)."""
 
@@ -49,7 +51,8 @@ class OwnTasks(_Own):
     def task(self, split: str, generator: np.random.Generator) -> Sequence[Any]:
         """One task of a split, ``train``, ``val`` or ``test``: support x, support y, query x, query y[, descriptor].
 
-        x: ``[n, *input_shape]``; y: class numbers ``[n]`` (integers from 0) or targets ``[n, dimensions]``; of one
+        x: ``[n, *input_shape]``, or a dictionary of these by name, in which rows of NaN mean that an optional part is
+        missing; y: class numbers ``[n]`` (integers from 0) or targets ``[n, dimensions]``; of one
         number each, ``[n]`` will do. Whatever is random must come from ``generator``, so that a task is the same at
         every call and a resumed run meets the same ones. What differs between the splits is up to you: they get other
         random numbers each.

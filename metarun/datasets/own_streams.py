@@ -5,17 +5,19 @@ import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from metarun.core.arrays import floating
 from metarun.core.counters import key, keys, uniform
 from metarun.core.errors import UserError
+from metarun.core.inputs import Input, InputSpec, one_of
 from metarun.core.kinds import Classification, Regression, TaskKind
 from metarun.core.labeled import examples
 from metarun.core.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
@@ -30,7 +32,7 @@ class UsersTasks(Protocol):
     @property
     def kind(self) -> TaskKind: ...
     @property
-    def input_shape(self) -> tuple[int, ...]: ...
+    def input_shape(self) -> tuple[int, ...] | Mapping[str, tuple[int, ...] | Input]: ...
     @property
     def descriptor_size(self) -> int: ...
 
@@ -72,7 +74,7 @@ class Own(ABC):
 
     def __init__(self, own: OwnTasks | OwnTaskList, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
         _refuse_unfit(own)
-        self.name, self.input_shape, self.descriptor_size = own.name, tuple(own.input_shape), own.descriptor_size
+        self.name, self.inputs, self.descriptor_size = own.name, InputSpec.of(own.input_shape), own.descriptor_size
         self._kind, self._own, self._seeds, self._device, self._dtype = own.kind, own, seeds, device, dtype
 
     def kind(self, stream: str) -> TaskKind:
@@ -144,10 +146,10 @@ class Own(ABC):
         place = (self._dtype, self._device)
         names = [f"{told}: {part}" for part in parts]
         support, query = (
-            examples(values[at], values[at + 1], (names[at], names[at + 1]), self.input_shape, self._kind, *place)
+            examples(values[at], values[at + 1], (names[at], names[at + 1]), self.inputs, self._kind, *place)
             for at in (0, 2)
         )
-        descriptor = support.x.new_zeros(0)
+        descriptor = one_of(support.x).new_zeros(0)
         if self.descriptor_size:
             descriptor = floating([values[4]], names[4], (self.descriptor_size,), *place)[0]
         source = values[-1] if repeats else -1
@@ -279,10 +281,19 @@ def _refuse_unfit(own: OwnTasks | OwnTaskList) -> None:
     if type(own.kind) not in (Classification, Regression):
         raise UserError(f"{name}.kind = {own.kind!r}: give Classification(ways) or Regression(), of metarun.core.kinds")
     shape = own.input_shape
-    if not isinstance(shape, tuple | list) or not all(type(size) is int and size > 0 for size in shape):
-        raise UserError(f"{name}.input_shape = {shape!r}: give the shape of one input, as in (1, 28, 28)")
+    shapes = list(shape.values()) if isinstance(shape, Mapping) else [shape]
+    if not shapes or not all(_is_shape(each.shape if isinstance(each, Input) else each) for each in shapes):
+        raise UserError(
+            f"{name}.input_shape = {shape!r}: give the shape of one input, as in (1, 28, 28), or of its parts by name"
+        )
+    if isinstance(shape, Mapping) and not all(isinstance(part, str) and part.isidentifier() for part in shape):
+        raise UserError(f"{name}.input_shape = {shape!r}: names of inputs are words without spaces, as in 'image'")
     if type(own.descriptor_size) is not int or own.descriptor_size < 0:
         raise UserError(f"{name}.descriptor_size = {own.descriptor_size!r}: give a number of features, 0 for none")
+
+
+def _is_shape(shape: Any) -> bool:
+    return isinstance(shape, tuple | list) and all(type(size) is int and size > 0 for size in shape)
 
 
 def _sizes(given: Given) -> Sizes:
@@ -291,11 +302,12 @@ def _sizes(given: Given) -> Sizes:
 
 def _stacked(of: list[Examples], size: int, padded: bool) -> AnyExamples:
     """The examples of several tasks, filled up to ``size`` rows where they are ``padded``."""
+    filled = [tree_map(partial(_filled, size=size), each) for each in of] if padded else of
+    stacked: Examples = tree_map(lambda *tensors: torch.stack(tensors), *filled)
     if not padded:
-        return Examples(*(torch.stack(tensors) for tensors in zip(*of, strict=True)))
-    x, y = (torch.stack([_filled(tensor, size) for tensor in tensors]) for tensors in zip(*of, strict=True))
-    real = torch.stack([_filled(each.x.new_ones(len(each.y)), size) for each in of])
-    return PaddedExamples(x, y, real)
+        return stacked
+    real = torch.stack([_filled(one_of(each.x).new_ones(len(each.y)), size) for each in of])
+    return PaddedExamples(*stacked, real)
 
 
 def _filled(tensor: Tensor, size: int) -> Tensor:

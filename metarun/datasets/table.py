@@ -12,6 +12,7 @@ from torch import Tensor
 from metarun.core.counters import key, keys, uniform
 from metarun.core.errors import UserError
 from metarun.core.fields import choice
+from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Classification, Regression
 from metarun.core.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 from metarun.datasets.base import Seeds, split_of
@@ -57,7 +58,7 @@ class Table:
         """Raises `UserError` where tasks or rows are too few for the shape."""
         division = divided(rows, shape.split, shape.fractions, seeds.run)
         train = division.train
-        self.name, self.input_shape, self.feature_names = name, (rows.features.shape[1],), rows.names
+        self.name, self.inputs, self.feature_names = name, InputSpec.of((rows.features.shape[1],)), rows.names
         self._shape, self._seeds, self._device, self._ways = shape, seeds, device, rows.ways
         self._fingerprint = rows.fingerprint
         self._classes = rows.classes or ()
@@ -148,7 +149,7 @@ class Table:
         parts = " / ".join(f"{counts[split]:,} meta-{split}" for split in SPLITS)
         rest = f" of {len(self._names):,} tasks" if self._shape.split == "rows" else ""
         return (
-            f"{self.name} · {episode}      {parts} {self._shape.split}{rest}, {self.input_shape[0]} features "
+            f"{self.name} · {episode}      {parts} {self._shape.split}{rest}, {self.inputs.size} features "
             f"({self.descriptor_size} of the task)"
         )
 
@@ -164,7 +165,7 @@ class Table:
             **{"dataset": self.name, "file": PurePath(self._shape.path).name, **kind},
             **{"shots": shots, "queries": queries, "train_shots": train_shots, "train_queries": train_queries},
             **{"split": self._shape.split, "fractions": list(self._shape.fractions), "split_seed": self._seeds.run},
-            **{"tasks": self._split_tasks(), "rows": self._split_rows, "features": self.input_shape[0]},
+            **{"tasks": self._split_tasks(), "rows": self._split_rows, "features": self.inputs.size},
             "standardized": "by mean and standard deviation of the meta-train rows",
         }
 

@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
+from torch.utils._pytree import tree_map
 
 from metarun.core.fields import number
+from metarun.core.inputs import Inputs, one_of
 from metarun.core.kinds import TaskKind
 from metarun.core.tasks import AnyExamples
 from metarun.datasets.base import Problem
@@ -64,9 +66,9 @@ class FisherEncoder(Embedding):
         features = functional_call(self.probe, body, (support.x, context))
         head = fitted_head(features, support, self.kind, self.steps, self.rate)
 
-        def outputs(body: Parameters, x: Tensor) -> Tensor:
+        def outputs(body: Parameters, x: Inputs) -> Tensor:
             held = Context(running=dict(context.running))
-            return linear(functional_call(self.probe, body, (x[None], held)), head)[0]
+            return linear(functional_call(self.probe, body, (tree_map(lambda tensor: tensor[None], x), held)), head)[0]
 
         return self.whole(profile(diagonal_fisher(outputs, body, support, self.kind)))
 
@@ -97,16 +99,16 @@ def fitted_head(features: Tensor, support: AnyExamples, kind: TaskKind, steps: i
 
 
 def diagonal_fisher(
-    outputs: Callable[[Parameters, Tensor], Tensor], body: Parameters, support: AnyExamples, kind: TaskKind
+    outputs: Callable[[Parameters, Inputs], Tensor], body: Parameters, support: AnyExamples, kind: TaskKind
 ) -> Parameters:
     """Diagonal of the Fisher information of ``body``, each tensor like its own, mean over examples.
 
     outputs: the network's, ``[outputs]``, for a body and one input. That of an example is `TaskKind.information`: the
     expectation is over the model's own predictions, not the labels.
     """
-    share = support.x.new_ones(len(support.x)) if support.real is None else support.real
+    share = one_of(support.x).new_ones(len(support.y)) if support.real is None else support.real
 
-    def of_example(x: Tensor, share: Tensor) -> Parameters:
+    def of_example(x: Inputs, share: Tensor) -> Parameters:
         slopes, weight = jacrev(lambda body: kind.information(outputs(body, x)), has_aux=True)(body)
         return {name: torch.tensordot(share * weight, slope.square(), 1) for name, slope in slopes.items()}
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from metarun.core.inputs import one_of
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.models.base import TaskModel
@@ -21,4 +22,4 @@ class NoEmbedding:
 
 class Nothing(Embedding):
     def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
-        return seen.support.x.new_zeros(0)
+        return one_of(seen.support.x).new_zeros(0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metarun.core.errors import UserError
 from metarun.core.fields import choice, number
+from metarun.core.inputs import Inputs, InputSpec, flat, image_and_others
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Fit, Seen
 from metarun.embeddings.pooling import Attention, Mean
@@ -32,15 +33,19 @@ class SupportEmbedding:
                 f"embedding.heads={self.heads}: the heads share embedding.hidden={self.hidden} evenly; "
                 f"set embedding.heads={gcd(self.heads, self.hidden)}, or embedding.hidden to a multiple of the heads"
             )
-        return SetEncoder(self, problem.input_shape, model.kind.targets)
+        return SetEncoder(self, problem.inputs, model.kind.targets)
 
 
 class SetEncoder(Embedding):
-    def __init__(self, config: SupportEmbedding, input_shape: tuple[int, ...], label_size: int) -> None:
+    def __init__(self, config: SupportEmbedding, inputs: InputSpec, label_size: int) -> None:
         super().__init__()
-        hidden, images = config.hidden, len(input_shape) == 3
-        self.features = image_features(input_shape[0], hidden) if images else nn.Flatten()
-        width = hidden if images else prod(input_shape)
+        hidden = config.hidden
+        self.image = inputs.images[0] if len(inputs.images) == 1 else None
+        width = inputs.size
+        if self.image is not None:
+            shape = dict(inputs.parts)[self.image].shape
+            self.features = image_features(shape[0], hidden)
+            width += hidden - prod(shape)
         self.pair = nn.Sequential(nn.Linear(width + label_size, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
         self.pool = Attention(hidden, config.heads) if config.pooling == "attention" else Mean()
         self.whole = nn.Sequential(nn.ReLU(), nn.Linear(hidden, config.size))
@@ -53,7 +58,15 @@ class SetEncoder(Embedding):
         return self.pool.weights(self._pairs(seen), seen.support.real)
 
     def _pairs(self, seen: Seen) -> Tensor:
-        return self.pair(torch.cat((self.features(seen.support.x), seen.labels), dim=-1))
+        return self.pair(torch.cat((self._features(seen.support.x), seen.labels), dim=-1))
+
+    def _features(self, x: Inputs) -> Tensor:
+        """``[s, width]``: of an image those that convolutions make, of all else the numbers themselves."""
+        if self.image is None:
+            return flat(x)
+        image, others = image_and_others(x, self.image)
+        features: Tensor = self.features(image)
+        return features if others is None else torch.cat((features, others), 1)
 
 
 def image_features(channels: int, hidden: int) -> nn.Module:

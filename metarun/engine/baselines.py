@@ -12,8 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
+from metarun.core.inputs import flat
 from metarun.core.kinds import TaskKind
 from metarun.core.tasks import AnyExamples, Task, TaskBatch, chunks
 
@@ -27,7 +28,7 @@ SINGULAR = 1e-9
 
 def baselines(kind: TaskKind, tasks: TaskBatch) -> dict[str, Tensor]:
     """`TaskKind.baseline_metric` of each baseline on the queries of each task, ``[T]``, by the baseline's name."""
-    each = max(1, LARGEST // (tasks.support.x[0].numel() + tasks.query.x[0].numel()))
+    each = max(1, LARGEST // (sum(tensor[0].numel() for part in tasks[:2] for tensor in tree_leaves(part.x))))
     one = vmap(partial(_measured, kind))
     parts = [one(part) for part in chunks(tasks, each)]
     joined: dict[str, Tensor] = tree_map(lambda *values: torch.cat(values), *parts)
@@ -52,7 +53,7 @@ def _measured(kind: TaskKind, task: Task) -> dict[str, Tensor]:
 
 def _flat(examples: AnyExamples) -> Tensor:
     """Inputs ``[n, d]``; 0 for what is not finite, since its decomposition would end the run."""
-    return examples.x.flatten(1).double().nan_to_num(nan=0, posinf=0, neginf=0)
+    return flat(examples.x).double().nan_to_num(nan=0, posinf=0, neginf=0)
 
 
 def _exact(y: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from metarun.core.errors import UserError
+from metarun.core.inputs import concatenated, rows_of
 from metarun.core.tasks import TaskBatch
 from metarun.learner.learner import Learner
 from metarun.models.normalization import Context
@@ -53,7 +54,7 @@ def needed(computation: Callable[[Any], Any], sample: Callable[[int], Any], task
 def surely_fits(learner: Learner, batch: TaskBatch, tasks: int, free: int) -> bool:
     """Whether so many tasks like those of ``batch`` need far less than ``free`` bytes, by a bound that is cheap."""
     support, query = batch.support, batch.query
-    rows = torch.cat((support.x[0], query.x[0]))
+    rows = concatenated(*(rows_of(part.x, 0) for part in (support, query)))
     forward = made(lambda rows: learner.model.network(rows, Context()), rows)
     theta = sum(parameter.nbytes for parameter in learner.model.network.parameters())
     inner = max(learner.algorithm.steps(testing) for testing in (False, True))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from metarun.core.inputs import image_and_others
 from metarun.datasets.base import Dataset, class_names
 from metarun.engine.evaluation import episodes_of
 from metarun.inspection.few_tasks import before_and_after
@@ -29,8 +30,9 @@ class Examples:
 
 def shows_images(learner: Learner) -> bool:
     """Whether its tasks are to tell images apart."""
-    shape = learner.problem.input_shape
-    return len(shape) == 3 and shape[0] in (1, 3) and learner.problem.kind.by_class
+    inputs = learner.problem.inputs
+    shown = [dict(inputs.parts)[name].shape[0] in (1, 3) for name in inputs.images]
+    return shown == [True] and learner.problem.kind.by_class
 
 
 def examples(
@@ -41,7 +43,7 @@ def examples(
     batch = dataset.sample(stream, 0, count)
     support, query = batch.support, batch.query
     _, logits = before_and_after(learner, phi, batch, query.x, query.real, at_once)
-    named = class_names(dataset, stream)
+    named, image = class_names(dataset, stream), learner.problem.inputs.images[0]
     found = []
     for number in range(count):
         learned, asked = (
@@ -49,9 +51,9 @@ def examples(
         )
         found.append(
             Examples(
-                support=support.x[number][learned].cpu(),
+                support=image_and_others(support.x, image)[0][number][learned].cpu(),
                 support_labels=support.y[number][learned].cpu(),
-                query=query.x[number][asked].cpu(),
+                query=image_and_others(query.x, image)[0][number][asked].cpu(),
                 query_labels=query.y[number][asked].cpu(),
                 guesses=learner.model.kind.decision(logits[number][asked]).cpu(),
                 names=_names(named, batch.classes[number], logits.shape[-1]),

@@ -4,21 +4,22 @@ import torch
 from torch import Tensor
 
 from metarun.algorithms.base import Draws
+from metarun.core.inputs import Inputs, rows_of
 from metarun.core.tasks import Task, TaskBatch, chunks
 from metarun.engine.over_tasks import over_tasks
 from metarun.learner.learner import Learner, MetaParameters
 
 
 def before_and_after(
-    learner: Learner, phi: MetaParameters, tasks: TaskBatch, x: Tensor, real: Tensor | None, at_once: int
+    learner: Learner, phi: MetaParameters, tasks: TaskBatch, x: Inputs, real: Tensor | None, at_once: int
 ) -> tuple[Tensor, Tensor]:
-    """Predictions ``[T, q, outputs]`` for inputs ``x`` ``[T, q, ...]`` at θ_t⁰ and at θ_t', ``at_once`` tasks at once.
+    """Predictions ``[T, q, outputs]`` for q inputs ``x`` of each task at θ_t⁰ and at θ_t', ``at_once`` tasks at once.
 
     ``real`` marks the inputs that are any, ``[T, q]``; ``None``: all are. On the device.
     """
     algorithm = learner.algorithm
 
-    def predicted(phi: MetaParameters, task: Task, draws: Draws, x: Tensor, real: Tensor | None) -> tuple[Tensor, ...]:
+    def predicted(phi: MetaParameters, task: Task, draws: Draws, x: Inputs, real: Tensor | None) -> tuple[Tensor, ...]:
         own, start = phi["algorithm"], learner.start(phi, task, testing=True)
         model = learner.for_task(phi)
         states = (
@@ -29,10 +30,10 @@ def before_and_after(
 
     parts = []
     with torch.no_grad():
-        for first, part in zip(range(0, len(x), at_once), chunks(tasks, at_once), strict=True):
+        for first, part in zip(range(0, len(tasks.number), at_once), chunks(tasks, at_once), strict=True):
             of = slice(first, first + at_once)
             draws = learner.draws(part, testing=True, progress=1.0)
             masks = None if real is None else real[of]
-            parts.append(over_tasks(predicted)(phi, part, draws, x[of], masks))
+            parts.append(over_tasks(predicted)(phi, part, draws, rows_of(x, of), masks))
     before, after = (torch.cat(each) for each in zip(*parts, strict=True))
     return before, after

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metarun.core.inputs import one_of
 from metarun.datasets.base import Dataset, KnowsFunctions
 from metarun.engine.evaluation import episodes_of
 from metarun.inspection.few_tasks import before_and_after
@@ -33,7 +34,7 @@ class Fit:
 def draws_functions(learner: Learner) -> bool:
     """Whether its tasks are functions of one number."""
     problem = learner.problem
-    return problem.input_shape == (1,) and not problem.kind.by_class and problem.kind.targets == 1
+    return problem.inputs.shape == (1,) and not problem.kind.by_class and problem.kind.targets == 1
 
 
 def fits(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, tasks: int, at_once: int) -> list[Fit]:
@@ -44,22 +45,24 @@ def fits(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, t
     """
     count = episodes_of(dataset, stream, tasks)
     batch = dataset.sample(stream, 0, count)
-    every_x = torch.cat([_known(part.x.squeeze(-1), part.real) for part in (batch.support, batch.query)], 1)
+    support, query = batch.support, batch.query
+    support_x, query_x = one_of(support.x), one_of(query.x)
+    every_x = torch.cat([_known(x.squeeze(-1), part.real) for x, part in ((support_x, support), (query_x, query))], 1)
     known = [row[row.isfinite()].double() for row in every_x]
     low, high = torch.stack([row.amin() for row in known]), torch.stack([row.amax() for row in known])
     fractions = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=low.device)
     grid = low[:, None] + (high - low)[:, None] * fractions
     x, real = grid.to(every_x.dtype).unsqueeze(-1), None
     if learner.model.transductive:
-        x, real = batch.query.x, batch.query.real
+        x, real = query_x, query.real
     before, after = before_and_after(learner, phi, batch, x, real, at_once)
     truth = dataset.values(stream, batch.number, grid) if isinstance(dataset, KnowsFunctions) else None
     facts = dataset.facts(stream, batch)
     adapts = learner.algorithm.steps(testing=True) > 0
     return [
         Fit(
-            support=_points(batch.support.x[task], batch.support.y[task], _row(batch.support.real, task)),
-            query=_points(batch.query.x[task], batch.query.y[task], _row(batch.query.real, task)),
+            support=_points(support_x[task], support.y[task], _row(support.real, task)),
+            query=_points(query_x[task], query.y[task], _row(query.real, task)),
             before=_points(x[task], before[task], _row(real, task)) if adapts else None,
             after=_points(x[task], after[task], _row(real, task)),
             truth=None if truth is None else _points(grid[task], truth[task], None),

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
 from metarun.core import counters
+from metarun.core.inputs import one_of
 from metarun.core.tasks import Task, TaskBatch
 from metarun.datasets.base import Problem
 from metarun.embeddings.base import Embedding, Seen
@@ -75,7 +76,7 @@ class Learner:
 
     def seen(self, task: Task) -> Seen:
         """What the embedding may look at."""
-        labels = self.model.kind.features(task.support.y, task.support.x.dtype)
+        labels = self.model.kind.features(task.support.y, one_of(task.support.x).dtype)
         return Seen(task.support, labels, task.identity, task.descriptor)
 
     def embed(self, phi: MetaParameters, task: Task, testing: bool) -> Tensor:

@@ -6,7 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_map
 
+from metarun.core.inputs import Inputs, InputSpec, concatenated, one_of
 from metarun.core.kinds import TaskKind
 from metarun.core.tasks import AnyExamples
 from metarun.models.memory import Memory
@@ -31,8 +33,8 @@ class ModelConfig(Protocol):
 
     normalization: str
 
-    def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
-        """A network whose ``forward(x, context)`` maps ``[n, *input_shape]`` to ``[n, outputs]``.
+    def build(self, inputs: InputSpec, outputs: int | None, contexts: int = 0) -> nn.Module:
+        """A network whose ``forward(x, context)`` maps n inputs x to ``[n, outputs]``.
 
         With ``outputs=None`` it has no head and returns features ``[n, features]``. With ``contexts`` it has so many
         numbers besides that condition it (Zintgraf et al. 2019), the parameter `CONTEXT`. Raises `UserError` when the
@@ -83,28 +85,28 @@ class TaskModel:
         return self._called(theta, support.x, Context(real=support.real))
 
     def predict(
-        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Tensor, real: Tensor | None = None
+        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Inputs, real: Tensor | None = None
     ) -> Tensor:
-        """Predictions ``[q, outputs]`` for queries ``x`` ``[q, ...]``, of which ``real`` marks those that are any."""
+        """Predictions ``[q, outputs]`` for q queries ``x``, of which ``real`` marks those that are any."""
         if self.transductive or self.normalization in ("group", "none") or self._by_memory:
             return self._called(theta, x, Context(real=real, running=dict(running)))
         return self.outputs(theta, running, support, x, real)[1]
 
     def outputs(
-        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Tensor, real: Tensor | None = None
+        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Inputs, real: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The network's outputs for support and queries, in one pass: ``[s, outputs]``, ``[q, outputs]``.
 
         With ``global`` normalization a meta-training task is one batch, support and queries together.
         """
-        s = len(support.x)
+        s = len(support.y)
         together = self.transductive or self.normalization == "global"
         seen = joined(support, x, real) if together else support.real
         context = Context(None if together else s, seen, dict(running))
-        out = self._called(theta, torch.cat((support.x, x)), context)
+        out = self._called(theta, concatenated(support.x, x), context)
         return out[:s], out[s:]
 
-    def _called(self, theta: Parameters, x: Tensor, context: Context) -> Tensor:
+    def _called(self, theta: Parameters, x: Inputs, context: Context) -> Tensor:
         """The network's outputs ``[n, outputs]``; what normalization remembers of the task is left in
         ``context.running``, what it remembers of all tasks is reported to `memory`.
         """
@@ -122,16 +124,18 @@ class TaskModel:
         context.running = {}
         return out
 
-    def _computed(self, theta: Parameters, x: Tensor, context: Context) -> Tensor:
+    def _computed(self, theta: Parameters, x: Inputs, context: Context) -> Tensor:
         """The network's outputs, in the precision to compute in."""
         if self.compute is None:
             out: Tensor = functional_call(self.network, theta, (x, context))
             return out
         real = None if context.real is None else context.real.to(self.compute)
         seen = Context(context.support, real, cast(context.running, self.compute))
-        out = functional_call(self.network, cast(theta, self.compute), (x.to(self.compute), seen))
-        context.running = cast(seen.running, x.dtype)
-        return out.to(x.dtype)
+        computed = tree_map(lambda tensor: tensor.to(self.compute), x)
+        out = functional_call(self.network, cast(theta, self.compute), (computed, seen))
+        dtype = one_of(x).dtype
+        context.running = cast(seen.running, dtype)
+        return out.to(dtype)
 
 
 def cast(parameters: Parameters, dtype: torch.dtype) -> Parameters:
@@ -139,11 +143,11 @@ def cast(parameters: Parameters, dtype: torch.dtype) -> Parameters:
     return {name: tensor.to(dtype) for name, tensor in parameters.items()}
 
 
-def joined(support: AnyExamples, x: Tensor, real: Tensor | None) -> Tensor | None:
+def joined(support: AnyExamples, x: Inputs, real: Tensor | None) -> Tensor | None:
     """Which rows of support and queries together are examples."""
     if support.real is None and real is None:
         return None
-    masks = ((support.real, support.x), (real, x))
+    masks = ((support.real, one_of(support.x)), (real, one_of(x)))
     return torch.cat([rows.new_ones(len(rows)) if mask is None else mask for mask, rows in masks])
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from metarun.core.errors import UserError
 from metarun.core.fields import choice, number
+from metarun.core.inputs import Inputs, InputSpec, image_and_others
 from metarun.models.normalization import KINDS, Context, normalization
 from metarun.models.patches import convolved, halved, patches, places
 
@@ -26,26 +27,29 @@ class Conv4:
     readout: str = choice("flatten", "mean")
     normalization: str = choice(*KINDS)
 
-    def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
-        if len(input_shape) != 3:
+    def build(self, inputs: InputSpec, outputs: int | None, contexts: int = 0) -> nn.Module:
+        if len(inputs.images) != 1:
+            needed = "needs images" if not inputs.images else "takes one image"
             raise UserError(
-                f"model=conv4: needs images, and this dataset's inputs have shape {input_shape}; use model=mlp"
+                f"model=conv4: {needed}, and this dataset's inputs have shape {inputs.shape}; use model=mlp"
             )
-        halvings = min(input_shape[1:]).bit_length() - 1
-        if self.downsample == "pool" and min(input_shape[1:]) < 2**self.layers:
+        _, height, width = dict(inputs.parts)[inputs.images[0]].shape
+        halvings = min(height, width).bit_length() - 1
+        if self.downsample == "pool" and min(height, width) < 2**self.layers:
             raise UserError(
-                f"model.layers={self.layers}: {input_shape[1]}x{input_shape[2]} images can be halved {halvings} times; "
+                f"model.layers={self.layers}: {height}x{width} images can be halved {halvings} times; "
                 f"set model.layers={halvings} or model.downsample=stride"
             )
-        return Conv4Network(self, input_shape, outputs, contexts)
+        return Conv4Network(self, inputs, outputs, contexts)
 
 
 class Conv4Network(nn.Module):
     """Contexts scale and shift the channels of the third block, or of the last where there are fewer, before its ReLU:
-    h(1 + γ) + β, both linear in the context (FiLM, as in Zintgraf et al. 2019, section 3.3).
+    h(1 + γ) + β, both linear in the context (FiLM, as in Zintgraf et al. 2019, section 3.3). Of named inputs one is an
+    image, and all others join its features, before the last layer.
     """
 
-    def __init__(self, config: Conv4, input_shape: tuple[int, ...], outputs: int | None, contexts: int) -> None:
+    def __init__(self, config: Conv4, inputs: InputSpec, outputs: int | None, contexts: int) -> None:
         super().__init__()
         self.conditioned = min(2, config.layers - 1)
         self.context = nn.Parameter(torch.zeros(contexts)) if contexts else None
@@ -54,11 +58,12 @@ class Conv4Network(nn.Module):
         self.mean = config.readout == "mean"
         # A bias before a layer that subtracts the mean does nothing.
         bias = config.normalization in ("group", "none")
-        sizes = [input_shape[0]] + [config.channels] * config.layers
+        self.image = inputs.images[0]
+        channels, height, width = dict(inputs.parts)[self.image].shape
+        sizes = [channels] + [config.channels] * config.layers
         self.layers = nn.ModuleList(
             nn.Conv2d(a, b, 3, stride=1 if self.pool else 2, padding=1, bias=bias) for a, b in pairwise(sizes)
         )
-        height, width = input_shape[1:]
         for block, layer in enumerate(self.layers):
             assert isinstance(layer, nn.Conv2d)
             self.register_buffer(f"places{block}", places(height, width, layer.stride[0]), persistent=False)
@@ -69,10 +74,11 @@ class Conv4Network(nn.Module):
         self.head: nn.Module = nn.Identity()
         if outputs is not None:
             with torch.no_grad():
-                features = self(torch.zeros(2, *input_shape), Context()).shape[1]
+                features = self(inputs.zeros(2), Context()).shape[1]
             self.head = nn.Linear(features, outputs)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, inputs: Inputs, context: Context) -> Tensor:
+        x, others = image_and_others(inputs, self.image)
         for block, norm in enumerate(self.norms):
             x = norm(self._convolved(x, block), context) if block else self._first(x, context)
             if self.modulation is not None and block == self.conditioned:
@@ -82,7 +88,7 @@ class Conv4Network(nn.Module):
             if self.pool:
                 x = F.max_pool2d(x, 2)
         x = x.mean((2, 3)) if self.mean else x.flatten(1)
-        return self.head(x)
+        return self.head(x if others is None else torch.cat((x, others), 1))
 
     def _convolved(self, x: Tensor, block: int) -> Tensor:
         layer = self.layers[block]

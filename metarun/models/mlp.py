@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from metarun.core.errors import UserError
 from metarun.core.fields import choice, number
+from metarun.core.inputs import Inputs, InputSpec, flat
 from metarun.models.normalization import KINDS, Context, normalization
 
 
@@ -20,14 +20,16 @@ class MLP:
     activation: str = choice("relu", "tanh", "sigmoid")
     normalization: str = choice(*KINDS)
 
-    def build(self, input_shape: tuple[int, ...], outputs: int | None, contexts: int = 0) -> nn.Module:
+    def build(self, inputs: InputSpec, outputs: int | None, contexts: int = 0) -> nn.Module:
         if not self.hidden:
             raise UserError("model.hidden=[]: give at least one layer, as in [64,64]")
-        return MLPNetwork(self, prod(input_shape), outputs, contexts)
+        return MLPNetwork(self, inputs.size, outputs, contexts)
 
 
 class MLPNetwork(nn.Module):
-    """Contexts are further inputs, the same for all examples (Zintgraf et al. 2019, section 3.3)."""
+    """Named inputs are put in a row. Contexts are further inputs, the same for all examples (Zintgraf et al. 2019,
+    section 3.3).
+    """
 
     def __init__(self, config: MLP, inputs: int, outputs: int | None, contexts: int) -> None:
         super().__init__()
@@ -40,8 +42,8 @@ class MLPNetwork(nn.Module):
         self.head = nn.Identity() if outputs is None else nn.Linear(sizes[-1], outputs)
         self.context = nn.Parameter(torch.zeros(contexts)) if contexts else None
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        x = x.flatten(1)
+    def forward(self, inputs: Inputs, context: Context) -> Tensor:
+        x = flat(inputs)
         if self.context is not None:
             x = torch.cat((x, self.context.expand(len(x), -1)), 1)
         for layer, norm in zip(self.layers, self.norms, strict=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
+from torch.utils._pytree import tree_map
 
 from metarun.algorithms.base import Learned
 from metarun.algorithms.outer_loop import OuterLoop
@@ -160,7 +161,7 @@ def _training_tasks(run: _Run) -> str:
 
 def _shapes(examples: AnyExamples) -> list[str]:
     most = "" if examples.real is None else "up to "
-    return [most + shown(list(part.shape[1:])) for part in (examples.x, examples.y)]
+    return [most + shown(tree_map(lambda tensor: list(tensor.shape[1:]), part)) for part in (examples.x, examples.y)]
 
 
 def _model(run: _Run) -> str:

@@ -21,7 +21,7 @@ from metarun.runs import saved_problem
 
 log = logging.getLogger(__name__)
 
-FORMAT = 7
+FORMAT = 8
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from typing import Any
 
 from metarun.core.errors import UserError
+from metarun.core.inputs import Input, InputSpec
 from metarun.core.kinds import KINDS, TaskKind
 from metarun.datasets.base import Problem
 from metarun.engine.schema import conform
@@ -13,20 +14,36 @@ _COUNTS = ("known_tasks", "descriptor_size", "training_classes")
 def to_plain(problem: Problem) -> dict[str, Any]:
     """The problem's fields; kinds with their name. Raises `UserError` for a kind of task that is not metarun's own."""
     kinds = {name: _kind_to_plain(getattr(problem, name)) for name in ("kind", "training_kind")}
-    return {**vars(problem), "input_shape": list(problem.input_shape), "source": dict(problem.source), **kinds}
+    return {**vars(problem), "inputs": _inputs_to_plain(problem.inputs), "source": dict(problem.source), **kinds}
 
 
 def from_plain(plain: dict[str, Any]) -> Problem:
     """The problem that `to_plain` told. Raises `ValueError`, `TypeError` or `KeyError` for what is none."""
     conform(plain, dict[str, Any], "problem")
     kinds = {name: _kind(conform(plain[name], dict[str, Any], f"problem.{name}")) for name in ("kind", "training_kind")}
-    shape = conform(plain["input_shape"], list[int], "problem.input_shape")
-    problem = Problem(**{**plain, "input_shape": tuple(shape), **kinds})
-    if not isinstance(problem.name, str) or not all(_counts(size, 1) for size in shape):
+    problem = Problem(**{**plain, "inputs": _inputs(plain["inputs"]), **kinds})
+    if not isinstance(problem.name, str):
         raise ValueError("problem")
     if not all(_counts(plain[name], 0) for name in _COUNTS) or not isinstance(plain["source"], dict):
         raise ValueError("problem")
     return problem
+
+
+def _inputs_to_plain(inputs: InputSpec) -> dict[str, Any]:
+    return {name: {"shape": list(part.shape), "optional": part.optional} for name, part in inputs.parts}
+
+
+def _inputs(plain: Any) -> InputSpec:
+    parts = conform(plain, dict[str, dict[str, Any]], "problem.inputs")
+    if not parts or ("" in parts and len(parts) > 1):
+        raise ValueError("problem.inputs")
+    made = {}
+    for name, part in parts.items():
+        shape = conform(part["shape"], list[int], "problem.inputs.shape")
+        if not all(_counts(size, 1) for size in shape):
+            raise ValueError("problem.inputs")
+        made[name] = Input(tuple(shape), conform(part["optional"], bool, "problem.inputs.optional"))
+    return InputSpec(tuple(sorted(made.items())))
 
 
 def _kind_to_plain(kind: TaskKind) -> dict[str, Any]:

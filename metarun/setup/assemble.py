@@ -55,7 +55,7 @@ def assembled(settings: Settings, problem: Problem, device: torch.device) -> tup
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(counters.key(settings.seed, "first parameters"))
         network = settings.model.build(
-            problem.input_shape, kind.outputs if algorithm.needs_head else None, algorithm.context_size
+            problem.inputs, kind.outputs if algorithm.needs_head else None, algorithm.context_size
         )
         head = getattr(network, "head", None)
         if isinstance(head, nn.Linear):
@@ -92,7 +92,7 @@ def assembled(settings: Settings, problem: Problem, device: torch.device) -> tup
 def _width(network: nn.Module, problem: Problem, option: str) -> int:
     """How many numbers a network makes of an example. Raises `UserError` where a user's own makes something else."""
     with torch.no_grad():
-        out = network(torch.zeros(2, *problem.input_shape), Context())
+        out = network(problem.inputs.zeros(2), Context())
     if not isinstance(out, torch.Tensor) or out.dim() != 2 or len(out) != 2:
         told = list(out.shape) if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
         kind = type(network)

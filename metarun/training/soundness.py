@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from metarun.algorithms.base import Learned
 from metarun.config.groups import TESTS
 from metarun.core.errors import UserError
+from metarun.core.inputs import one_of
 from metarun.core.tasks import Task, TaskBatch
 from metarun.datasets.base import Dataset, DatasetConfig
 from metarun.engine.compile.displacement import displaced
@@ -105,15 +106,16 @@ class _Check:
 
         say, out = self._say("model", network, "forward"), call()
         outputs = self.learner.problem.kind.outputs if self.learner.algorithm.needs_head else None
-        wanted = f"[{len(x)}, {'features' if outputs is None else outputs}]"
+        count = len(self.task.support.y)
+        wanted = f"[{count}, {'features' if outputs is None else outputs}]"
         if (
             not isinstance(out, Tensor)
             or out.dim() != 2
-            or out.shape[0] != len(x)
+            or out.shape[0] != count
             or outputs not in (None, out.shape[1])
         ):
-            raise say(f"returns {_shown(out)} for {len(x)} inputs, where {wanted} is expected")
-        self._refuse_wrong(say, out, call, x.dtype)
+            raise say(f"returns {_shown(out)} for {count} inputs, where {wanted} is expected")
+        self._refuse_wrong(say, out, call, one_of(x).dtype)
         moved = {name: tensor + 0.1 for name, tensor in theta.items()}
         if theta and torch.equal(functional_call(network, moved, (x, Context())), out):
             raise say("returns the same whatever its parameters are; use them as attributes of the module (self.…)")
@@ -156,10 +158,10 @@ class _Check:
             state = algorithm.adapt(model, own, start, task.support, draws)
             return algorithm.predict(model, own, state, task.support, task.query.x, task.query.real)
 
-        out, wanted = call(), (len(task.query.x), learner.problem.training_kind.outputs)
+        out, wanted = call(), (len(task.query.y), learner.problem.training_kind.outputs)
         if not isinstance(out, Tensor) or tuple(out.shape) != wanted:
             raise say(f"returns {_shown(out)}, where {list(wanted)} is expected")
-        self._refuse_wrong(say, out, call, task.query.x.dtype)
+        self._refuse_wrong(say, out, call, one_of(task.query.x).dtype)
         if isinstance(algorithm, Learned):
             objective = learner.objective(self.phi, task, draws)[0]
             say = self._say("algorithm", algorithm, "objective")

@@ -4,6 +4,7 @@ import torch
 
 from benchmarks.rows import Row
 from metarun.config.compose import compose, plain
+from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Classification, Regression
 from metarun.core.tasks import Examples, TaskBatch, batch
 from metarun.datasets.base import Problem
@@ -37,4 +38,4 @@ def learner(row: Row, device: torch.device, precision: str = "float32") -> tuple
     config = compose([*row.overrides, f"device.precision={precision}"])
     settings = check(plain(config, config.hydra.runtime.choices))
     kind = Classification(row.ways) if row.ways else Regression()
-    return assemble(settings, Problem("benchmark", row.input_shape, kind, kind, 0, 0, 0), device)
+    return assemble(settings, Problem("benchmark", InputSpec.of(row.input_shape), kind, kind, 0, 0, 0), device)

@@ -9,6 +9,7 @@ from builders import CPU
 
 from metarun.core.arrays import floating
 from metarun.core.errors import UserError
+from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Classification, Regression
 from metarun.core.labeled import examples
 from metarun.core.tasks import Examples
@@ -18,7 +19,7 @@ NAMES = ("x", "y")
 
 def taken(x: Any, y: Any, ways: int | None = None, shape: tuple[int, ...] = (1,)) -> Examples:
     kind = Regression() if ways is None else Classification(ways)
-    return examples(x, y, NAMES, shape, kind, torch.float32, CPU)  # type: ignore[arg-type]
+    return examples(x, y, NAMES, InputSpec.of(shape), kind, torch.float32, CPU)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_drawn_again_only_for_another_recipe(monkeypatch: pytest.MonkeyPatch, ow
 def test_what_it_says_of_itself() -> None:
     episodes = GlyphsConfig(*SHAPE).load(0, torch.device("cpu"), torch.float32)
     assert episodes.kind("test") == Classification(5)
-    assert episodes.input_shape == (1, 28, 28)
+    assert episodes.inputs.shape == (1, 28, 28)
     assert episodes.summary() == (
         "glyphs · 5-way 1-shot · 15 queries      "
         "589 meta-train / 144 meta-val / 115 meta-test letters, no alphabet shared"

@@ -84,7 +84,7 @@ def test_divided_leaves_no_class_out_or_twice(classes: int, val: int, test: int,
 
 
 def test_pictures_become_grey_or_square(ready: Path) -> None:
-    assert load(ready, channels=1).input_shape == (1, 8, 8)
+    assert load(ready, channels=1).inputs.shape == (1, 8, 8)
     grey = load(ready, channels=1).bank("train").images[0]
     assert int(grey[0, 0, 0]) == round(0.299 * 0 + 0.587 * 200 + 0.114 * 77)
 

@@ -55,7 +55,7 @@ def test_a_matlab_file(tmp_path: Path) -> None:
     assert table.name == "school"
     assert table.known_tasks == 5
     assert table.groups == ("1", "2", "3", "4", "5")
-    assert table.input_shape == (27,)
+    assert table.inputs.shape == (27,)
     assert table.feature_names == tuple(f"x{column}" for column in range(27))
     assert table.descriptor_size == 6
     assert table.distinct("test") == 5
@@ -143,7 +143,7 @@ def test_what_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.skipif(not REAL.exists(), reason="no shared data: School")
 def test_the_real_data() -> None:
     table = load(REAL)
-    assert (table.known_tasks, table.input_shape, table.descriptor_size) == (139, (27,), 6)
+    assert (table.known_tasks, table.inputs.shape, table.descriptor_size) == (139, (27,), 6)
     rows = table.protocol()["rows"]
     assert sum(rows.values()) == 15_362
     assert rows["test"] / 15_362 == pytest.approx(0.25, abs=0.005)

@@ -103,7 +103,7 @@ def test_a_range_that_is_none_is_refused(bounds: list[float]) -> None:
 
 def test_what_it_says_of_itself() -> None:
     assert waves().kind("train") == Regression()
-    assert waves().input_shape == (1,)
+    assert waves().inputs.shape == (1,)
     assert waves().summary() == (
         "sinusoid · 10-shot · 5 queries      amplitude 0.1 to 5, phase 0 to 3.14159, x -5 to 5, noise 0"
     )

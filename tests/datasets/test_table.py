@@ -327,7 +327,7 @@ def test_a_value_beyond_the_precision_is_refused(tmp_path: Path) -> None:
     before = load(speaking(tmp_path, SIZES))
     rows[real_rows(before, before.sample("test", 0, 1).query)[0][0]][4] = 1e90
     path = write(tmp_path / "changed.csv", HEADER, rows)
-    assert load(path).input_shape == (3,)
+    assert load(path).inputs.shape == (3,)
     with pytest.raises(UserError, match=r"column 'noise' has a value far too large"):
         load(path, dtype=torch.float32)
 
@@ -401,7 +401,7 @@ def test_a_group_or_stream_that_is_none_is_refused(path: Path, group: int) -> No
 def test_what_it_says_of_itself(path: Path) -> None:
     table = load(path)
     assert table.kind("test") == Regression()
-    assert table.input_shape == (3,)
+    assert table.inputs.shape == (3,)
     assert table.feature_names == ("row", "place", "noise")
     assert table.summary() == (
         "table · all-shot · all queries (trained half of a task's rows to adapt on)      "

@@ -13,6 +13,7 @@ from metarun.algorithms.base import Algorithm
 from metarun.config.compose import compose, plain
 from metarun.core.counters import choose, key, keys, uniform
 from metarun.core.errors import UserError
+from metarun.core.inputs import InputSpec, one_of
 from metarun.core.kinds import Classification, Regression
 from metarun.core.tasks import Examples, PaddedExamples, Task, TaskBatch, batch
 from metarun.datasets.base import Dataset, Problem, Seeds, problem, split_of
@@ -106,8 +107,8 @@ def alone(task: Task) -> TaskBatch:
 
 def padded(examples: Examples, rows: int) -> PaddedExamples:
     """Examples with so many rows of zeros behind them that fill up."""
-    x, y = (torch.cat((part, part.new_zeros(rows, *part.shape[1:]))) for part in examples)
-    real = torch.cat((torch.ones(len(examples.y)), torch.zeros(rows))).to(examples.x.dtype)
+    x, y = tree_map(lambda part: torch.cat((part, part.new_zeros(rows, *part.shape[1:]))), tuple(examples))
+    real = torch.cat((torch.ones(len(examples.y)), torch.zeros(rows))).to(one_of(examples.x).dtype)
     return PaddedExamples(x, y, real)
 
 
@@ -144,7 +145,7 @@ class Blobs:
     """Classification of small images: a class is a random pattern, an example the pattern under noise."""
 
     name = "blobs"
-    input_shape = (1, 12, 12)
+    inputs = InputSpec.of((1, 12, 12))
     classes = 40
     groups: tuple[str, ...] = ()
     grouped_test = False
@@ -165,9 +166,9 @@ class Blobs:
         coarse = uniform(keys(key(0, "patterns", split_of(stream)), torch.arange(self.classes)), 16).view(-1, 4, 4)
         patterns = coarse.repeat_interleave(3, 1).repeat_interleave(3, 2) - 0.5
         noise = uniform(keys(of, torch.tensor(1)), self.ways * each * 144) - 0.5
-        shape = (tasks, self.ways, each, *self.input_shape)
+        shape = (tasks, self.ways, each, 1, 12, 12)
         classes = choose(of, self.classes, self.ways)
-        x = patterns[classes].view(tasks, self.ways, 1, *self.input_shape)
+        x = patterns[classes].view(tasks, self.ways, 1, 1, 12, 12)
         x = x + self.noise * noise.view(shape)
         y = torch.arange(self.ways).view(1, -1, 1).expand(tasks, -1, each)
         support, query = (slice(self.shots), slice(self.shots, None))
@@ -208,7 +209,7 @@ def linear(algorithm: Algorithm, inputs: int = 4) -> tuple[Learner, MetaParamete
     """A learner of linear regression, and its first φ."""
     torch.manual_seed(0)
     model = TaskModel(Linear(inputs), Regression(), "none", transductive=False)
-    posed = Problem("linear", (inputs,), Regression(), Regression(), 0, 0, 0)
+    posed = Problem("linear", InputSpec.of((inputs,)), Regression(), Regression(), 0, 0, 0)
     penalties = settings().regularizer
     made = Learner(
         posed,

@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metarun.core.inputs import InputSpec
 from metarun.hypernets.base import HypernetConfig
 from metarun.models.base import Parameters
 from metarun.models.conv4 import Conv4
@@ -37,14 +38,16 @@ def small(option: str, **changes: Any) -> HypernetConfig:
 
 
 def mlp(normalization: str = "none", hidden: tuple[int, ...] = (6, 5), inputs: int = 4, outputs: int = 3) -> nn.Module:
-    return MLP(hidden=list(hidden), activation="relu", normalization=normalization).build((inputs,), outputs)
+    return MLP(hidden=list(hidden), activation="relu", normalization=normalization).build(
+        InputSpec.of((inputs,)), outputs
+    )
 
 
 def conv4(normalization: str = "none", channels: int = 4, layers: int = 2, side: int = 6) -> nn.Module:
     network = Conv4(
         channels=channels, layers=layers, downsample="stride", readout="flatten", normalization=normalization
     )
-    return network.build((1, side, side), 3)
+    return network.build(InputSpec.of((1, side, side)), 3)
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

@@ -8,6 +8,7 @@ import torch
 from builders import settings
 from torch import Tensor, nn
 
+from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Classification, Regression, TaskKind
 from metarun.core.tasks import PaddedExamples
 from metarun.embeddings.base import Seen
@@ -27,12 +28,12 @@ def built(option: str, shape: tuple[int, ...] = NUMBERS, head: bool = True, **ch
     """The float64 embedding ``option`` of length 4, its keys changed, for a dataset that offers everything."""
     torch.manual_seed(0)
     kind = kind_for(shape)
-    dataset = SimpleNamespace(name="made", input_shape=shape, known_tasks=KNOWN, descriptor_size=DESCRIPTOR)
+    dataset = SimpleNamespace(name="made", inputs=InputSpec.of(shape), known_tasks=KNOWN, descriptor_size=DESCRIPTOR)
     if shape == IMAGES:
         model = settings("model=conv4", "model.channels=4", "model.layers=2", "model.normalization=batch").model
     else:
         model = settings("model=mlp", "model.hidden=[5,5]", "model.normalization=none").model
-    network = model.build(shape, kind.outputs if head else None)
+    network = model.build(InputSpec.of(shape), kind.outputs if head else None)
     config = replace(settings(f"embedding={option}").embedding, size=4, **changes)
     return config.build(dataset, TaskModel(network, kind, model.normalization, transductive=False)).double()
 

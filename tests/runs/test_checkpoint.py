@@ -140,7 +140,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
             checkpoint.load(path, state.phi, CPU)
     for value in ({}, {"format": 3}, {"state": {}}, {"format": "5"}):
         tensor_file.write(path, value)
-        with pytest.raises(UserError, match=r"not a checkpoint of this version of metarun \(format 7\)"):
+        with pytest.raises(UserError, match=r"not a checkpoint of this version of metarun \(format 8\)"):
             checkpoint.load(path, state.phi, CPU)
     whole_content = {"config": {}, "problem": {}}
     for broken in ({}, {"best": None}, {"best": {"step": 1}}, None):

@@ -65,7 +65,7 @@ def node(**changes: Any) -> dict[str, Any]:
 def plain(dataset: Any = None, **root: Any) -> dict[str, Any]:
     parts: dict[str, Any] = {name: {"_target_": f"{__name__}.Empty"} for name in PARTS}
     parts["dataset"] = node() if dataset is None else dataset
-    keys = {"seed": 0, "mode": "train", "checkpoint": None, "resume": None}
+    keys = {"seed": 0, "mode": "train", "checkpoint": None, "likelihood": "categorical", "resume": None}
     return {**parts, **keys, "choices": dict.fromkeys(PARTS, "sample"), **root}
 
 

@@ -18,6 +18,7 @@ from documents import blocks
 import metarun
 from metarun.config.compose import compose, plain
 from metarun.core.errors import OwnCodeError, UserError
+from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Regression
 from metarun.core.tasks import Examples, PaddedExamples
 from metarun.embeddings.base import Seen
@@ -186,7 +187,9 @@ def test_the_page_s_embedding_does_not_see_rows_that_fill_up(command: Command, p
     own_parts.find("conf")
     MeanMap = importlib.import_module("my_package.mean_map").MeanMap
     torch.manual_seed(0)
-    encoder = MeanMap(size=4, features=8).build(SimpleNamespace(input_shape=(3,)), SimpleNamespace(kind=Regression(1)))
+    encoder = MeanMap(size=4, features=8).build(
+        SimpleNamespace(inputs=InputSpec.of((3,))), SimpleNamespace(kind=Regression(1))
+    )
     x, y = torch.randn(5, 3), torch.randn(5, 1)
     wanted = encoder(Seen(Examples(x, y), y, torch.tensor(0), torch.zeros(0)), None, False)
     rows = [torch.cat((part, torch.full((2, part.shape[1]), 7.0))) for part in (x, y)]

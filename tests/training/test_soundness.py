@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metarun.algorithms.maml import MAML
 from metarun.core.errors import UserError
+from metarun.core.inputs import InputSpec
 from metarun.core.tasks import TaskBatch
 from metarun.datasets.base import Dataset, Seeds
 from metarun.datasets.sinusoid import Sinusoid, SinusoidConfig
@@ -180,8 +181,8 @@ class NetworkConfig:
     how: str
     normalization: str = "none"
 
-    def build(self, input_shape: tuple[int, ...], outputs: int | None, context: int) -> nn.Module:
-        return Network(*input_shape, outputs or 8, self.how)
+    def build(self, inputs: InputSpec, outputs: int | None, context: int) -> nn.Module:
+        return Network(inputs.size, outputs or 8, self.how)
 
 
 @pytest.mark.parametrize(
