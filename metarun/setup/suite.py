@@ -76,7 +76,7 @@ def _fitting(
     if _sizes(other) == _sizes(phi):
         return made
     for noun, now, then in (
-        ("inputs of shape", list(posed.input_shape), list(own.input_shape)),
+        ("inputs of shape", posed.inputs.shape, own.inputs.shape),
         ("descriptors of size", posed.descriptor_size, own.descriptor_size),
         ("targets", posed.kind.outputs, own.kind.outputs),
     ):
