@@ -5,10 +5,11 @@ Any option's YAML file may say what suits it elsewhere, under the key `PREFERS`:
     _prefers_:
       model.normalization: global
 
-only where another key has a certain value,
+only where another key has a certain value, or a group a certain option,
 
     _prefers_:
       model.normalization: {algorithm.tunes=head: global}
+      algorithm.outer.optimizer: {hypernet=none: sgd}
 
 or what suits its own keys for each kind of task, under `BY_KIND`, which says what ``auto`` means for these keys:
 
@@ -45,7 +46,7 @@ Choices = Mapping[str, str | None]
 Found = tuple[Any, str]
 """A value, and what it follows from: ``algorithm=protonet``, or ``no preference``."""
 Before = Mapping[str, Found]
-"""What has been found of other keys already: of those that follow from the kind of task."""
+"""What has been found of other keys already: of those that follow from the kind of task, and by earlier `RULES`."""
 
 
 def preferred(key: str, otherwise: Any, config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
@@ -55,7 +56,7 @@ def preferred(key: str, otherwise: Any, config: Mapping[str, Any], choices: Choi
         preferences = node.get(PREFERS) if isinstance(node, Mapping) else None
         wanted = preferences.get(key) if isinstance(preferences, Mapping) else None
         if isinstance(wanted, Mapping):
-            met = [condition for condition in wanted if _holds(condition, config, before)]
+            met = [condition for condition in wanted if _holds(condition, config, choices, before)]
             if met:
                 return wanted[met[0]], f"{group}={choices.get(group)} {met[0]}"
         elif wanted is not None:
@@ -63,9 +64,11 @@ def preferred(key: str, otherwise: Any, config: Mapping[str, Any], choices: Choi
     return otherwise, "no preference"
 
 
-def _holds(condition: str, config: Mapping[str, Any], before: Before) -> bool:
-    """Whether a key has the value that ``key=value`` says."""
+def _holds(condition: str, config: Mapping[str, Any], choices: Choices, before: Before) -> bool:
+    """Whether a key has the value, or a group the option, that ``key=value`` says."""
     key, _, value = condition.partition("=")
+    if key in PARTS:
+        return choices.get(key) == value
     return str(before[key][0] if key in before else _value(config, key)) == value
 
 
@@ -89,8 +92,18 @@ def _likelihood(kind: str, config: Mapping[str, Any], choices: Choices) -> Found
     return usual if found[0] is None else found
 
 
+def _outer_optimizer(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
+    return preferred("algorithm.outer.optimizer", "adam", config, choices, before)
+
+
+def _outer_lr(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
+    return preferred("algorithm.outer.lr", 0.001, config, choices, before)
+
+
 RULES: dict[str, Callable[[Mapping[str, Any], Choices, Before], Found]] = {
     "algorithm.inner_steps": _inner_steps,
+    "algorithm.outer.optimizer": _outer_optimizer,
+    "algorithm.outer.lr": _outer_lr,
     "model.normalization": _normalization,
 }
 
@@ -120,7 +133,9 @@ def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
                 if _value(config, f"{group}.{name}") == AUTO:
                     found[f"{group}.{name}"] = value, origin
     found |= _shapes(config)
-    found |= {key: rule(config, choices, found) for key, rule in RULES.items() if _value(config, key) == AUTO}
+    for key, rule in RULES.items():
+        if _value(config, key) == AUTO:
+            found[key] = rule(config, choices, found)
     return found | last
 
 

@@ -104,8 +104,8 @@ def trained(run: Run, results: ResultsFile, deadline: float | None) -> None:
             process.terminate()
             process.communicate()
             return
-        if process.returncode == 2:
-            refused = not resumable and not (run.folder / "checkpoints").exists()
+        if process.returncode in (2, 3):
+            refused = process.returncode == 2 and not resumable and not (run.folder / "checkpoints").exists()
             results.add(run, {"refused" if refused else "diverged": last_line(errors)})
             print(f"{run.key}: {last_line(errors)}", file=sys.stderr, flush=True)
             return

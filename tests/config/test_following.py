@@ -269,3 +269,21 @@ def test_a_likelihood_that_the_tasks_cannot_have(command: Command, overrides: tu
     assert (code, len(err.splitlines())) == (2, 1)
     assert told in err
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "optimizer", "lr"),
+    [
+        ((), "sgd", 1.0),
+        (("hypernet=film", "embedding=support"), "adam", 0.001),
+        (("hypernet=film", "embedding=support", "algorithm.outer.optimizer=sgd"), "sgd", 1.0),
+        (("algorithm.outer.optimizer=adam",), "adam", 0.001),
+        (("algorithm.outer.lr=0.5",), "sgd", 0.5),
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["reptile", "meml"])
+def test_an_interpolation_step_is_that_of_theta_not_of_what_makes_it(
+    algorithm: str, overrides: tuple[str, ...], optimizer: str, lr: float
+) -> None:
+    outer = resolved(f"algorithm={algorithm}", *overrides)["algorithm"]["outer"]
+    assert (outer["optimizer"], outer["lr"]) == (optimizer, lr)
