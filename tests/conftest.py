@@ -121,3 +121,14 @@ def command(
         return code, out, err
 
     return run
+
+
+@pytest.fixture
+def own_modules() -> Iterator[None]:
+    """Modules of ``my_package`` and folders to import from that a test adds are removed after it."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("my_package"):
+            del sys.modules[name]

@@ -1,7 +1,6 @@
 """What the manual says works: its pages about Python, own parts and test data sets are done, block by block."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,7 @@ from documents import blocks, commands
 Command = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(autouse=True)
-def _own_modules() -> Iterator[None]:
-    """Modules and folders that a page adds go again with it."""
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("my_package"):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,20 @@ def test_the_report_keeps_models_of_other_training_data_apart(
     header, *rows = Path("table.csv").read_text().splitlines()
     place = header.split(",").index("trained on")
     assert sorted(row.split(",")[place] for row in rows) == ["", "glyphs"]
+
+
+@pytest.mark.parametrize("typed", [(), ("algorithm=cnp",)], ids=["maml", "cnp"])
+def test_a_checkpoint_keeps_its_likelihood(command: Command, typed: tuple[str, ...]) -> None:
+    """Also where the defaults would choose another: squared for MAML's."""
+    waves = ("dataset=sinusoid", "model=mlp", "model.hidden=[8]", "likelihood=gaussian", *typed, *ENGINE)
+    trained, _ = ran(command, "trained", *waves)
+    tested, _ = ran(command, "tested", "mode=test", "checkpoint=trained")
+    assert tested["metric"] == "nll"
+    assert tested["meta_test"] == trained["meta_test"]
+    code, _, err = command("mode=test", "checkpoint=trained", "likelihood=squared", "hydra.run.dir=other")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "likelihood=squared: the checkpoint was trained on likelihood=gaussian (sinusoid)" in err
+    code, _, err = command("resume=trained", "engine.steps=8")
+    assert code == 0, err
+    longer = json.loads(Path("trained/result.json").read_text())
+    assert (longer["metric"], longer["train"]["steps"]) == ("nll", 8)

@@ -85,7 +85,7 @@ def ridge(support: SupportFeatures, penalty: float | Tensor) -> Tensor:
     (ZᵀZ/n + λI)⁻¹ ZᵀY/n, or where features are more than rows the same by Woodbury's identity, Zᵀ (ZZᵀ/n + λI)⁻¹ Y/n.
     """
     by_rows, gram, z, y = _system(support, penalty)
-    # Unchecked: features that are not finite shall make predictions that are not, which the engine reports.
+    # Unchecked: non-finite features lead to non-finite predictions, which the engine reports.
     if by_rows:
         return z.T @ torch.linalg.solve_ex(gram, y).result
     return torch.linalg.solve_ex(gram, z.T @ y).result

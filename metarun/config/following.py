@@ -117,12 +117,10 @@ def kind_of(dataset: Mapping[str, Any]) -> str:
 def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
     """What each key that is ``auto`` gets."""
     found: dict[str, Found] = {}
-    last: dict[str, Found] = {}
-    dataset, likelihood = config.get("dataset"), config.get("likelihood")
+    dataset, typed = config.get("dataset"), config.get("likelihood")
     kind = kind_of(dataset) if isinstance(dataset, Mapping) else TASK_KINDS[0]
-    if likelihood == AUTO:
-        last["likelihood"] = _likelihood(kind, config, choices)
-        likelihood = last["likelihood"][0]
+    chosen = _likelihood(kind, config, choices) if typed == AUTO else None
+    likelihood = typed if chosen is None else chosen[0]
     origins = {kind: f"{kind}, dataset={choices.get('dataset')}", likelihood: f"likelihood={likelihood}"}
     for group in PARTS:
         node = config.get(group)
@@ -136,7 +134,7 @@ def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
     for key, rule in RULES.items():
         if _value(config, key) == AUTO:
             found[key] = rule(config, choices, found)
-    return found | last
+    return found if chosen is None else found | {"likelihood": chosen}
 
 
 def _shapes(config: Mapping[str, Any]) -> dict[str, Found]:

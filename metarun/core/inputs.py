@@ -57,7 +57,7 @@ class InputSpec:
 
     @property
     def size(self) -> int:
-        """How many numbers `flat` makes of one input."""
+        """Length of one input as `flat` returns it."""
         return sum(prod(part.shape) + part.optional for _, part in self.parts)
 
     @property
@@ -66,14 +66,15 @@ class InputSpec:
         return [name for name, part in self.parts if len(part.shape) == 3]
 
     def zeros(self, n: int) -> Inputs:
-        """n inputs of zeros, everything being there."""
+        """A batch of n zero inputs with no missing parts."""
         made = {name: torch.zeros(n, *part.shape) for name, part in self.parts}
         made |= {presence(name): torch.ones(n) for name, part in self.parts if part.optional}
         return made[""] if self.plain else made
 
     def tensors(self, values: Any, name: str, dtype: torch.dtype, device: torch.device) -> Inputs:
-        """A user's inputs, at least one, as copies; rows of NaN in an optional part are missing, as is all of it where
-        its name is. ``name`` is what messages call them. Raises `UserError`.
+        """Check and copy a user's inputs, at least one. Raises `UserError`.
+
+        In an optional part, rows of NaN count as missing; the whole part may be left out. name: for messages.
         """
         if self.plain:
             return floating(values, name, self.parts[0][1].shape, dtype, device)
@@ -102,7 +103,7 @@ class InputSpec:
         return dict(sorted(made.items()))
 
     def fits(self, x: Any, axes: int) -> bool:
-        """Whether ``x`` has these parts, with so many axes before those of one input."""
+        """Whether ``x`` has these parts, with ``axes`` leading batch dimensions."""
         wanted = self.zeros(1)
         if isinstance(x, Tensor) or isinstance(wanted, Tensor):
             return isinstance(x, Tensor) and isinstance(wanted, Tensor) and x.shape[axes:] == wanted.shape[1:]
@@ -110,7 +111,7 @@ class InputSpec:
 
 
 def _with_gaps(values: Any, name: str, shape: Shape, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Numbers with zeros in the rows that are NaN throughout, and where there are others, ``[n]``."""
+    """Values with all-NaN rows set to zero, and a mask of the other rows, ``[n]``."""
     rows = numbers(values, name)
     gone = rows.isnan() if rows.dim() < 2 else rows.flatten(1).isnan().all(1)
     filled = torch.where(gone.view(-1, *[1] * (rows.dim() - 1)), torch.zeros((), dtype=rows.dtype), rows)
@@ -118,14 +119,14 @@ def _with_gaps(values: Any, name: str, shape: Shape, dtype: torch.dtype, device:
 
 
 def flat(x: Inputs) -> Tensor:
-    """All numbers of each input in a row, ``[n, size]``: parts in the order of their names."""
+    """Flatten each input to a vector, ``[n, size]``: its parts sorted by name."""
     if isinstance(x, Tensor):
         return x.flatten(1)
     return torch.cat([x[name].view(len(x[name]), -1) for name in sorted(x)], 1)
 
 
 def image_and_others(x: Inputs, image: str) -> tuple[Tensor, Tensor | None]:
-    """The part of this name, and all others as `flat` makes them; ``None`` where there are none."""
+    """The named image, and all other parts flattened by `flat`, or ``None`` if there are no others."""
     if isinstance(x, Tensor):
         return x, None
     others = {name: part for name, part in x.items() if name != image}
@@ -133,18 +134,18 @@ def image_and_others(x: Inputs, image: str) -> tuple[Tensor, Tensor | None]:
 
 
 def one_of(x: Inputs) -> Tensor:
-    """One of the tensors, for its precision, device and number of rows."""
+    """One of the tensors, for its dtype, device and number of rows."""
     tensor: Tensor = tree_leaves(x)[0]
     return tensor
 
 
 def rows_of(x: Inputs, picked: Tensor | slice | int) -> Inputs:
-    """Those at these row numbers."""
+    """Select rows of every part."""
     chosen: Inputs = tree_map(lambda tensor: tensor[picked], x)
     return chosen
 
 
 def concatenated(first: Inputs, second: Inputs) -> Inputs:
-    """The rows of the one, then those of the other."""
+    """Concatenate two batches of inputs along the first dimension."""
     both: Inputs = tree_map(lambda one, other: torch.cat((one, other)), first, second)
     return both

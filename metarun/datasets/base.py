@@ -168,9 +168,9 @@ class Problem:
 
 
 def problem(dataset: Dataset, likelihood: str | None = None) -> Problem:
-    """The problem that a dataset's tasks pose, labels being predicted by a likelihood; None: the usual one.
+    """The problem of a dataset's tasks.
 
-    Raises `UserError` where the labels cannot have it.
+    likelihood: of the labels; ``None``, or one that the labels cannot have: the dataset's own kind.
     """
     kinds = {stream: dataset.kind(stream) for stream in ("test", "train")}
     if likelihood is not None:

@@ -167,7 +167,7 @@ class Watch:
                 (layout.BEFORE, found.before),
                 (layout.AFTER, found.after),
             ):
-                # A slash, as in the names of a hypernetwork's heads, would put a curve into a group of its own.
+                # TensorBoard would group a name with a slash, such as that of a hypernetwork's head, separately.
                 board.scalars(group, {name.replace("/", "."): norm for name, norm in norms.items()}, step)
         if settings.similarity:
             self._seen.append((step, found.sketches))

@@ -87,7 +87,7 @@ class TaskModel:
     def predict(
         self, theta: Parameters, running: Parameters, support: AnyExamples, x: Inputs, real: Tensor | None = None
     ) -> Tensor:
-        """Predictions ``[q, outputs]`` for q queries ``x``, of which ``real`` marks those that are any."""
+        """Predictions ``[q, outputs]`` for q queries ``x``; ``real``: 1 for real rows, 0 for padding."""
         if self.transductive or self.normalization in ("group", "none") or self._by_memory:
             return self._called(theta, x, Context(real=real, running=dict(running)))
         return self.outputs(theta, running, support, x, real)[1]

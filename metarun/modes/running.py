@@ -15,9 +15,9 @@ from metarun.setup.settings import Settings
 class Call:
     """One use of a mode.
 
-    folder: the run's; one that does not write has none of its own, but names the one that a run would have. typed: the
-    overrides of the command line; empty in a sweep. swept: the groups, and the full names of keys, that tell the jobs
-    of a sweep apart. stop_file: asks to stop when it appears.
+    folder: the run folder; of a mode that does not write, the folder that a run would have. typed: the overrides of the
+    command line; empty in a sweep. swept: the groups and full key names that differ between the jobs of a sweep.
+    stop_file: the run stops when this file appears.
     """
 
     settings: Settings

@@ -9,6 +9,7 @@ from metarun.algorithms.base import Learned
 from metarun.config.groups import TESTS
 from metarun.core import counters
 from metarun.core.errors import UserError
+from metarun.core.kinds import likelihoods
 from metarun.datasets.base import Dataset, Problem, data_name, problem
 from metarun.hypernets.base import Hypernet
 from metarun.hypernets.memory import refuse_if_too_large
@@ -138,6 +139,10 @@ def check_test(settings: Settings, own: Problem, posed: Problem, name: str) -> N
 
 def _check_parts(settings: Settings, problem: Problem) -> None:
     choices, kind, training_kind = settings.plain["choices"], problem.kind, problem.training_kind
+    if kind.likelihood != settings.likelihood:
+        raise UserError(
+            f"likelihood={settings.likelihood}: the tasks are {kind.name}, which takes {' or '.join(likelihoods(kind))}"
+        )
     if not isinstance(kind, settings.algorithm.kinds):
         able = " and ".join(each.name for each in settings.algorithm.kinds)
         raise UserError(
@@ -226,11 +231,15 @@ def _check_transfer(settings: Settings, trained: Problem, posed: Problem, place:
             f"{where}: its tasks are {now.name}, and {whose} {then.name} "
             f"({data_name(trained.source)}); choose a dataset of that kind"
         )
-    if now.outputs != then.outputs and (settings.algorithm.needs_head or settings.embedding.reads_labels):
-        noun = now.noun
-        hint = f"set {place}.ways={then.outputs}" if hasattr(keys, "ways") else "test on such tasks"
+    if now.likelihood != then.likelihood:
         raise UserError(
-            f"{where}: its tasks have {now.outputs} {noun}, and {whose} tasks of {then.outputs} "
+            f"likelihood={now.likelihood}: {whose} likelihood={then.likelihood} ({data_name(trained.source)}), which "
+            "decides what its model predicts; leave it out"
+        )
+    if now.outputs != then.outputs and (settings.algorithm.needs_head or settings.embedding.reads_labels):
+        hint = f"set {place}.ways={then.targets}" if hasattr(keys, "ways") else "test on such tasks"
+        raise UserError(
+            f"{where}: its tasks have {now.targets} {now.noun}, and {whose} tasks of {then.targets} "
             f"({data_name(trained.source)}); {hint}"
         )
     if settings.embedding.knows_tasks and posed.known_tasks not in (0, trained.known_tasks):

@@ -168,7 +168,11 @@ def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str, co
             texts += [text for text in _leaves(group, node, source) if text.partition("=")[0] in _DECIDE_SPLITS]
     if not any(name == TESTS or name.startswith(f"dataset@{TESTS}") for name in replaced):
         texts += _tests(config, source, config_dir)
-    return [*texts, f"seed={_value(config.get('seed'), source)}"]
+    for key in ("likelihood", "seed"):
+        if key not in config:
+            raise UserError(f"{source}: not the configuration of a run of this version of metarun: it has no {key}")
+        texts.append(f"{key}={_value(config[key], source)}")
+    return texts
 
 
 def _tests(config: Mapping[Any, Any], source: str, config_dir: str | None) -> list[str]:

@@ -67,7 +67,7 @@ class Settings(Root):
 
 @contextmanager
 def _named(place: str) -> Iterator[None]:
-    """Within, a mistake in a data set's keys is told by the place where the keys are: ``test_dataset.NAME``."""
+    """Within this context, errors name a further data set's keys in full: ``test_dataset.NAME.key``."""
     try:
         yield
     except UserError as error:

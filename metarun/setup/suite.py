@@ -78,7 +78,7 @@ def _fitting(
     for noun, now, then in (
         ("inputs of shape", posed.inputs.shape, own.inputs.shape),
         ("descriptors of size", posed.descriptor_size, own.descriptor_size),
-        ("targets", posed.kind.outputs, own.kind.outputs),
+        (own.kind.noun, posed.kind.targets, own.kind.targets),
     ):
         if now != then:
             raise UserError(

@@ -5,7 +5,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,15 +35,7 @@ HEART = ("model=sines", "model.waves=6", "hypernet=subspace", "embedding=mean_ma
 """A model, a hypernetwork and an embedding of one's own."""
 
 
-@pytest.fixture(autouse=True)
-def _own_modules() -> Iterator[None]:
-    """Modules of one test are not those of the next."""
-    path, modules = list(sys.path), set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        if name.startswith("my_package"):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 @pytest.fixture

@@ -21,7 +21,13 @@ from metarun.setup.saved import as_overrides, with_saved_run
 
 def configuration() -> dict[str, Any]:
     sections: dict[str, Any] = {name: {"_target_": "os.system", "size": 3, "inner": {"rate": 1e-05}} for name in PARTS}
-    return {**sections, "seed": 7, "mode": "train", "choices": dict.fromkeys(PARTS, "some")}
+    return {
+        **sections,
+        "seed": 7,
+        "likelihood": "categorical",
+        "mode": "train",
+        "choices": dict.fromkeys(PARTS, "some"),
+    }
 
 
 def save(folder: Path, config: Any) -> Path:
@@ -115,7 +121,7 @@ def test_options_and_values_come_first_and_classes_never(tmp_path: Path) -> None
     texts = expanded("mode=test", f"checkpoint={run}", "dataset.size=4")
     assert texts[-3:] == ["mode=test", f"checkpoint={run}", "dataset.size=4"]
     assert texts[:3] == ["dataset=some", "dataset.size=3", "dataset.inner.rate=1e-05"]
-    assert "seed=7" in texts
+    assert {"seed=7", f"likelihood={quoted('categorical')}"} <= set(texts)
     assert not any("_target_" in text or "os.system" in text for text in texts)
 
 

@@ -1,6 +1,5 @@
 """Kinds of task, by the names under which checkpoints and configurations know them."""
 
-from metarun.core.errors import UserError
 from metarun.core.kinds.base import TaskKind
 from metarun.core.kinds.classification import Classification
 from metarun.core.kinds.gaussian import Gaussian
@@ -8,20 +7,15 @@ from metarun.core.kinds.regression import Regression
 
 
 def with_likelihood(kind: TaskKind, likelihood: str) -> TaskKind:
-    """The kind of tasks with the labels of ``kind``, predicted by this likelihood.
+    """The kind with the labels of ``kind`` and this likelihood, or ``kind`` itself if they cannot have it."""
+    return Gaussian(kind.dimensions) if likelihood == "gaussian" and type(kind) is Regression else kind
 
-    Raises `UserError` where labels cannot have it.
-    """
-    if likelihood == Gaussian.likelihood and type(kind) is Regression:
-        return Gaussian(kind.dimensions)
-    if likelihood == kind.likelihood:
-        return kind
-    raise UserError(
-        f"likelihood={likelihood}: the tasks are {kind.name}, which takes "
-        f"{' or '.join(other.likelihood for other in KINDS.values() if other.by_class == kind.by_class)}"
-    )
+
+def likelihoods(kind: TaskKind) -> list[str]:
+    """Those that the labels of ``kind`` can have."""
+    return [other.likelihood for other in KINDS.values() if other.by_class == kind.by_class]
 
 
 KINDS: dict[str, type[TaskKind]] = {kind.name: kind for kind in (Classification, Regression, Gaussian)}
 
-__all__ = ["KINDS", "Classification", "Gaussian", "Regression", "TaskKind", "with_likelihood"]
+__all__ = ["KINDS", "Classification", "Gaussian", "Regression", "TaskKind", "likelihoods", "with_likelihood"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import log, pi
+from statistics import NormalDist
 from typing import ClassVar
 
 import torch
@@ -15,7 +16,7 @@ BOUND = 10.0
 """The logarithm of the variance lies within plus and minus this."""
 NOMINAL = 0.9
 """The central interval of the predicted distribution whose coverage is measured."""
-QUANTILE = 1.6448536269514722
+QUANTILE = NormalDist().inv_cdf(0.5 + NOMINAL / 2)
 """Half of that interval's width, in standard deviations."""
 
 

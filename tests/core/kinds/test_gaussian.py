@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.func import hessian, vmap
 
-from metarun.core.errors import UserError
-from metarun.core.kinds import KINDS, Classification, Gaussian, Regression, with_likelihood
+from metarun.core.kinds import KINDS, Classification, Gaussian, Regression, likelihoods, with_likelihood
 from metarun.core.kinds.gaussian import BOUND, NOMINAL, QUANTILE
+from metarun.core.names import LIKELIHOODS
 
 KIND = Gaussian(2)
 
@@ -156,18 +156,15 @@ def test_means_that_are_not_like_the_targets_are_refused() -> None:
 
 def test_every_kind_is_known_by_its_name_and_likelihood() -> None:
     assert list(KINDS) == ["classification", "regression", "gaussian"]
+    assert tuple(kind.likelihood for kind in KINDS.values()) == LIKELIHOODS
     assert with_likelihood(Regression(3), "gaussian") == Gaussian(3)
     assert with_likelihood(Regression(3), "squared") == Regression(3)
     assert with_likelihood(Classification(3), "categorical") == Classification(3)
 
 
-@pytest.mark.parametrize(
-    ("kind", "likelihood", "others"),
-    [
-        (Classification(3), "gaussian", "the tasks are classification, which takes categorical"),
-        (Regression(), "categorical", "the tasks are regression, which takes squared or gaussian"),
-    ],
-)
-def test_a_likelihood_that_labels_cannot_have_is_refused(kind: Any, likelihood: str, others: str) -> None:
-    with pytest.raises(UserError, match=f"^likelihood={likelihood}: {others}$"):
-        with_likelihood(kind, likelihood)
+def test_labels_keep_their_kind_under_a_likelihood_that_they_cannot_have() -> None:
+    """What is composed so is refused (`metarun.setup.assemble`)."""
+    assert with_likelihood(Classification(3), "gaussian") == Classification(3)
+    assert with_likelihood(Regression(), "categorical") == Regression()
+    assert likelihoods(Classification(3)) == ["categorical"]
+    assert likelihoods(Regression()) == ["squared", "gaussian"]
