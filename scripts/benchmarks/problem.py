@@ -35,7 +35,7 @@ def made_up(row: Row, device: torch.device, dtype: torch.dtype = torch.float32) 
 
 def learner(row: Row, device: torch.device, precision: str = "float32") -> tuple[Learner, MetaParameters]:
     """metarun's learner for such tasks, and its first φ: the same at every call."""
-    config = compose([*row.overrides, f"device.precision={precision}"])
-    settings = check(plain(config, config.hydra.runtime.choices))
     kind = Classification(row.ways) if row.ways else Regression()
+    config = compose([*row.overrides, f"likelihood={kind.likelihood}", f"device.precision={precision}"])
+    settings = check(plain(config, config.hydra.runtime.choices))
     return assemble(settings, Problem("benchmark", InputSpec.of(row.input_shape), kind, kind, 0, 0, 0), device)
