@@ -31,8 +31,8 @@ WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner
 ENDLESS = (*WAVES, "engine.steps=1000000", "engine.val_every=1000000", "engine.checkpoint_every=1000000")
 # Adam would make steps of the rounding in gradients that are zero, those of the rows of tasks to come.
 SEQUENCE = (
-    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", *ENGINE, "engine.steps=9",
-    "engine.val_every=3", "engine.task_chunk=2", "engine.val_episodes=3", "regularizer.output=0.1",
+    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", "embedding.fit_steps=3", *ENGINE,
+    "engine.steps=9", "engine.val_every=3", "engine.task_chunk=2", "engine.val_episodes=3", "regularizer.output=0.1",
     "algorithm.outer.optimizer=sgd", "algorithm.outer.lr=0.01",
 )  # fmt: skip
 GLYPHS = (

@@ -254,8 +254,9 @@ def test_an_evaluation_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) ->
         assert compilation.evaluates_alike(eager, phi, batch) != wrong
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["maml", "protonet"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("maml", marks=pytest.mark.compiling), pytest.param("protonet", marks=pytest.mark.slow)]
+)
 def test_a_compiled_evaluation_measures_the_same(name: str) -> None:
     chosen = ("dataset=glyphs", "model.channels=4", "model.layers=2", f"algorithm={name}")
     dataset = settings(*chosen).dataset.load(0, CPU, torch.float64)

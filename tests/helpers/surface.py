@@ -44,8 +44,8 @@ RUNS = {
         "regularizer.proximal=0.1", "engine.profile_steps=1", "engine.steps=5", "test_dataset=[harmonics]",
     ),
     "sequence": (
-        "dataset=polynomials", *MLP, "hypernet=full", "embedding=learned", "engine.order=sequential",
-        "regularizer.output=0.1", "algorithm.outer.tasks.select=loss",
+        "dataset=polynomials", *MLP, "hypernet=full", "embedding=learned", "embedding.fit_steps=3",
+        "engine.order=sequential", "regularizer.output=0.1", "algorithm.outer.tasks.select=loss",
     ),
     "table": ("dataset=table", "dataset.path=table.csv", *MLP),
     "not finite": ("dataset=sinusoid", *MLP, "algorithm=scratch", "algorithm.inner_lr=1e30"),

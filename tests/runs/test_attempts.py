@@ -34,8 +34,8 @@ RUNS = {
     "made": ("hypernet=film", "hypernet.hidden=[4]", "embedding=support", "algorithm=meta_sgd", *TINY),
     "attending": ("algorithm=matching", *TINY),
     "sequence": (
-        "experiment=forgetting_polynomials", "hypernet.hidden=[4]", "model.hidden=[4]", *ENGINE,
-        "engine.profile_steps=0",
+        "experiment=forgetting_polynomials", "hypernet.hidden=[4]", "model.hidden=[4]", "embedding.fit_steps=3",
+        *ENGINE, "engine.profile_steps=0",
     ),
 }  # fmt: skip
 """Runs that between them draw and write everything."""

@@ -27,8 +27,8 @@ WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner
 GLYPHS = ("dataset.queries=2", "model.channels=4", "model.layers=3", *ENGINE)
 FILM = (*WAVES, "dataset=regression_families", "embedding=support", "hypernet=film")
 SEQUENCE = (
-    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", *ENGINE, "engine.steps=9",
-    "engine.val_every=3",
+    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", "embedding.fit_steps=3", *ENGINE,
+    "engine.steps=9", "engine.val_every=3",
 )  # fmt: skip
 STEP_SIZES = (*WAVES, "algorithm=meta_sgd")
 RUNS = {"waves": WAVES, "glyphs": GLYPHS, "film": FILM, "sequence": SEQUENCE, "step sizes": STEP_SIZES}

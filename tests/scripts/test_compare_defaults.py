@@ -56,7 +56,7 @@ def test_nothing_is_set_but_the_budget(script: Any, tmp_path: Path) -> None:
 def test_no_default_is_worse_than_doing_nothing(tmp_path: Path) -> None:
     """On regression, where step sizes made for letters end in infinities, and on a table as users have them."""
     results = tmp_path / "results.json"
-    chosen = ["--datasets=sinusoid,harmonics,table", "--algorithms=maml,fomaml,anil,meta_sgd,r2d2,cnp"]
+    chosen = ["--datasets=sinusoid,harmonics,table", "--algorithms=maml,meta_sgd"]
     options = [*chosen, "--hypernets=none,film", f"--results={results}", "--jobs=2"]
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "compare_defaults.py"), str(tmp_path / "runs"), *options],
@@ -68,7 +68,7 @@ def test_no_default_is_worse_than_doing_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     records = json.loads(results.read_text(encoding="utf-8"))
-    assert len(records) == 3 * 6 * 2
+    assert len(records) == 3 * 2 * 2
     for name, record in records.items():
         assert "diverged" not in record, name
     assert "‡" not in done.stdout, done.stdout

@@ -57,8 +57,13 @@ def test_two_steps_of_every_composition(hypernet: str, embedding: str, algorithm
     assert all(values.isfinite().all() for values in episodes.curves.values())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("hypernet", "embedding"), list(zip(HYPERNETS, EMBEDDINGS, strict=True)))
+@pytest.mark.parametrize(
+    ("hypernet", "embedding"),
+    [
+        pytest.param(*pair, marks=pytest.mark.compiling if number else pytest.mark.slow)
+        for number, pair in enumerate(zip(HYPERNETS, EMBEDDINGS, strict=True))
+    ],
+)
 def test_compiled_equals_eager(hypernet: str, embedding: str) -> None:
     dataset, model = PROBLEMS["regression"]
     learner, phi = build(dataset, f"hypernet={hypernet}", f"embedding={embedding}", *model, inner_lr=0.02)

@@ -38,8 +38,8 @@ WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner
 GAUSSIAN = (*WAVES, "likelihood=gaussian")
 DIRECTIONS = {"mse": False, "mae": False, "loss": False, "nll": False, "coverage": None}
 SEQUENCE = (
-    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", *ENGINE, "engine.steps=9",
-    "engine.val_every=3", "engine.checkpoint_every=2",
+    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", "embedding.fit_steps=3", *ENGINE,
+    "engine.steps=9", "engine.val_every=3", "engine.checkpoint_every=2",
 )  # fmt: skip
 GLYPHS = (
     "dataset=glyphs", "dataset.queries=2", "model.channels=4", "model.layers=3",
@@ -54,10 +54,18 @@ PROBLEMS = {"waves": (waves(), WAVES), "glyphs": (Blobs(), GLYPHS)}
 """Tiny runs, and tasks of the same kind."""
 
 
+FEWER_STEPS = {
+    "imaml": ("algorithm.inner_steps=3",),
+    "meml": ("algorithm.test_steps=6",),
+    "reptile": ("algorithm.test_steps=6",),
+}
+"""Algorithms whose default takes many inner steps on every episode of a test."""
+
+
 def options(name: str, problem: str) -> tuple[str, ...]:
     """A tiny run of that algorithm, with its own step size."""
     own = [override for override in PROBLEMS[problem][1] if not override.startswith("algorithm.")]
-    return (f"algorithm={name}", *own)
+    return (f"algorithm={name}", *own, *FEWER_STEPS.get(name, ()))
 
 
 def cases(*, learned: bool) -> list[Any]:

@@ -24,7 +24,8 @@ ENGINE = (
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8]", "algorithm=mbml", "algorithm.inner_lr=0.01", *ENGINE)
 SLOW = ("algorithm.outer.slow.ratio=0.3", "algorithm.outer.slow.every=3")
 SEQUENCE = (
-    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", *ENGINE, "engine.steps=9",
+    "experiment=forgetting_polynomials", "hypernet.hidden=[6]", "model.hidden=[6]", "embedding.fit_steps=3", *ENGINE,
+    "engine.steps=9",
 )  # fmt: skip
 
 

@@ -7,8 +7,6 @@ from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 
-from metarun.engine.compile.graphs.simpler import SimplerGraph
-
 Inputs = TypeVarTuple("Inputs")
 R = TypeVar("R")
 
@@ -27,6 +25,9 @@ def compiled_whole(computation: Callable[[*Inputs], R]) -> Callable[[*Inputs], R
         "layout_optimization": False,
     }
     if not torch.cuda.is_available():  # what follows is untried there
+        # Imported here, for it takes Inductor along: over a second, which a run that compiles nothing need not wait.
+        from metarun.engine.compile.graphs.simpler import SimplerGraph
+
         # Kernels are called from C++: from Python that takes small networks longer.
         options |= {"cpp_wrapper": True, "post_grad_custom_pre_pass": SimplerGraph()}
     # Dynamo keeps graphs by code object. All computations share that of `whole`, and none may run another's graph.
