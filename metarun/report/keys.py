@@ -78,16 +78,15 @@ def varying(runs: Sequence[Run]) -> list[str]:
     """The keys that tell these runs' configurations apart, groups first, then in the order of their files.
 
     A key counts where it differs between runs of the same option of its group: what only follows from the option is
-    told by it. A key of the machine counts where one seed was run with several of its values, all else being equal.
+    told by it. A key of the machine, and one whose values followed from other parts, count only where one seed was run
+    with several values, all else being equal.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.settings))
     ordered = [name for name in PARTS if name in names] + [name for name in names if name not in PARTS]
     counting = [name for name in ordered if not _never(name) and _differs(runs, name)]
-    found = [name for name in counting if not _of_the_machine(name)]
-    for name in counting:
-        if _of_the_machine(name) and _tells_apart(runs, name, found):
-            found.append(name)
-    return found
+    implied = [name for name in counting if _of_the_machine(name) or not _differs(runs, name, by_choice=True)]
+    found = [name for name in counting if name not in implied]
+    return [*found, *(name for name in implied if _tells_apart(runs, name, found))]
 
 
 def _never(name: str) -> bool:
@@ -100,14 +99,16 @@ def _of_the_machine(name: str) -> bool:
     return name in MACHINE or (name.partition(".")[0] == "device" and name != "device.precision")
 
 
-def _differs(runs: Sequence[Run], name: str) -> bool:
+def _differs(runs: Sequence[Run], name: str, *, by_choice: bool = False) -> bool:
+    """Whether a key differs between runs of one option of its group; ``by_choice``: where not all of these followed."""
     group = name.partition(".")[0]
-    seen: dict[str, str] = {}
+    seen: dict[str, list[Run]] = {}
     for run in runs:
-        option = of(run, group) if group != name else ABSENT
-        if seen.setdefault(option, of(run, name)) != of(run, name):
-            return True
-    return False
+        seen.setdefault(of(run, group) if group != name else ABSENT, []).append(run)
+    return any(
+        len({of(run, name) for run in alike}) > 1 and not (by_choice and all(name in run.followed for run in alike))
+        for alike in seen.values()
+    )
 
 
 def _tells_apart(runs: Sequence[Run], name: str, found: Sequence[str]) -> bool:

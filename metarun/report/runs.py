@@ -60,6 +60,8 @@ class Run:
     """When the status was written, as ISO 8601; empty where it is not said."""
     result: Mapping[str, Any]
     """The content of ``result.json``; empty unless the run is done."""
+    followed: frozenset[str] = frozenset()
+    """The keys whose value followed from the other parts (``auto``)."""
     further: str = ""
     """The name of the further data set that settings and result are of (`on_further_data`); else empty."""
 
@@ -187,13 +189,15 @@ def read(folder: Path) -> Run | None:
     if state not in STATES:
         raise Unreadable(f"{STATUS} says no state ({', '.join(STATES)})")
     # A job that fails before its parts stand leaves a reason and no settings.
-    settings = flat(_yaml(folder / CONFIG)) if CONFIG in names or state != "failed" else {}
+    config = _yaml(folder / CONFIG) if CONFIG in names or state != "failed" else {}
+    settings = flat(config) if config != {} else {}
     result = _json(folder / RESULT) if state == DONE else {}
     if state == DONE:
         _check(result)
         _check_further(result)
         settings |= _trained_on(result)
-    return Run(folder, settings, state, clean(status.get("reason") or ""), clean(status.get("time") or ""), result)
+    reason, time = (clean(status.get(name) or "") for name in ("reason", "time"))
+    return Run(folder, settings, state, reason, time, result, _followed(config))
 
 
 def flat(config: Any) -> dict[str, Any]:
@@ -216,6 +220,11 @@ def flat(config: Any) -> dict[str, Any]:
 
     add("", {key: value for key, value in config.items() if key not in ("choices", FOLLOWED)})
     return found
+
+
+def _followed(config: Any) -> frozenset[str]:
+    told = config.get(FOLLOWED) if isinstance(config, dict) else None
+    return frozenset(map(clean, told)) if isinstance(told, dict) else frozenset()
 
 
 def _check(result: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Which keys vary, how they are called, and which one a user means."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,20 @@ def test_what_follows_from_the_option_is_told_by_it() -> None:
         "algorithm",
         "algorithm.inner_lr",
     ]
+
+
+def test_what_follows_from_several_options_is_told_by_them() -> None:
+    """As the outer step size of Reptile, which depends on the hypernetwork."""
+
+    def followed(*overrides: dict[str, Any]) -> list[Run]:
+        return [replace(run(each), followed=frozenset({"algorithm.outer.lr"})) for each in overrides]
+
+    film = {"hypernet": "film", "algorithm.outer.lr": 0.001}
+    runs = [*followed({}, film), run({"algorithm": "anil"}), run({"algorithm": "anil", "hypernet": "film"})]
+    assert keys.varying(runs) == ["hypernet", "algorithm"]
+    typed = run({"hypernet": "film", "algorithm.outer.lr": 0.002})
+    assert keys.varying([*runs, typed]) == ["hypernet", "algorithm", "algorithm.outer.lr"]
+    assert keys.varying(followed({}, {"algorithm.outer.lr": 0.5})) == ["algorithm.outer.lr"]  # of another version
 
 
 def test_options_of_one_name_and_two_classes_are_not_the_same() -> None:
