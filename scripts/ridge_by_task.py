@@ -67,9 +67,9 @@ def examples(dataset: Dataset, tasks: int) -> tuple[list[Rows], list[Rows], list
 
 def rows(part: AnyExamples) -> tuple[list[Rows], list[Rows]]:
     """The examples of each task, without what fills up."""
-    real = torch.ones_like(part.y[..., 0]) if part.real is None else part.real
-    x = [values[chosen > 0].numpy() for values, chosen in zip(part.x, real, strict=True)]
-    y = [values[chosen > 0, 0].numpy() for values, chosen in zip(part.y, real, strict=True)]
+    mask = torch.ones_like(part.y[..., 0]) if part.mask is None else part.mask
+    x = [values[chosen > 0].numpy() for values, chosen in zip(part.x, mask, strict=True)]
+    y = [values[chosen > 0, 0].numpy() for values, chosen in zip(part.y, mask, strict=True)]
     return x, y
 
 

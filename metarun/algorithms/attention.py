@@ -4,6 +4,6 @@ import torch
 from torch import Tensor
 
 
-def attention(scores: Tensor, real: Tensor) -> Tensor:
-    """Weights like ``scores`` ``[..., s]``, each row summing to 1; a row that is no example (``real`` 0) has 0."""
-    return torch.where(real > 0, scores, float("-inf")).softmax(-1)
+def attention(scores: Tensor, mask: Tensor) -> Tensor:
+    """Masked softmax over the last axis of ``scores`` ``[..., s]``: rows with ``mask`` 0 have weight 0."""
+    return torch.where(mask > 0, scores, float("-inf")).softmax(-1)

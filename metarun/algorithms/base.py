@@ -150,10 +150,10 @@ class Algorithm:
         state: Adapted,
         support: AnyExamples,
         x: Inputs,
-        real: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Predictions ``[q, outputs]`` for queries ``x`` of the adapted task; ``real`` marks those that are any."""
-        return model.predict(state.theta, state.running, support, x, real)
+        """Predictions ``[q, outputs]`` for queries ``x`` of the adapted task; ``mask``: 0 for padding rows."""
+        return model.predict(state.theta, state.running, support, x, mask)
 
 
 class Outcome(NamedTuple):
@@ -184,8 +184,8 @@ class Learned(Algorithm):
 
     def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> Outcome:
         """The loss on the queries where the inner loop stands."""
-        prediction = self.predict(model, own, state, task.support, task.query.x, task.query.real)
-        return Outcome(model.kind.loss(prediction, task.query.y, task.query.real), state.theta, prediction)
+        prediction = self.predict(model, own, state, task.support, task.query.x, task.query.mask)
+        return Outcome(model.kind.loss(prediction, task.query.y, task.query.mask), state.theta, prediction)
 
 
 def with_gradient(value: Tensor, at: Parameters, gradient: Parameters) -> Tensor:

@@ -97,7 +97,7 @@ def leverages(support: SupportFeatures, penalty: float | Tensor, queries: Tensor
     By rows as zᵀz − zᵀAᵀ (AAᵀ + λI)⁻¹ A z over nλ, with A = Z/√n.
     """
     by_rows, gram, z, _ = _system(support, penalty)
-    count = support.real.sum()
+    count = support.mask.sum()
     if not by_rows:
         return (queries * torch.linalg.solve_ex(gram, queries.T).result.T).sum(1) / count
     seen = queries @ z.T
@@ -107,7 +107,7 @@ def leverages(support: SupportFeatures, penalty: float | Tensor, queries: Tensor
 
 def _system(support: SupportFeatures, penalty: float | Tensor) -> tuple[bool, Tensor, Tensor, Tensor]:
     """Whether the smaller system is that of the rows, its matrix, and features and labels divided by √n."""
-    root = support.real.sum().sqrt()
+    root = support.mask.sum().sqrt()
     z, y = support.features / root, support.labels / root
     by_rows = len(z) <= z.shape[1]
     gram = z @ z.T if by_rows else z.T @ z

@@ -55,8 +55,8 @@ class Process(nn.Module):
 
     def summary(self, support: SupportFeatures) -> Tensor:
         """r ``[1, width]``; or of each class, zeros for one that the support set lacks, ``[ways, width]``."""
-        features, labels, real = support
-        members = labels if self.by_class else real
+        features, labels, mask = support
+        members = labels if self.by_class else mask
         encoded = self.encoder(features if self.by_class else torch.cat((features, labels), 1))
         return members.T @ encoded / members.sum(0)[:, None].clamp(min=1)
 

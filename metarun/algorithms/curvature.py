@@ -33,7 +33,7 @@ def gauss_newton(model: TaskModel, theta: Parameters, support: AnyExamples) -> P
     at, back, *_ = vjp(outputs, theta)
     # J v is the derivative of u ↦ Jᵀu, which is linear, times v: reverse mode alone, which compilers and batching know.
     _, push, *_ = vjp(pulled, torch.zeros_like(at))
-    bend = model.kind.curvature(at, support.y, support.real)
+    bend = model.kind.curvature(at, support.y, support.mask)
 
     def product(vector: Parameters) -> Parameters:
         done: Parameters = back(bend(push(vector)[0]))[0]

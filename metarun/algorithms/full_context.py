@@ -22,19 +22,19 @@ class FullContext(nn.Module):
         self.backwards = Cell(features, features)
         self.reading = Cell(features, 2 * features)
 
-    def forward(self, support: Tensor, queries: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """``[s, features]``, ``[q, features]`` to the same; ``real`` ``[s]`` marks support rows that are examples."""
-        memory = self.support(support, real)
-        return memory, self.queries(queries, memory, real)
+    def forward(self, support: Tensor, queries: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``[s, features]``, ``[q, features]`` to the same; ``mask`` ``[s]``: 0 for padding in the support set."""
+        memory = self.support(support, mask)
+        return memory, self.queries(queries, memory, mask)
 
-    def support(self, features: Tensor, real: Tensor) -> Tensor:
+    def support(self, features: Tensor, mask: Tensor) -> Tensor:
         """g(x_i, S) = h→_i + h←_i + g'(x_i), by an LSTM in each direction (A.2)."""
         rows = list(range(len(features)))
-        onwards = self._read(self.onwards, features, rows, real)
-        backwards = self._read(self.backwards, features, rows[::-1], real)[::-1]
+        onwards = self._read(self.onwards, features, rows, mask)
+        backwards = self._read(self.backwards, features, rows[::-1], mask)[::-1]
         return torch.stack(onwards) + torch.stack(backwards) + features
 
-    def queries(self, features: Tensor, memory: Tensor, real: Tensor) -> Tensor:
+    def queries(self, features: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """f(x̂, S) = h_K of an LSTM that attends to the g(x_i, S) before each step (equations 3 to 6).
 
         ĥ_0 and c_0, which the paper does not give, are 0.
@@ -42,19 +42,19 @@ class FullContext(nn.Module):
         out = cell = torch.zeros_like(features)
         for _ in range(self.steps):
             hidden = out + features
-            read = attention(hidden @ memory.T, real) @ memory
+            read = attention(hidden @ memory.T, mask) @ memory
             out, cell = self.reading(features, torch.cat((hidden, read), 1), cell)
         return out + features
 
     @staticmethod
-    def _read(lstm: "Cell", features: Tensor, rows: list[int], real: Tensor) -> list[Tensor]:
+    def _read(lstm: "Cell", features: Tensor, rows: list[int], mask: Tensor) -> list[Tensor]:
         """The outputs at these rows, one after another; at a row that is no example it stays as it was."""
         hidden = cell = torch.zeros_like(features[0])
         outputs = []
         for row in rows:
             after = lstm(features[row], hidden, cell)
             hidden, cell = (
-                torch.where(real[row] > 0, new, old) for new, old in zip(after, (hidden, cell), strict=True)
+                torch.where(mask[row] > 0, new, old) for new, old in zip(after, (hidden, cell), strict=True)
             )
             outputs.append(hidden)
         return outputs

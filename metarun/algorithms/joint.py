@@ -37,9 +37,9 @@ class Joint(Learned):
             )
 
     def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
-        seen, asked = model.outputs(theta, {}, task.support, task.query.x, task.query.real)
-        real = joined(task.support, task.query.x, task.query.real)
-        loss = model.kind.loss(torch.cat((seen, asked)), torch.cat((task.support.y, task.query.y)), real)
+        seen, asked = model.outputs(theta, {}, task.support, task.query.x, task.query.mask)
+        mask = joined(task.support, task.query.x, task.query.mask)
+        loss = model.kind.loss(torch.cat((seen, asked)), torch.cat((task.support.y, task.query.y)), mask)
         return Outcome(loss, theta, asked)
 
 
@@ -82,12 +82,12 @@ class Finetune(Joint, ConstantRate, GradientBased):
         state: Adapted,
         support: AnyExamples,
         x: Inputs,
-        real: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         if self.head != "nearest_centroid":
-            return super().predict(model, own, state, support, x, real)
+            return super().predict(model, own, state, support, x, mask)
         features = state._replace(theta=state.theta | _passing(state.theta))
-        return by_centroids(*seen_through(model, features, support, x, real))
+        return by_centroids(*seen_through(model, features, support, x, mask))
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
         if self.head == "cosine" and f"{HEAD}bias" in theta:

@@ -41,11 +41,11 @@ class Matching(Attending):
         return FullContext(features, self.context_steps) if self.full_context else nn.Module()
 
     def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        features, real = support.features, support.real[:, 0]
+        features, mask = support.features, support.mask[:, 0]
         if self.full_context:
-            features, queries = functional_call(model.own, own, (features, queries, real))
+            features, queries = functional_call(model.own, own, (features, queries, mask))
         scale = own[SCALE].exp() if self.learned_scale else self.scale
-        return attention(scale * unit(queries) @ unit(features).T, real)
+        return attention(scale * unit(queries) @ unit(features).T, mask)
 
     def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         share = self.attend(model, own, support, queries) @ support.labels

@@ -18,13 +18,13 @@ def minibatches(tasks: Tensor, support: AnyExamples, steps: int, size: int) -> T
     that only fill up are passed by.
     """
     rows = support.y.shape[1]
-    examples = torch.full_like(tasks, rows) if support.real is None else support.real.sum(-1).long()
-    fewest = rows if support.real is None else int(examples.min())
+    examples = torch.full_like(tasks, rows) if support.mask is None else support.mask.sum(-1).long()
+    fewest = rows if support.mask is None else int(examples.min())
     passes = torch.arange(-(-steps * size // fewest), device=tasks.device)
     keys = counters.keys(counters.keys(_ORDER, tasks).unsqueeze(-1), passes)
     rank = counters.uniform(keys, rows)
-    if support.real is not None:
-        rank = torch.where(support.real[:, None] > 0, rank, 2.0)  # behind every example
+    if support.mask is not None:
+        rank = torch.where(support.mask[:, None] > 0, rank, 2.0)  # behind every example
     places = torch.arange(steps * size, device=tasks.device)
     flat = places // examples[:, None] * rows + places % examples[:, None]
     return rank.argsort(-1).flatten(1).gather(1, flat).unflatten(1, (steps, size))

@@ -16,13 +16,13 @@ from metarun.models.base import Parameters, TaskModel
 class SupportFeatures(NamedTuple):
     """The support set, seen through the task model.
 
-    features: ``[s, features]``; labels: the classes one-hot, or regression targets, ``[s, outputs]``; real: 1 for a row
-    that is an example, else 0, ``[s, 1]``. Rows that are none hold zeros everywhere.
+    features: ``[s, features]``; labels: the classes one-hot, or regression targets, ``[s, outputs]``; mask: 1 for
+    examples and 0 for padding, ``[s, 1]``. Padding rows are zero everywhere.
     """
 
     features: Tensor
     labels: Tensor
-    real: Tensor
+    mask: Tensor
 
 
 @dataclass(kw_only=True)
@@ -42,9 +42,9 @@ class OnFeatures(Learned):
         state: Adapted,
         support: AnyExamples,
         x: Inputs,
-        real: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        return self.answer(model, own, *seen_through(model, state, support, x, real))
+        return self.answer(model, own, *seen_through(model, state, support, x, mask))
 
 
 @dataclass(kw_only=True)
@@ -64,17 +64,17 @@ class Attending(OnFeatures):
         state: Adapted,
         support: AnyExamples,
         x: Inputs,
-        real: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """How much each support example counts in each of the predictions that `predict` makes, ``[q, s]``."""
-        return self.attend(model, own, *seen_through(model, state, support, x, real))
+        return self.attend(model, own, *seen_through(model, state, support, x, mask))
 
 
 def seen_through(
-    model: TaskModel, state: Adapted, support: AnyExamples, x: Inputs, real: Tensor | None
+    model: TaskModel, state: Adapted, support: AnyExamples, x: Inputs, mask: Tensor | None
 ) -> tuple[SupportFeatures, Tensor]:
     """The features of the support set, and those of the queries, by a task model whose outputs are features."""
-    features, queries = model.outputs(state.theta, state.running, support, x, real)
+    features, queries = model.outputs(state.theta, state.running, support, x, mask)
     labels = model.kind.features(support.y, features.dtype)
-    given = torch.ones_like(features[:, :1]) if support.real is None else support.real[:, None]
+    given = torch.ones_like(features[:, :1]) if support.mask is None else support.mask[:, None]
     return SupportFeatures(features * given, labels * given, given), queries

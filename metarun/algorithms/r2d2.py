@@ -32,7 +32,7 @@ class R2D2(ClosedForm):
 
     def design(self, support: SupportFeatures, queries: Tensor) -> tuple[SupportFeatures, Tensor]:
         one = torch.ones_like(queries[:, :1])
-        return support._replace(features=torch.cat((support.features, support.real), 1)), torch.cat((queries, one), 1)
+        return support._replace(features=torch.cat((support.features, support.mask), 1)), torch.cat((queries, one), 1)
 
     def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:
         return queries @ ridge(support, penalty)

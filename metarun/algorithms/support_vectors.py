@@ -21,25 +21,25 @@ def crammer_singer(support: SupportFeatures, penalty: float | Tensor, steps: int
     solved by that many steps of the alternating direction method of multipliers (Boyd et al. 2011, section 3.1.1).
     A class without an example has a column too: it is wrong for all.
     """
-    z, y, real = support
-    bound = 1 / (penalty * real.sum())
+    z, y, mask = support
+    bound = 1 / (penalty * mask.sum())
     identity = torch.eye(len(z), dtype=z.dtype, device=z.device)
-    weight = bound * _weight(z, real) + LEAST_WEIGHT
+    weight = bound * _weight(z, mask) + LEAST_WEIGHT
     solved = torch.linalg.inv_ex(bound * z @ z.T + weight * identity).inverse
     # A number for all classes of a row changes nothing; this one makes rows of Y − Q sum to 0 from the first step on.
-    linear = y - real / y.shape[1]
+    linear = y - mask / y.shape[1]
     held = gap = torch.zeros_like(y)
     for _ in range(steps):
         free = solved @ (linear + weight * (held - gap))
         target = RELAXATION * free + (1 - RELAXATION) * held + gap
         held = y - on_simplex(y - target)
         gap = target - held
-    return bound * real * held
+    return bound * mask * held
 
 
-def _weight(z: Tensor, real: Tensor) -> Tensor:
+def _weight(z: Tensor, mask: Tensor) -> Tensor:
     """Of the augmented term: the mean eigenvalue of ZZᵀ less the rows' common mean, large ones counting more."""
-    centerd = z - real * (z.sum(0) / real.sum())
+    centerd = z - mask * (z.sum(0) / mask.sum())
     gram = centerd @ centerd.T
     return WEIGHT * gram.square().sum() / gram.trace().clamp(min=torch.finfo(z.dtype).tiny)
 

@@ -69,13 +69,13 @@ class Encoder(nn.Module):
 
     def forward(self, support: SupportFeatures, queries: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions ``[q, outputs]`` and the last block's attention ``[k, heads, q, s]``; k: the classes, or 1."""
-        features, labels, real = support
+        features, labels, mask = support
         s = len(features)
         labels = self.label(labels.T[..., None] if self.by_class else labels[None])
         asked = (self.example(queries) + self.unlabeled).expand(len(labels), -1, -1)
         tokens = torch.cat((self.example(features) + labels, asked), 1)
         for block in self.blocks:
-            tokens, weights = block(tokens, s, real[:, 0])
+            tokens, weights = block(tokens, s, mask[:, 0])
         return self.readout(self.norm(tokens[:, s:])).transpose(0, 1).flatten(1), weights[..., s:, :]
 
 
@@ -95,12 +95,12 @@ class Block(nn.Module):
         self.before_layers = nn.LayerNorm(width)
         self.layers = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, tokens: Tensor, s: int, real: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, s: int, mask: Tensor) -> tuple[Tensor, Tensor]:
         """New tokens ``[k, n, width]``, of which the support set's are the first ``s``, and ``[k, heads, n, s]``."""
         normed = self.before_attention(tokens)
         memory = normed[:, :s]
         query, key, value = (self._split(items) for items in (self.query(normed), self.key(memory), self.value(memory)))
-        weights = attention(torch.einsum("knhd,kshd->khns", query, key) / sqrt(query.shape[-1]), real)
+        weights = attention(torch.einsum("knhd,kshd->khns", query, key) / sqrt(query.shape[-1]), mask)
         tokens = tokens + self.mixed(torch.einsum("khns,kshd->knhd", weights, value).flatten(2))
         return tokens + self.layers(self.before_layers(tokens)), weights
 

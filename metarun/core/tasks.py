@@ -20,8 +20,8 @@ class Examples(NamedTuple):
     y: Tensor
 
     @property
-    def real(self) -> None:
-        """All rows are examples."""
+    def mask(self) -> None:
+        """No padding: all rows are examples."""
         return
 
     def rows(self, picked: Tensor | slice) -> "Examples":
@@ -30,19 +30,19 @@ class Examples(NamedTuple):
 
 
 class PaddedExamples(NamedTuple):
-    """Examples of tasks that differ in size, filled up to one length.
+    """Examples of tasks that differ in size, padded to one length.
 
-    real: 1 for a row that is an example and 0 for one that fills up, ``[n]``, of the inputs' precision. Padding rows
-    hold finite values (zeros), and nothing computed from a task depends on them.
+    mask: 1 for examples and 0 for padding rows, ``[n]``, in the dtype of the inputs. Padding rows hold finite values
+    (zeros), and nothing computed from a task depends on them.
     """
 
     x: Inputs
     y: Tensor
-    real: Tensor
+    mask: Tensor
 
     def rows(self, picked: Tensor | slice) -> "PaddedExamples":
         """The examples at these row numbers."""
-        return PaddedExamples(rows_of(self.x, picked), self.y[picked], self.real[picked])
+        return PaddedExamples(rows_of(self.x, picked), self.y[picked], self.mask[picked])
 
 
 AnyExamples = Examples | PaddedExamples

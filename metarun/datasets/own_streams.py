@@ -306,8 +306,8 @@ def _stacked(of: list[Examples], size: int, padded: bool) -> AnyExamples:
     stacked: Examples = tree_map(lambda *tensors: torch.stack(tensors), *filled)
     if not padded:
         return stacked
-    real = torch.stack([_filled(one_of(each.x).new_ones(len(each.y)), size) for each in of])
-    return PaddedExamples(*stacked, real)
+    mask = torch.stack([_filled(one_of(each.x).new_ones(len(each.y)), size) for each in of])
+    return PaddedExamples(*stacked, mask)
 
 
 def _filled(tensor: Tensor, size: int) -> Tensor:

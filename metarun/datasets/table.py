@@ -202,7 +202,7 @@ class Table:
 
     def _examples(self, draw: Draw) -> AnyExamples:
         x, y = self._x[draw.rows], self._y[draw.rows]
-        return Examples(x, y) if draw.real is None else PaddedExamples(x, y, draw.real.to(x.dtype))
+        return Examples(x, y) if draw.mask is None else PaddedExamples(x, y, draw.mask.to(x.dtype))
 
 
 def _with_padding(values: Tensor) -> Tensor:

@@ -58,10 +58,10 @@ class TableShape:
 
 
 class Draw(NamedTuple):
-    """Rows of the table, int64 ``[T, n]``, -1 where a task has fewer; real: bool, which are rows. None: all are."""
+    """Rows of the table, int64 ``[T, n]``, -1 for padding; mask: bool, False for padding, or None: no padding."""
 
     rows: Tensor
-    real: Tensor | None
+    mask: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Pool:
         rows = self.first[tasks][:, None] + order.gather(1, within)
         if self.even:
             return Draw(rows, None)
-        real = places < self.take[tasks][:, None]
-        return Draw(rows.where(real, -1), real)
+        mask = places < self.take[tasks][:, None]
+        return Draw(rows.where(mask, -1), mask)
 
 
 @dataclass(frozen=True)

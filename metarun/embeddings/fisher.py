@@ -62,7 +62,7 @@ class FisherEncoder(Embedding):
         body: Parameters = {
             name: tensor if self.learn_probe else tensor.detach() for name, tensor in self.probe.named_parameters()
         }
-        context = Context(real=support.real)
+        context = Context(mask=support.mask)
         features = functional_call(self.probe, body, (support.x, context))
         head = fitted_head(features, support, self.kind, self.steps, self.rate)
 
@@ -84,12 +84,12 @@ def fitted_head(features: Tensor, support: AnyExamples, kind: TaskKind, steps: i
     The step size is ``rate`` over the mean squared length of the features (with the bias's 1), which bounds the
     curvature of either kind's loss: for any rate below 1 the loss falls, whatever the features' scale.
     """
-    one = torch.ones_like(features[:, 0]) if support.real is None else support.real
+    one = torch.ones_like(features[:, 0]) if support.mask is None else support.mask
     lengths = 1 + features.square().sum(-1)
     step = rate * one.sum() / (one * lengths).sum()
 
     def loss(head: Parameters) -> Tensor:
-        return kind.loss(linear(features, head), support.y, support.real)
+        return kind.loss(linear(features, head), support.y, support.mask)
 
     head = {"weight": features.new_zeros(features.shape[1], kind.outputs), "bias": features.new_zeros(kind.outputs)}
     for _ in range(steps):
@@ -106,7 +106,7 @@ def diagonal_fisher(
     outputs: the network's, ``[outputs]``, for a body and one input. That of an example is `TaskKind.information`: the
     expectation is over the model's own predictions, not the labels.
     """
-    share = one_of(support.x).new_ones(len(support.y)) if support.real is None else support.real
+    share = one_of(support.x).new_ones(len(support.y)) if support.mask is None else support.mask
 
     def of_example(x: Inputs, share: Tensor) -> Parameters:
         slopes, weight = jacrev(lambda body: kind.information(outputs(body, x)), has_aux=True)(body)

@@ -1,6 +1,6 @@
 """From the encoded items of a set to one vector of the same width: a mean, weighted by each head of its own.
 
-Neither order nor multiplicity of the items matters, and an item that is none (``real`` 0) has weight 0 exactly.
+Neither order nor multiplicity of the items matters, and a padding item (``mask`` 0) has weight 0 exactly.
 """
 
 from math import sqrt
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 class Mean(nn.Module):
     """Every item weighs the same: deep sets (Zaheer et al. 2017)."""
 
-    def weights(self, items: Tensor, real: Tensor | None) -> Tensor:
+    def weights(self, items: Tensor, mask: Tensor | None) -> Tensor:
         """``[1, n]`` for items ``[n, width]``."""
-        equal = torch.ones_like(items[:, 0]) if real is None else real
+        equal = torch.ones_like(items[:, 0]) if mask is None else mask
         return (equal / equal.sum())[None]
 
-    def forward(self, items: Tensor, real: Tensor | None) -> Tensor:
-        return (self.weights(items, real) @ items)[0]
+    def forward(self, items: Tensor, mask: Tensor | None) -> Tensor:
+        return (self.weights(items, mask) @ items)[0]
 
 
 class Attention(nn.Module):
@@ -30,15 +30,15 @@ class Attention(nn.Module):
         self.keys = nn.Linear(width, width, bias=False)  # a softmax does not see what all its scores share
         self.values = nn.Linear(width, width)
 
-    def weights(self, items: Tensor, real: Tensor | None) -> Tensor:
+    def weights(self, items: Tensor, mask: Tensor | None) -> Tensor:
         """``[heads, n]``, each row summing to 1, for items ``[n, width]``."""
         scores = torch.einsum("hd,nhd->hn", self.queries, self._split(self.keys(items)))
-        if real is not None:
-            scores = torch.where(real > 0, scores, float("-inf"))
+        if mask is not None:
+            scores = torch.where(mask > 0, scores, float("-inf"))
         return (scores / sqrt(self.queries.shape[1])).softmax(-1)
 
-    def forward(self, items: Tensor, real: Tensor | None) -> Tensor:
-        return torch.einsum("hn,nhd->hd", self.weights(items, real), self._split(self.values(items))).flatten()
+    def forward(self, items: Tensor, mask: Tensor | None) -> Tensor:
+        return torch.einsum("hn,nhd->hd", self.weights(items, mask), self._split(self.values(items))).flatten()
 
     def _split(self, items: Tensor) -> Tensor:
         """``[n, width]`` to ``[n, heads, width / heads]``."""

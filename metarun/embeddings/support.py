@@ -51,11 +51,11 @@ class SetEncoder(Embedding):
         self.whole = nn.Sequential(nn.ReLU(), nn.Linear(hidden, config.size))
 
     def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
-        return self.whole(self.pool(self._pairs(seen), seen.support.real))
+        return self.whole(self.pool(self._pairs(seen), seen.support.mask))
 
     def weights(self, seen: Seen) -> Tensor:
         """How much each support example counts, ``[heads, s]``, each row summing to 1; one row for mean pooling."""
-        return self.pool.weights(self._pairs(seen), seen.support.real)
+        return self.pool.weights(self._pairs(seen), seen.support.mask)
 
     def _pairs(self, seen: Seen) -> Tensor:
         return self.pair(torch.cat((self._features(seen.support.x), seen.labels), dim=-1))

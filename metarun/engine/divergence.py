@@ -203,8 +203,8 @@ def _unadapted(learner: Learner, phi: MetaParameters, metric: str, task: Task) -
     """The metric on the queries of one task before its first inner step."""
     model, own, algorithm, query = learner.for_task(phi), phi["algorithm"], learner.algorithm, task.query
     state = algorithm.begin(own, learner.start(phi, task, testing=True))
-    prediction = algorithm.predict(model, own, state, task.support, query.x, query.real)
-    return model.kind.metrics(prediction, query.y, query.real)[metric]
+    prediction = algorithm.predict(model, own, state, task.support, query.x, query.mask)
+    return model.kind.metrics(prediction, query.y, query.mask)[metric]
 
 
 def inner_keys(algorithm: Algorithm) -> list[str]:

@@ -46,9 +46,9 @@ def attended(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: st
         with torch.no_grad():
             theta = learner.start(phi, task, testing=True)
             state = algorithm.adapt(model, own, theta, support, draws, testing=True)
-            weights = algorithm.attention(model, own, state, support, query.x, query.real)
-            prediction = algorithm.predict(model, own, state, support, query.x, query.real)
-        rows, columns = _ordered(query.y, query.real), _ordered(support.y, support.real)
+            weights = algorithm.attention(model, own, state, support, query.x, query.mask)
+            prediction = algorithm.predict(model, own, state, support, query.x, query.mask)
+        rows, columns = _ordered(query.y, query.mask), _ordered(support.y, support.mask)
         right = model.kind.decision(prediction) == query.y if model.kind.by_class else None
         seen.append(
             Attended(
@@ -66,7 +66,7 @@ def _first(y: Tensor) -> Tensor:
     return y.view(len(y), -1)[:, 0]
 
 
-def _ordered(y: Tensor, real: Tensor | None) -> Tensor:
+def _ordered(y: Tensor, mask: Tensor | None) -> Tensor:
     """The numbers of the rows that are examples, in the order of their labels."""
     order = _first(y).argsort(stable=True)
-    return order if real is None else order[real[order] > 0]
+    return order if mask is None else order[mask[order] > 0]

@@ -36,8 +36,8 @@ def confusion(episodes: Episodes, names: tuple[str, ...], most: int) -> Confusio
     classes = episodes.classes
     if not classes.shape[1]:  # a label is a class
         classes = torch.arange(len(names)).expand(len(label), -1)
-    real = label >= 0
-    truth, taken_for = (classes.gather(1, places.clamp(min=0))[real] for places in (label, guess))
+    mask = label >= 0
+    truth, taken_for = (classes.gather(1, places.clamp(min=0))[mask] for places in (label, guess))
     wrong = truth != taken_for
     # Of pairs that are as frequent as each other, the first by number.
     pairs, counts = (truth * len(names) + taken_for)[wrong].unique(return_counts=True)

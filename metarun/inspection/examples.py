@@ -42,12 +42,12 @@ def examples(
     count = episodes_of(dataset, stream, tasks)
     batch = dataset.sample(stream, 0, count)
     support, query = batch.support, batch.query
-    _, logits = before_and_after(learner, phi, batch, query.x, query.real, at_once)
+    _, logits = before_and_after(learner, phi, batch, query.x, query.mask, at_once)
     named, image = class_names(dataset, stream), learner.problem.inputs.images[0]
     found = []
     for number in range(count):
         learned, asked = (
-            _ordered(part.y[number], None if part.real is None else part.real[number]) for part in (support, query)
+            _ordered(part.y[number], None if part.mask is None else part.mask[number]) for part in (support, query)
         )
         found.append(
             Examples(
@@ -62,9 +62,9 @@ def examples(
     return found
 
 
-def _ordered(labels: Tensor, real: Tensor | None) -> Tensor:
+def _ordered(labels: Tensor, mask: Tensor | None) -> Tensor:
     order = labels.argsort(stable=True)
-    return order if real is None else order[real[order] > 0]
+    return order if mask is None else order[mask[order] > 0]
 
 
 def _names(named: tuple[str, ...], classes: Tensor, ways: int) -> tuple[str, ...]:

@@ -11,29 +11,29 @@ from metarun.learner.learner import Learner, MetaParameters
 
 
 def before_and_after(
-    learner: Learner, phi: MetaParameters, tasks: TaskBatch, x: Inputs, real: Tensor | None, at_once: int
+    learner: Learner, phi: MetaParameters, tasks: TaskBatch, x: Inputs, mask: Tensor | None, at_once: int
 ) -> tuple[Tensor, Tensor]:
     """Predictions ``[T, q, outputs]`` for q inputs ``x`` of each task at θ_t⁰ and at θ_t', ``at_once`` tasks at once.
 
-    ``real`` marks the inputs that are any, ``[T, q]``; ``None``: all are. On the device.
+    ``mask`` ``[T, q]``: 0 for padding; ``None``: no padding. On the device.
     """
     algorithm = learner.algorithm
 
-    def predicted(phi: MetaParameters, task: Task, draws: Draws, x: Inputs, real: Tensor | None) -> tuple[Tensor, ...]:
+    def predicted(phi: MetaParameters, task: Task, draws: Draws, x: Inputs, mask: Tensor | None) -> tuple[Tensor, ...]:
         own, start = phi["algorithm"], learner.start(phi, task, testing=True)
         model = learner.for_task(phi)
         states = (
             algorithm.begin(own, start),
             algorithm.adapt(model, own, start, task.support, draws, testing=True),
         )
-        return tuple(algorithm.predict(model, own, state, task.support, x, real) for state in states)
+        return tuple(algorithm.predict(model, own, state, task.support, x, mask) for state in states)
 
     parts = []
     with torch.no_grad():
         for first, part in zip(range(0, len(tasks.number), at_once), chunks(tasks, at_once), strict=True):
             of = slice(first, first + at_once)
             draws = learner.draws(part, testing=True, progress=1.0)
-            masks = None if real is None else real[of]
+            masks = None if mask is None else mask[of]
             parts.append(over_tasks(predicted)(phi, part, draws, rows_of(x, of), masks))
     before, after = (torch.cat(each) for each in zip(*parts, strict=True))
     return before, after

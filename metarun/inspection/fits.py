@@ -47,24 +47,24 @@ def fits(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, t
     batch = dataset.sample(stream, 0, count)
     support, query = batch.support, batch.query
     support_x, query_x = one_of(support.x), one_of(query.x)
-    every_x = torch.cat([_known(x.squeeze(-1), part.real) for x, part in ((support_x, support), (query_x, query))], 1)
+    every_x = torch.cat([_known(x.squeeze(-1), part.mask) for x, part in ((support_x, support), (query_x, query))], 1)
     known = [row[row.isfinite()].double() for row in every_x]
     low, high = torch.stack([row.amin() for row in known]), torch.stack([row.amax() for row in known])
     fractions = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=low.device)
     grid = low[:, None] + (high - low)[:, None] * fractions
-    x, real = grid.to(every_x.dtype).unsqueeze(-1), None
+    x, mask = grid.to(every_x.dtype).unsqueeze(-1), None
     if learner.model.transductive:
-        x, real = query_x, query.real
-    before, after = before_and_after(learner, phi, batch, x, real, at_once)
+        x, mask = query_x, query.mask
+    before, after = before_and_after(learner, phi, batch, x, mask, at_once)
     truth = dataset.values(stream, batch.number, grid) if isinstance(dataset, KnowsFunctions) else None
     facts = dataset.facts(stream, batch)
     adapts = learner.algorithm.steps(testing=True) > 0
     return [
         Fit(
-            support=_points(support_x[task], support.y[task], _row(support.real, task)),
-            query=_points(query_x[task], query.y[task], _row(query.real, task)),
-            before=_points(x[task], before[task], _row(real, task)) if adapts else None,
-            after=_points(x[task], after[task], _row(real, task)),
+            support=_points(support_x[task], support.y[task], _row(support.mask, task)),
+            query=_points(query_x[task], query.y[task], _row(query.mask, task)),
+            before=_points(x[task], before[task], _row(mask, task)) if adapts else None,
+            after=_points(x[task], after[task], _row(mask, task)),
             truth=None if truth is None else _points(grid[task], truth[task], None),
             told="  ".join(f"{name} {fact[task]}" for name, fact in facts.items()),
         )
@@ -72,18 +72,18 @@ def fits(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, t
     ]
 
 
-def _known(x: Tensor, real: Tensor | None) -> Tensor:
+def _known(x: Tensor, mask: Tensor | None) -> Tensor:
     """``x`` ``[T, n]``, with NaN where it fills up."""
-    return x if real is None else x.masked_fill(real == 0, torch.nan)
+    return x if mask is None else x.masked_fill(mask == 0, torch.nan)
 
 
-def _row(real: Tensor | None, task: int) -> Tensor | None:
-    return None if real is None else real[task]
+def _row(mask: Tensor | None, task: int) -> Tensor | None:
+    return None if mask is None else mask[task]
 
 
-def _points(x: Tensor, y: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
+def _points(x: Tensor, y: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Those that are any, in the order of x."""
     x, y = x.flatten().cpu(), y.flatten().cpu()
     order = x.argsort(stable=True)
-    kept = order if real is None else order[real.cpu()[order] > 0]
+    kept = order if mask is None else order[mask.cpu()[order] > 0]
     return x[kept], y[kept]

@@ -20,7 +20,7 @@ class Insight:
 
     embeddings: e_t ``[T, size]``. norms: of every tensor that the hypernetwork makes, its norm in θ_t⁰ ``[T]``.
     attention: weights ``[T, heads, s]`` of the support examples in e_t, or ``None`` where the embedding has no such.
-    labels: of the support examples, ``[T, s, ...]``; real: which of these are examples, ``[T, s]``, or ``None``: all.
+    labels: of the support examples, ``[T, s, ...]``; mask: 0 for padding, ``[T, s]``, or ``None``: no padding.
     facts: what the dataset says of each task, by name.
     """
 
@@ -28,7 +28,7 @@ class Insight:
     norms: dict[str, Tensor]
     attention: Tensor | None
     labels: Tensor
-    real: Tensor | None
+    mask: Tensor | None
     facts: dict[str, list[str]]
 
 
@@ -47,8 +47,8 @@ def insight(
         if attending is not None:
             own = {f"embedding.{name}": tensor for name, tensor in phi["embedding"].items()}
             seen["attention"] = functional_call(attending, own, (learner.seen(task),))
-        if task.support.real is not None:
-            seen["real"] = task.support.real
+        if task.support.mask is not None:
+            seen["mask"] = task.support.mask
         return {"embedding": embedding, "labels": task.support.y, **seen}
 
     parts: list[dict[str, Tensor]] = []
@@ -65,7 +65,7 @@ def insight(
         norms={name.removeprefix("norm "): value for name, value in looked.items() if name.startswith("norm ")},
         attention=looked.get("attention"),
         labels=looked["labels"],
-        real=looked.get("real"),
+        mask=looked.get("mask"),
         facts={name: values[:tasks] for name, values in facts.items()},
     )
 

@@ -95,8 +95,8 @@ class Learner:
         """The loss on the support set itself at a start θ⁰, before any inner step; ``learning`` as in `for_task`."""
         own, support = phi["algorithm"], task.support
         model, state = self.for_task(phi, learning), self.algorithm.begin(own, theta)
-        prediction = self.algorithm.predict(model, own, state, support, support.x, support.real)
-        return model.kind.loss(prediction, support.y, support.real)
+        prediction = self.algorithm.predict(model, own, state, support, support.x, support.mask)
+        return model.kind.loss(prediction, support.y, support.mask)
 
     def start(self, phi: MetaParameters, task: Task, testing: bool) -> Parameters:
         """Where the task starts."""
@@ -124,7 +124,7 @@ class Learner:
         embedding = training.embed(phi, task, testing=False)
         start = training.generated(phi, embedding)
         outcome = self.algorithm.objective(model, phi["algorithm"], start, task, draws)
-        metrics = model.kind.metrics(outcome.prediction.detach(), task.query.y, task.query.real)
+        metrics = model.kind.metrics(outcome.prediction.detach(), task.query.y, task.query.mask)
         objective = outcome.objective
         learned = self.learned(phi)
         for name, (weight, term) in self.penalties.terms(learned, embedding, start, outcome.adapted).items():
@@ -139,15 +139,15 @@ class Learner:
         predictions: list[Tensor] = []
 
         def predict(state: Adapted) -> None:
-            predictions.append(algorithm.predict(model, own, state, task.support, query.x, query.real))
+            predictions.append(algorithm.predict(model, own, state, task.support, query.x, query.mask))
 
         theta = self.start(phi, task, testing=True)
         last = algorithm.adapt(model, own, theta, task.support, draws, testing=True, visit=predict if whole else None)
         if not whole:
             predict(last)
-        points = [model.kind.metrics(prediction, query.y, query.real) for prediction in predictions]
+        points = [model.kind.metrics(prediction, query.y, query.mask) for prediction in predictions]
         metrics = {name: torch.stack([point[name] for point in points]) for name in points[0]}
-        asked = (predictions[-1], query.y, query.real)
+        asked = (predictions[-1], query.y, query.mask)
         return Curve(metrics, model.kind.totals(*asked), model.kind.answers(*asked))
 
 

@@ -76,24 +76,24 @@ class TaskModel:
 
         θ comes in two parts, the first being the one that a caller differentiates by.
         """
-        context = Context(real=support.real, running=dict(running))
+        context = Context(mask=support.mask, running=dict(running))
         prediction = self._called({**fixed, **moving}, support.x, context)
-        return self.kind.loss(prediction, support.y, support.real), context.running
+        return self.kind.loss(prediction, support.y, support.mask), context.running
 
     def support_outputs(self, theta: Parameters, support: AnyExamples) -> Tensor:
         """The outputs ``[s, outputs]`` for support examples of which `support_loss` takes the loss."""
-        return self._called(theta, support.x, Context(real=support.real))
+        return self._called(theta, support.x, Context(mask=support.mask))
 
     def predict(
-        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Inputs, real: Tensor | None = None
+        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Inputs, mask: Tensor | None = None
     ) -> Tensor:
-        """Predictions ``[q, outputs]`` for q queries ``x``; ``real``: 1 for real rows, 0 for padding."""
+        """Predictions ``[q, outputs]`` for q queries ``x``; ``mask``: 1 for examples, 0 for padding."""
         if self.transductive or self.normalization in ("group", "none") or self._by_memory:
-            return self._called(theta, x, Context(real=real, running=dict(running)))
-        return self.outputs(theta, running, support, x, real)[1]
+            return self._called(theta, x, Context(mask=mask, running=dict(running)))
+        return self.outputs(theta, running, support, x, mask)[1]
 
     def outputs(
-        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Inputs, real: Tensor | None = None
+        self, theta: Parameters, running: Parameters, support: AnyExamples, x: Inputs, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """The network's outputs for support and queries, in one pass: ``[s, outputs]``, ``[q, outputs]``.
 
@@ -101,7 +101,7 @@ class TaskModel:
         """
         s = len(support.y)
         together = self.transductive or self.normalization == "global"
-        seen = joined(support, x, real) if together else support.real
+        seen = joined(support, x, mask) if together else support.mask
         context = Context(None if together else s, seen, dict(running))
         out = self._called(theta, concatenated(support.x, x), context)
         return out[:s], out[s:]
@@ -129,8 +129,8 @@ class TaskModel:
         if self.compute is None:
             out: Tensor = functional_call(self.network, theta, (x, context))
             return out
-        real = None if context.real is None else context.real.to(self.compute)
-        seen = Context(context.support, real, cast(context.running, self.compute))
+        mask = None if context.mask is None else context.mask.to(self.compute)
+        seen = Context(context.support, mask, cast(context.running, self.compute))
         computed = tree_map(lambda tensor: tensor.to(self.compute), x)
         out = functional_call(self.network, cast(theta, self.compute), (computed, seen))
         dtype = one_of(x).dtype
@@ -143,11 +143,11 @@ def cast(parameters: Parameters, dtype: torch.dtype) -> Parameters:
     return {name: tensor.to(dtype) for name, tensor in parameters.items()}
 
 
-def joined(support: AnyExamples, x: Inputs, real: Tensor | None) -> Tensor | None:
+def joined(support: AnyExamples, x: Inputs, mask: Tensor | None) -> Tensor | None:
     """Which rows of support and queries together are examples."""
-    if support.real is None and real is None:
+    if support.mask is None and mask is None:
         return None
-    masks = ((support.real, one_of(support.x)), (real, one_of(x)))
+    masks = ((support.mask, one_of(support.x)), (mask, one_of(x)))
     return torch.cat([rows.new_ones(len(rows)) if mask is None else mask for mask, rows in masks])
 
 

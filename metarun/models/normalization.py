@@ -28,14 +28,14 @@ class Context:
 
     support: how many of the leading rows are support examples, whose statistics normalize all rows; ``None``: all rows
         are normalized by the statistics of all.
-    real: which of the rows that make the statistics are examples, 1 or 0, ``[rows]``; ``None``: all.
+    mask: of the rows that make the statistics, 1 for examples and 0 for padding, ``[rows]``; ``None``: no padding.
     running: per layer, variance and mean ``[2, channels]``: of ``running`` the task's own moving averages, which the
         layers replace; of ``global`` the statistics to normalize by, or where there are none those of the batch, which
         the layers leave there.
     """
 
     support: int | None = None
-    real: Tensor | None = None
+    mask: Tensor | None = None
     running: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -62,7 +62,7 @@ class BatchStatistics(nn.Module):
             return x[rows] * scale.view(spread) + shift.view(spread)
 
         batch = x[: context.support]
-        return self.normalized(scaled, *statistics(batch, context.real), examples(batch, context.real), context)
+        return self.normalized(scaled, *statistics(batch, context.mask), examples(batch, context.mask), context)
 
     def of_linear(self, weight: Tensor, x: Tensor, context: Context) -> Tensor:
         """What `forward` makes of ``weight @ x``, without a look at that product.
@@ -75,13 +75,13 @@ class BatchStatistics(nn.Module):
         single = torch.promote_types(x.dtype, torch.float32)
         precise = weight.to(single)
         batch = x[: context.support]
-        covariance, mean = moments(batch.to(single), context.real)
+        covariance, mean = moments(batch.to(single), context.mask)
         variance = ((precise @ covariance) * precise).sum(1).clamp_min(0)  # not below 0 by rounding
 
         def scaled(rows: slice, scale: Tensor, shift: Tensor) -> Tensor:
             return (weight * scale[:, None]) @ x[rows] + shift[:, None]
 
-        count = examples(batch, context.real)
+        count = examples(batch, context.mask)
         return self.normalized(scaled, variance.to(x.dtype), (precise @ mean).to(x.dtype), count, context)
 
     def normalized(
@@ -161,32 +161,32 @@ class NoNormalization(nn.Module):
         return x
 
 
-def statistics(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Variance (biased) and mean ``[channels]`` of the rows of ``x`` ``[n, channels, ...]`` that ``real`` marks."""
+def statistics(x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Variance (biased) and mean ``[channels]`` of the rows of ``x`` ``[n, channels, ...]`` with ``mask`` 1."""
     axes = [axis for axis in range(x.dim()) if axis != 1]
-    if real is None:
+    if mask is None:
         return torch.var_mean(x, dim=axes, correction=0)
     spread = [1, -1] + [1] * (x.dim() - 2)
-    weight = real.view([-1] + [1] * (x.dim() - 1)) / (real.sum() * x[0, 0].numel())
+    weight = mask.view([-1] + [1] * (x.dim() - 1)) / (mask.sum() * x[0, 0].numel())
     mean = (weight * x).sum(axes)
     return (weight * (x - mean.view(spread)).square()).sum(axes), mean
 
 
-def examples(x: Tensor, real: Tensor | None = None) -> Tensor | int:
-    """How many numbers of each channel the rows of ``x`` ``[n, channels, ...]`` hold that ``real`` marks."""
+def examples(x: Tensor, mask: Tensor | None = None) -> Tensor | int:
+    """How many numbers of each channel the rows of ``x`` ``[n, channels, ...]`` with ``mask`` 1 hold."""
     positions = x[0, 0].numel()
-    return len(x) * positions if real is None else real.sum() * positions
+    return len(x) * positions if mask is None else mask.sum() * positions
 
 
-def moments(x: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def moments(x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Covariance (biased) ``[k, k]`` and mean ``[k]`` of the columns of the rows of ``x`` ``[n, k, positions]`` that
-    ``real`` marks.
+    ``mask`` selects.
     """
-    rows = x.new_ones(len(x)) if real is None else real.to(x.dtype)
+    rows = x.new_ones(len(x)) if mask is None else mask.to(x.dtype)
     weight = (rows / (rows.sum() * x.shape[2])).view(-1, 1, 1)
     mean = (weight * x).sum((0, 2))
-    centerd = x - mean[:, None]
-    return torch.einsum("nkp,nlp->kl", weight * centerd, centerd), mean
+    centered = x - mean[:, None]
+    return torch.einsum("nkp,nlp->kl", weight * centered, centered), mean
 
 
 def remembered(network: nn.Module) -> dict[str, Tensor]:

@@ -160,7 +160,7 @@ def _training_tasks(run: _Run) -> str:
 
 
 def _shapes(examples: AnyExamples) -> list[str]:
-    most = "" if examples.real is None else "up to "
+    most = "" if examples.mask is None else "up to "
     return [most + shown(tree_map(lambda tensor: list(tensor.shape[1:]), part)) for part in (examples.x, examples.y)]
 
 

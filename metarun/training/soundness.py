@@ -156,7 +156,7 @@ class _Check:
         def call() -> Any:
             model, own = learner.for_task(self.phi, learning=True), self.phi["algorithm"]
             state = algorithm.adapt(model, own, start, task.support, draws)
-            return algorithm.predict(model, own, state, task.support, task.query.x, task.query.real)
+            return algorithm.predict(model, own, state, task.support, task.query.x, task.query.mask)
 
         out, wanted = call(), (len(task.query.y), learner.problem.training_kind.outputs)
         if not isinstance(out, Tensor) or tuple(out.shape) != wanted:

@@ -41,8 +41,8 @@ class Posed:
         drawn = self.dataset.sample(stream, index, tasks, group)
         if self.sizes:
             x, y = drawn.support
-            real = (torch.arange(x.shape[1]) < x.shape[1] - drawn.number[:, None] % 4).to(x.dtype)
-            drawn = drawn._replace(support=PaddedExamples(x * real[..., None], y * real[..., None], real))
+            mask = (torch.arange(x.shape[1]) < x.shape[1] - drawn.number[:, None] % 4).to(x.dtype)
+            drawn = drawn._replace(support=PaddedExamples(x * mask[..., None], y * mask[..., None], mask))
         return tree_map(lambda tensor: tensor.to(self.dtype) if tensor.is_floating_point() else tensor, drawn)
 
 

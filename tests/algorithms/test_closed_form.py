@@ -63,7 +63,7 @@ def test_the_gradients_of_ridge_are_those_of_finite_differences(rows: int, featu
     support = problem(rows, features)
 
     def fitted(z: Tensor, y: Tensor, log_penalty: Tensor) -> Tensor:
-        return ridge(SupportFeatures(z, y, support.real), log_penalty.exp())
+        return ridge(SupportFeatures(z, y, support.mask), log_penalty.exp())
 
     given = (support.features, support.labels, torch.tensor(-1.0, dtype=torch.float64))
     inputs = tuple(part.clone().requires_grad_() for part in given)

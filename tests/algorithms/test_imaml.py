@@ -97,7 +97,7 @@ def test_products_with_curvature_against_explicit_matrices(problem: str, filled:
     for number, support in enumerate(supports):
         out = model.support_outputs(theta, support)
         jacobian = joined(jacrev(lambda at, s=support: model.support_outputs(at, s))(theta), out.dim()).flatten(0, 1)
-        bend = dense_hessian(lambda u, s=support: model.kind.loss(u, s.y, s.real))(out)
+        bend = dense_hessian(lambda u, s=support: model.kind.loss(u, s.y, s.mask))(out)
         matrix = jacobian.T @ bend.reshape(out.numel(), out.numel()) @ jacobian
         assert torch.linalg.eigvalsh(matrix).min() > -1e-12
         torch.testing.assert_close(

@@ -132,10 +132,10 @@ def test_queries_read_the_support_set_as_by_an_lstm_with_attention() -> None:
 def test_rows_between_that_are_no_examples_are_not_read() -> None:
     reader = context()
     features, queries = (torch.randn(n, 4, dtype=torch.float64) for n in (5, 2))
-    real = torch.tensor([1.0, 0, 1, 1, 0], dtype=torch.float64)
-    wanted, asked = reader(features[real > 0], queries, torch.ones(3))
-    found, other = reader(features, queries, real)
-    torch.testing.assert_close((found[real > 0], other), (wanted, asked), rtol=0, atol=1e-12)
+    mask = torch.tensor([1.0, 0, 1, 1, 0], dtype=torch.float64)
+    wanted, asked = reader(features[mask > 0], queries, torch.ones(3))
+    found, other = reader(features, queries, mask)
+    torch.testing.assert_close((found[mask > 0], other), (wanted, asked), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -159,7 +159,7 @@ def test_with_full_context_batched_equals_a_loop_over_tasks() -> None:
 def test_attention_is_shared_by_examples_alone(full: bool) -> None:
     learner, phi, task = made(full_context=full)
     filled = padded(task.support, 2)
-    filled = PaddedExamples(filled.x + 7 * (1 - filled.real)[:, None, None, None], filled.y, filled.real)
+    filled = PaddedExamples(filled.x + 7 * (1 - filled.mask)[:, None, None, None], filled.y, filled.mask)
     state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
     bare, weights = (
         learner.algorithm.attention(learner.model, phi["algorithm"], state, support, task.query.x)

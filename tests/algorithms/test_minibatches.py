@@ -12,8 +12,8 @@ def support(tasks: int, examples: int) -> Examples:
 
 
 def padded(sizes: list[int], rows: int) -> AnyExamples:
-    real = (torch.arange(rows) < torch.tensor(sizes)[:, None]).float()
-    return PaddedExamples(*support(len(sizes), rows), real)
+    mask = (torch.arange(rows) < torch.tensor(sizes)[:, None]).float()
+    return PaddedExamples(*support(len(sizes), rows), mask)
 
 
 @pytest.mark.parametrize(("examples", "size"), [(10, 5), (7, 3), (4, 10), (5, 5)])

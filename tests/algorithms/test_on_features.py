@@ -69,7 +69,7 @@ def test_attention_is_shared_by_examples_alone(name: str, problem: str) -> None:
     learner, phi, task = made(name, problem)
     state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
     filled = padded(task.support, 2)
-    filled = filled._replace(x=filled.x + 7 * (1 - filled.real).view(-1, *[1] * (filled.x.dim() - 1)))
+    filled = filled._replace(x=filled.x + 7 * (1 - filled.mask).view(-1, *[1] * (filled.x.dim() - 1)))
     bare, weights = (
         learner.algorithm.attention(learner.model, phi["algorithm"], state, support, task.query.x)
         for support in (task.support, filled)

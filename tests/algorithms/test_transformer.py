@@ -72,11 +72,11 @@ def test_a_block_is_pytorchs_encoder_layer_with_all_but_the_support_set_masked(f
     block = Block(8, 2).double()
     jittered(block)
     layer, s = theirs(block, 8, 2), 5 + fill
-    real = torch.tensor([1.0] * 5 + [0.0] * fill, dtype=torch.float64)
+    mask = torch.tensor([1.0] * 5 + [0.0] * fill, dtype=torch.float64)
     tokens = torch.randn(3, s + 4, 8, dtype=torch.float64)
     hidden = torch.ones(s + 4, s + 4, dtype=torch.bool)
     hidden[:, :5] = False
-    found, weights = block(tokens, s, real)
+    found, weights = block(tokens, s, mask)
     torch.testing.assert_close(found, layer(tokens, src_mask=hidden), rtol=0, atol=1e-9)
     normed = layer.norm1(tokens)
     _, wanted = layer.self_attn(normed, normed, normed, attn_mask=hidden, average_attn_weights=False)

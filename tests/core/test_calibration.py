@@ -30,9 +30,9 @@ def predictions(tasks: int, queries: int, ways: int, scale: float) -> tuple[Tens
     return logits + torch.nn.functional.one_hot(y, ways), y
 
 
-def pooled(kind: Classification, logits: Tensor, y: Tensor, real: Tensor | None = None) -> float:
-    dims = (0, 0, None if real is None else 0)
-    return kind.pooled(vmap(kind.totals, in_dims=dims)(logits, y, real))["ece"]
+def pooled(kind: Classification, logits: Tensor, y: Tensor, mask: Tensor | None = None) -> float:
+    dims = (0, 0, None if mask is None else 0)
+    return kind.pooled(vmap(kind.totals, in_dims=dims)(logits, y, mask))["ece"]
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
@@ -40,15 +40,15 @@ def pooled(kind: Classification, logits: Tensor, y: Tensor, real: Tensor | None 
 @pytest.mark.parametrize("ways", [2, 5, 20])
 def test_it_is_that_of_all_queries_together(scale: float, padded: bool, ways: int) -> None:
     logits, y = predictions(30, 10, ways, scale)
-    real = None
+    mask = None
     kept = torch.ones(30, 10, dtype=torch.bool)
     if padded:
         kept = torch.rand(30, 10, generator=torch.Generator().manual_seed(1)) > 0.3
-        real = kept.float()
+        mask = kept.float()
     exact = logits[kept].double()
     wanted = by_numpy(exact.softmax(-1).numpy(), y[kept].numpy())
-    assert pooled(Classification(ways), logits, y, real) == pytest.approx(wanted, abs=1e-12)
-    assert pooled(Classification(ways), logits.double().log_softmax(-1), y, real) == pytest.approx(wanted, abs=1e-12)
+    assert pooled(Classification(ways), logits, y, mask) == pytest.approx(wanted, abs=1e-12)
+    assert pooled(Classification(ways), logits.double().log_softmax(-1), y, mask) == pytest.approx(wanted, abs=1e-12)
 
 
 def test_sums_of_chunks_merge_in_any_division() -> None:

@@ -52,15 +52,15 @@ def test_explained_variance_is_right_wherever_the_targets_are(mean: float, sprea
     """Of 30 tasks of 12 queries of two dimensions, some of the queries being padding."""
     y = numbers(mean, spread, 30, 12, 2)
     prediction = y + 0.5 * spread * torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
-    real = torch.ones(30, 12)
+    mask = torch.ones(30, 12)
     if padded:
-        real = (torch.rand(30, 12, generator=torch.Generator().manual_seed(2)) > 0.4).float()
-        real[:, 0] = 1
-        y = torch.where(real[..., None] > 0, y, 0)
+        mask = (torch.rand(30, 12, generator=torch.Generator().manual_seed(2)) > 0.4).float()
+        mask[:, 0] = 1
+        y = torch.where(mask[..., None] > 0, y, 0)
     kind = Regression(2)
-    each = [kind.totals(prediction[task], y[task], real[task] if padded else None) for task in range(30)]
+    each = [kind.totals(prediction[task], y[task], mask[task] if padded else None) for task in range(30)]
     found = kind.pooled({name: torch.stack([totals[name] for totals in each]) for name in each[0]})
-    truth, guess = y[real > 0].double().numpy(), prediction[real > 0].double().numpy()
+    truth, guess = y[mask > 0].double().numpy(), prediction[mask > 0].double().numpy()
     wanted = 1 - np.square(truth - guess).sum() / np.square(truth - truth.mean(0)).sum()
     assert 0.7 < wanted < 0.8
     assert found["explained_variance"] == pytest.approx(wanted, abs=1e-9)

@@ -22,7 +22,7 @@ from metarun.datasets.episodes import Episodes
 from metarun.datasets.omniglot import OmniglotConfig, shuffled, vinyals
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/omniglot"
-real = pytest.mark.skipif(not (REAL / "images_background.zip").is_file(), reason="no shared data: Omniglot")
+needs_omniglot = pytest.mark.skipif(not (REAL / "images_background.zip").is_file(), reason="no shared data: Omniglot")
 ALPHABETS = {"images_background": {"Greek": 4, "Hebrew": 3}, "images_evaluation": {"Keble": 3, "ULOG": 2}}
 
 
@@ -288,7 +288,7 @@ def test_a_download_that_is_not_there(server: Server, zips: Path, tmp_path: Path
     assert_nothing_left(tmp_path / "new")
 
 
-@real
+@needs_omniglot
 def test_the_real_split_is_that_of_the_published_lists() -> None:
     parts = [omniglot_files.find(REAL, part) for part in omniglot_files.PARTS]
     names = [character for part in parts if part for character in part.characters]
@@ -300,7 +300,7 @@ def test_the_real_split_is_that_of_the_published_lists() -> None:
         assert len(published) == 4 * len(classes[split])
 
 
-@real
+@needs_omniglot
 @pytest.mark.slow
 def test_the_real_thing_loads() -> None:
     episodes = load(REAL, ways=5, queries=15)

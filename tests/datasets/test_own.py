@@ -136,12 +136,12 @@ def test_tasks_that_differ_in_size_are_padded() -> None:
     assert isinstance(tasks.support, PaddedExamples)
     assert isinstance(tasks.query, PaddedExamples)
     assert tasks.support.x.shape == (20, 5, 2)
-    assert torch.equal(tasks.support.real.sum(1), tasks.descriptor[:, 0])
+    assert torch.equal(tasks.support.mask.sum(1), tasks.descriptor[:, 0])
     assert len(set(tasks.descriptor[:, 0].tolist())) > 1
-    beyond = tasks.support.real == 0
+    beyond = tasks.support.mask == 0
     assert not tasks.support.x[beyond].any()
     assert not tasks.support.y[beyond].any()
-    assert tasks.query.real.all()
+    assert tasks.query.mask.all()
 
 
 def test_a_list_is_visited_at_random_in_training_and_once_else() -> None:

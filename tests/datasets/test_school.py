@@ -61,7 +61,7 @@ def test_a_matlab_file(tmp_path: Path) -> None:
     assert table.distinct("test") == 5
     batch = table.sample("test", 0, 5)
     for school in range(5):
-        scores = torch.cat([part.y[school, part.real[school] > 0, 0] for part in (batch.support, batch.query)])
+        scores = torch.cat([part.y[school, part.mask[school] > 0, 0] for part in (batch.support, batch.query)])
         told = (scores * table.target_std + table.target_mean).round().long()
         assert sorted(told.tolist()) == sorted(y[school][:, 0].tolist())
 
@@ -150,8 +150,8 @@ def test_the_real_data() -> None:
     assert (table.distinct("test"), table.distinct("val"), table.distinct("train")) == (139, 139, None)
     batch = table.sample("test", 0, 139)
     assert batch.identity.tolist() == list(range(139))
-    assert int(batch.support.real.sum() + batch.query.real.sum()) == 15_362
+    assert int(batch.support.mask.sum() + batch.query.mask.sum()) == 15_362
     parts = (batch.support, batch.query)
-    scores = torch.cat([part.y[part.real > 0] for part in parts]) * table.target_std + table.target_mean
+    scores = torch.cat([part.y[part.mask > 0] for part in parts]) * table.target_std + table.target_mean
     assert float((scores - scores.round()).abs().max()) < 1e-9
     assert (int(scores.min().round()), int(scores.max().round())) == (1, 70)

@@ -27,7 +27,7 @@ def tensors(batch: TaskBatch) -> list[torch.Tensor]:
     return [
         *batch.support[:2],
         *batch.query[:2],
-        *(part.real for part in (batch.support, batch.query) if part.real is not None),
+        *(part.mask for part in (batch.support, batch.query) if part.mask is not None),
         *batch[2:],
     ]
 
@@ -164,11 +164,11 @@ def test_sizes_that_differ_are_padded_with_zeros(path: Path) -> None:
     batch = table.sample("train", 0, 50)
     for part in (batch.support, batch.query):
         assert isinstance(part, PaddedExamples)
-        assert part.real.dtype == part.x.dtype
-        assert 0 < float(part.real.mean()) < 1
-        assert not part.x[part.real == 0].any()
-        assert not part.y[part.real == 0].any()
-        assert bool((part.real.diff(dim=1) <= 0).all())  # what fills up comes last
+        assert part.mask.dtype == part.x.dtype
+        assert 0 < float(part.mask.mean()) < 1
+        assert not part.x[part.mask == 0].any()
+        assert not part.y[part.mask == 0].any()
+        assert bool((part.mask.diff(dim=1) <= 0).all())  # what fills up comes last
         assert part.x.isfinite().all()
     widths = {table.sample("train", index, 1).support.x.shape[1] for index in range(20)}
     assert widths == {batch.support.x.shape[1]}  # whatever tasks are in a batch
@@ -185,7 +185,7 @@ def test_sizes_that_agree_are_not_padded(path: Path) -> None:
     rest = load(path, shots=2).sample("test", 0, 6)
     assert isinstance(rest.support, Examples)
     assert isinstance(rest.query, PaddedExamples)
-    assert rest.query.real.sum(1).tolist() == [round(0.3 * size + 1e-9) for size in SIZES]
+    assert rest.query.mask.sum(1).tolist() == [round(0.3 * size + 1e-9) for size in SIZES]
 
 
 def test_null_means_half_each_or_the_rest(path: Path) -> None:
@@ -231,9 +231,9 @@ def test_meta_train_rows_have_mean_0_and_deviation_1(path: Path, split: str) -> 
     for index in range(20):
         batch = table.sample("train_eval", index, len(table.groups))
         for part in (batch.support, batch.query):
-            for numbers, x, y, real in zip(real_rows(table, part), part.x, part.y, part.real, strict=True):
+            for numbers, x, y, mask in zip(real_rows(table, part), part.x, part.y, part.mask, strict=True):
                 for place, number in enumerate(numbers):
-                    rows[number] = torch.cat([x[real > 0][place], y[real > 0][place]])
+                    rows[number] = torch.cat([x[mask > 0][place], y[mask > 0][place]])
     seen = torch.stack(list(rows.values()))
     torch.testing.assert_close(seen.mean(0), torch.zeros(4, dtype=torch.float64), atol=1e-12, rtol=0)
     torch.testing.assert_close(seen.std(0, correction=0), torch.ones(4, dtype=torch.float64))

@@ -42,7 +42,7 @@ def embed(embedding: nn.Module, phi: Parameters, seen: Seen, testing: bool = Fal
     def fit(e: Tensor) -> Tensor:
         return (e - (seen.labels * weight[:, None]).sum() / weight.sum()).square().sum()
 
-    weight = torch.ones_like(seen.labels[:, 0]) if seen.support.real is None else seen.support.real
+    weight = torch.ones_like(seen.labels[:, 0]) if seen.support.mask is None else seen.support.mask
     return functional_call(embedding, phi, (seen, fit, testing))
 
 
@@ -138,7 +138,7 @@ def test_rows_that_are_no_examples_do_not_count(option: str, changes: dict[str, 
 def test_single_precision_is_near_double(option: str, changes: dict[str, Any], shape: tuple[int, ...]) -> None:
     embedding, seen = built(option, shape, **changes), one(tasks(shape), 1)
     e = embed(embedding, parameters(embedding), seen, testing=True)
-    support = seen.support._replace(x=seen.support.x.float(), real=seen.support.real.float())
+    support = seen.support._replace(x=seen.support.x.float(), mask=seen.support.mask.float())
     y = support.y.float() if support.y.is_floating_point() else support.y
     single = Seen(support._replace(y=y), seen.labels.float(), seen.identity, seen.descriptor.float())
     made = embed(embedding, parameters(embedding.float()), single, testing=True)

@@ -21,9 +21,9 @@ def examples(kind: TaskKind, n: int = 7, scale: float = 1.0) -> tuple[Tensor, Pa
     y = torch.arange(n).remainder(kind.outputs)
     if isinstance(kind, Regression):
         y = torch.randn(n, kind.outputs, generator=generator, dtype=torch.float64)
-    real = torch.ones(n, dtype=torch.float64)
-    real[-2:] = 0
-    return features, PaddedExamples(features, y, real)
+    mask = torch.ones(n, dtype=torch.float64)
+    mask[-2:] = 0
+    return features, PaddedExamples(features, y, mask)
 
 
 def test_the_information_of_linear_regression_is_the_mean_square_of_its_inputs() -> None:
@@ -100,9 +100,9 @@ def test_the_head_is_fitted_whatever_the_scale_of_the_features(kind: TaskKind, s
     losses = []
     for steps in range(1, 30):
         head = fitted_head(features, support, kind, steps, 0.99)
-        losses.append(kind.loss(linear(features, head), support.y, support.real))
+        losses.append(kind.loss(linear(features, head), support.y, support.mask))
     assert torch.stack(losses).diff().max() < 1e-9
-    assert losses[-1] < kind.loss(torch.zeros(7, kind.outputs).double(), support.y, support.real)
+    assert losses[-1] < kind.loss(torch.zeros(7, kind.outputs).double(), support.y, support.mask)
 
 
 def test_a_task_without_information_has_a_finite_embedding_and_gradient() -> None:

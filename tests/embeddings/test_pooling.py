@@ -16,7 +16,7 @@ def test_attention_is_that_of_pytorch() -> None:
     """With the same projections, and its learned queries for the projected query."""
     torch.manual_seed(0)
     pool, other = Attention(8, 2).double(), nn.MultiheadAttention(8, 2, batch_first=True).double()
-    items, real = torch.randn(5, 8).double(), torch.tensor([1.0, 1, 0, 1, 1]).double()
+    items, mask = torch.randn(5, 8).double(), torch.tensor([1.0, 1, 0, 1, 1]).double()
     with torch.no_grad():
         query, key, value = other.in_proj_weight.view(3, 8, 8)
         query.copy_(torch.eye(8))
@@ -25,6 +25,6 @@ def test_attention_is_that_of_pytorch() -> None:
         other.in_proj_bias[16:] = pool.values.bias
         other.out_proj.weight.copy_(torch.eye(8))
         seed = pool.queries.view(1, 1, 8)
-        theirs, weights = other(seed, items[None], items[None], real[None] == 0, average_attn_weights=False)
-        torch.testing.assert_close(pool(items, real), theirs[0, 0])
-        torch.testing.assert_close(pool.weights(items, real), weights[0, :, 0])
+        theirs, weights = other(seed, items[None], items[None], mask[None] == 0, average_attn_weights=False)
+        torch.testing.assert_close(pool(items, mask), theirs[0, 0])
+        torch.testing.assert_close(pool.weights(items, mask), weights[0, :, 0])

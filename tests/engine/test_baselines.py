@@ -57,8 +57,8 @@ def with_padding(tasks: TaskBatch, rows: int) -> TaskBatch:
 
 def plain(examples: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Inputs as rows, and targets, of the real examples of one task."""
-    real = slice(None) if examples.real is None else examples.real > 0
-    return examples.x[real].flatten(1).numpy(), examples.y[real].numpy()
+    mask = slice(None) if examples.mask is None else examples.mask > 0
+    return examples.x[mask].flatten(1).numpy(), examples.y[mask].numpy()
 
 
 def compared(kind: TaskKind, tasks: TaskBatch, oracle: Any) -> None:

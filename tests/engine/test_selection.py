@@ -53,8 +53,8 @@ class Shifted(Regression):
         super().__init__()
         object.__setattr__(self, "shift", shift)
 
-    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
-        return super().loss(prediction, y, real) + self.shift
+    def loss(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().loss(prediction, y, mask) + self.shift
 
 
 def selection(select: str, pool: int = 4, temperature: float = 1.0) -> TaskSelection:

@@ -108,8 +108,8 @@ def alone(task: Task) -> TaskBatch:
 def padded(examples: Examples, rows: int) -> PaddedExamples:
     """Examples with so many rows of zeros behind them that fill up."""
     x, y = tree_map(lambda part: torch.cat((part, part.new_zeros(rows, *part.shape[1:]))), tuple(examples))
-    real = torch.cat((torch.ones(len(examples.y)), torch.zeros(rows))).to(one_of(examples.x).dtype)
-    return PaddedExamples(x, y, real)
+    mask = torch.cat((torch.ones(len(examples.y)), torch.zeros(rows))).to(one_of(examples.x).dtype)
+    return PaddedExamples(x, y, mask)
 
 
 def looped(

@@ -78,7 +78,7 @@ def check_padding_changes_nothing(name: str, problem: str, *overrides: str) -> N
 
 
 def spread(examples: PaddedExamples) -> Tensor:
-    return examples.real.view(-1, *[1] * (examples.x.dim() - 1))
+    return examples.mask.view(-1, *[1] * (examples.x.dim() - 1))
 
 
 def check_a_repeated_support_set_adapts_alike(name: str, problem: str, *overrides: str) -> None:

@@ -47,13 +47,13 @@ def tasks(shape: tuple[int, ...] = NUMBERS, padding: int = 2, content: float = 0
 
     kind, x = kind_for(shape), drawn(4, 6, *shape)
     y = torch.arange(6).remainder(3).expand(4, 6) if shape == IMAGES else drawn(4, 6, 2)
-    real = torch.ones(4, 6, dtype=torch.float64)
+    mask = torch.ones(4, 6, dtype=torch.float64)
     if padding:
-        real[1::2, -padding:] = 0
-    x = torch.where(real.view(4, 6, *[1] * len(shape)) > 0, x, content)
-    y = y if shape == IMAGES else torch.where(real[..., None] > 0, y, content)
+        mask[1::2, -padding:] = 0
+    x = torch.where(mask.view(4, 6, *[1] * len(shape)) > 0, x, content)
+    y = y if shape == IMAGES else torch.where(mask[..., None] > 0, y, content)
     labels = torch.stack([kind.features(each, torch.float64) for each in y])
-    return Seen(PaddedExamples(x, y, real), labels, torch.tensor([0, 3, -1, 5]), drawn(4, DESCRIPTOR))
+    return Seen(PaddedExamples(x, y, mask), labels, torch.tensor([0, 3, -1, 5]), drawn(4, DESCRIPTOR))
 
 
 def one(seen: Seen, number: int) -> Seen:

@@ -42,5 +42,5 @@ def load(path: Path, seed: int = 0, dtype: torch.dtype = torch.float64, **change
 def real_rows(table: Table, part: Any) -> list[list[int]]:
     """Which rows of a `speaking` table each task of a batch holds."""
     target = (part.y[..., 0] * table.target_std + table.target_mean) / 0.3
-    real = torch.ones_like(target) if part.real is None else part.real
-    return [values[chosen > 0].round().long().tolist() for values, chosen in zip(target, real, strict=True)]
+    mask = torch.ones_like(target) if part.mask is None else part.mask
+    return [values[chosen > 0].round().long().tolist() for values, chosen in zip(target, mask, strict=True)]

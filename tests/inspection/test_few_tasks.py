@@ -23,7 +23,7 @@ def predicted(learner: Learner, phi: MetaParameters, task: Task, x: Tensor, *, a
     state = learner.algorithm.begin(own, start)
     for number in range(learner.algorithm.steps(testing=True) if adapted else 0):
         state = learner.algorithm.step(learner.for_task(phi), own, state, task.support, number, draws)
-    return learner.algorithm.predict(learner.for_task(phi), own, state, task.support, x, task.query.real)
+    return learner.algorithm.predict(learner.for_task(phi), own, state, task.support, x, task.query.mask)
 
 
 @pytest.mark.parametrize("extra", [(), HYPERNET, ("algorithm=reptile",)], ids=["maml", "hypernet", "reptile"])

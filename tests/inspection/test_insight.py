@@ -23,7 +23,7 @@ def test_it_tells_which_rows_of_a_support_set_are_examples() -> None:
         assert seen.attention is not None
         assert seen.attention.shape[::2] == (5, rows)
         if rows == 6:
-            assert seen.real is None
+            assert seen.mask is None
         else:
-            assert seen.real is not None
-            assert seen.real.tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]] * 5
+            assert seen.mask is not None
+            assert seen.mask.tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]] * 5

@@ -56,9 +56,9 @@ def test_global_is_batchnorm_in_training_and_in_evaluation(shape: tuple[int, ...
 
 
 def test_global_counts_real_rows_only() -> None:
-    ours, x, real = layer("global"), inputs(5, 3, 2, 2), torch.tensor([1.0, 0, 1, 1, 0], dtype=torch.float64)
-    all_of_them, masked = Context(), Context(real=real)
-    ours(x[real > 0], all_of_them)
+    ours, x, mask = layer("global"), inputs(5, 3, 2, 2), torch.tensor([1.0, 0, 1, 1, 0], dtype=torch.float64)
+    all_of_them, masked = Context(), Context(mask=mask)
+    ours(x[mask > 0], all_of_them)
     ours(x, masked)
     torch.testing.assert_close(masked.running, all_of_them.running, rtol=0, atol=1e-12)
 
@@ -122,12 +122,12 @@ def test_a_batch_of_tasks_is_a_loop_over_them(kind: str, support: int | None) ->
 
 @pytest.mark.parametrize("kind", ["batch", "running", "global"])
 @pytest.mark.parametrize("support", [None, 3])
-@pytest.mark.parametrize("real", [None, [1.0, 0.0, 1.0]])
+@pytest.mark.parametrize("rows", [None, [1.0, 0.0, 1.0]])
 def test_a_linear_map_is_normalized_without_a_look_at_its_outputs(
-    kind: str, support: int | None, real: list[float] | None
+    kind: str, support: int | None, rows: list[float] | None
 ) -> None:
     ours, weight, x = layer(kind), inputs(3, 4), inputs(3 if support is None else 5, 4, 6)
-    mask = None if real is None else torch.tensor(real, dtype=torch.float64)
+    mask = None if rows is None else torch.tensor(rows, dtype=torch.float64)
     seen, wanted = Context(support, mask), Context(support, mask)
     for _ in range(2):  # of statistics that are kept the second batch is another matter than the first
         torch.testing.assert_close(ours.of_linear(weight, x, seen), ours(weight @ x, wanted), rtol=0, atol=1e-12)

@@ -207,8 +207,8 @@ def test_a_model_that_computes_something_else(how: str, said: str) -> None:
 class Odd(MAML):
     how: str = field(default="")
 
-    def predict(self, model: Any, own: Any, state: Any, support: Any, x: Tensor, real: Any = None) -> Any:
-        made = super().predict(model, own, state, support, x, real)
+    def predict(self, model: Any, own: Any, state: Any, support: Any, x: Tensor, mask: Any = None) -> Any:
+        made = super().predict(model, own, state, support, x, mask)
         match self.how:
             case "flat":
                 return made.flatten()

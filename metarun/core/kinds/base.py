@@ -14,7 +14,7 @@ class TaskKind(ABC):
 
     Each is a frozen dataclass whose fields, plain values, are saved in checkpoints under its `name`.
 
-    ``real`` marks the rows that are examples, as in `metarun.core.tasks.PaddedExamples`; without it all are.
+    ``mask`` is 1 for examples and 0 for padding rows, as in `metarun.core.tasks.PaddedExamples`; ``None``: no padding.
     """
 
     name: ClassVar[str]
@@ -74,15 +74,15 @@ class TaskKind(ABC):
         """Whether ``y`` ``[T, n, ...]`` are labels of T tasks."""
 
     @abstractmethod
-    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
+    def loss(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mean loss over the examples, a scalar."""
 
     @abstractmethod
-    def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def metrics(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Scalars that describe the predictions ``[n, outputs]`` for one task."""
 
     @abstractmethod
-    def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def totals(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """What `pooled` needs of one task, float64; of several tasks it takes them stacked."""
 
     @abstractmethod
@@ -92,7 +92,7 @@ class TaskKind(ABC):
         totals: those of ``T`` tasks, ``[T, ...]`` each; it does not matter how they were chunked or distributed.
         """
 
-    def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def answers(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """What was asked and answered, example by example, where that can be counted."""
         return {}
 
@@ -112,13 +112,13 @@ class TaskKind(ABC):
         """The prediction with these means ``[n, targets]`` and, where the kind predicts variances, with these."""
         return mean
 
-    def curvature(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    def curvature(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> Callable[[Tensor], Tensor]:
         """The product with the Hessian of `loss` by the predictions; where it is indefinite, with its expectation
         under what is predicted, so that it is positive semidefinite in any case.
         """
 
         def loss(prediction: Tensor) -> Tensor:
-            return self.loss(prediction, y, real)
+            return self.loss(prediction, y, mask)
 
         _, bend, *_ = vjp(grad(loss), prediction)
 
@@ -136,6 +136,6 @@ class TaskKind(ABC):
         """
 
 
-def weighted_mean(values: Tensor, real: Tensor | None) -> Tensor:
-    """Mean of ``values`` ``[n]`` over the rows that ``real`` marks."""
-    return values.mean() if real is None else (values * real).sum() / real.sum()
+def weighted_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of ``values`` ``[n]`` over the rows with ``mask`` 1."""
+    return values.mean() if mask is None else (values * mask).sum() / mask.sum()

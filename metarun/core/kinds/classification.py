@@ -51,19 +51,19 @@ class Classification(TaskKind):
     def fits(self, y: Tensor) -> bool:
         return y.dim() == 2 and not y.is_floating_point() and bool(((y >= 0) & (y < self.ways)).all())
 
-    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
+    def loss(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mean cross-entropy."""
-        if real is None:
+        if mask is None:
             return F.cross_entropy(prediction, y)
-        return weighted_mean(F.cross_entropy(prediction, y, reduction="none"), real)
+        return weighted_mean(F.cross_entropy(prediction, y, reduction="none"), mask)
 
-    def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def metrics(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Accuracy, and macro-averaged precision, recall and F1.
 
         The average is over the classes that occur among the targets or the predictions of the episode; a ratio with
         denominator 0 counts as 0. These are scikit-learn's ``average="macro"`` and ``zero_division=0``.
         """
-        weight = torch.ones_like(prediction[:, :1]) if real is None else real.to(prediction.dtype)[:, None]
+        weight = torch.ones_like(prediction[:, :1]) if mask is None else mask.to(prediction.dtype)[:, None]
         truth = self.features(y, prediction.dtype) * weight
         guess = self.features(prediction.argmax(-1), prediction.dtype) * weight
         hits, guessed, true = (truth * guess).sum(0), guess.sum(0), truth.sum(0)
@@ -76,24 +76,24 @@ class Classification(TaskKind):
             "precision": precision.sum() / occurring,
             "recall": recall.sum() / occurring,
             "f1": f1.sum() / occurring,
-            "loss": self.loss(prediction, y, real),
+            "loss": self.loss(prediction, y, mask),
         }
 
-    def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def totals(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Sums for the calibration error."""
-        weight = torch.ones_like(prediction[:, 0]) if real is None else real
+        weight = torch.ones_like(prediction[:, 0]) if mask is None else mask
         return {"calibration": calibration_sums(prediction, y, weight)}
 
     def pooled(self, totals: Mapping[str, Tensor]) -> dict[str, float]:
         """Expected calibration error (ECE) of all tasks' predictions, see `metarun.core.calibration`."""
         return {"ece": calibration_error(totals["calibration"].sum(0))}
 
-    def answers(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def answers(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """The labels, and those guessed, ``[n]``; -1 in rows that fill up."""
         guess = prediction.argmax(-1)
-        if real is None:
+        if mask is None:
             return {"label": y, "guess": guess}
-        return {"label": torch.where(real > 0, y, -1), "guess": torch.where(real > 0, guess, -1)}
+        return {"label": torch.where(mask > 0, y, -1), "guess": torch.where(mask > 0, guess, -1)}
 
     def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         # F.one_hot calls .item() where vmap is around grad.

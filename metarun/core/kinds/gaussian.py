@@ -45,7 +45,7 @@ class Gaussian(Regression):
     def point(self) -> Regression:
         return Regression(self.dimensions)
 
-    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
+    def loss(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mean negative log-likelihood, a mean over dimensions too, like the squared error.
 
         Raises `ValueError` where shapes do not go together, which PyTorch would broadcast.
@@ -54,20 +54,20 @@ class Gaussian(Regression):
         if mean.shape != y.shape:
             raise ValueError(f"means {tuple(mean.shape)} for targets {tuple(y.shape)}: they must be alike")
         each = (log_variance + (y - mean).square() * (-log_variance).exp() + log(2 * pi)) / 2
-        return weighted_mean(each.mean(-1), real)
+        return weighted_mean(each.mean(-1), mask)
 
-    def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def metrics(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Negative log-likelihood, how many targets lie within the 90 % interval, and the errors of the mean."""
         mean, log_variance = self.moments(prediction)
         within = (y - mean).abs() <= QUANTILE * (log_variance / 2).exp()
         return {
-            "nll": self.loss(prediction, y, real),
-            "coverage": weighted_mean(within.to(prediction.dtype).mean(-1), real),
-            **self.point.metrics(mean, y, real),
+            "nll": self.loss(prediction, y, mask),
+            "coverage": weighted_mean(within.to(prediction.dtype).mean(-1), mask),
+            **self.point.metrics(mean, y, mask),
         }
 
-    def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
-        return self.point.totals(self.decision(prediction), y, real)
+    def totals(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
+        return self.point.totals(self.decision(prediction), y, mask)
 
     def moments(self, prediction: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance, ``[..., dimensions]`` each."""
@@ -86,10 +86,10 @@ class Gaussian(Regression):
         """The standard deviation."""
         return {"std": (self.moments(prediction)[1] / 2).exp()}
 
-    def curvature(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    def curvature(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> Callable[[Tensor], Tensor]:
         """The expected Hessian, that is the Fisher information: 1/σ² for the mean and ½ for log σ²."""
         _, weight = self.information(prediction)
-        row = torch.full_like(y, 1 / len(y)) if real is None else (real / real.sum())[:, None].expand_as(y)
+        row = torch.full_like(y, 1 / len(y)) if mask is None else (mask / mask.sum())[:, None].expand_as(y)
         slope = 1 - torch.tanh(prediction.split(self.dimensions, -1)[1] / BOUND).square()
         inner = torch.cat((torch.ones_like(slope), slope.square()), -1)
         whole = weight * inner * row.repeat(1, 2) / self.dimensions

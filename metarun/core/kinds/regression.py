@@ -44,20 +44,20 @@ class Regression(TaskKind):
     def fits(self, y: Tensor) -> bool:
         return y.dim() == 3 and y.is_floating_point() and y.shape[2] == self.dimensions
 
-    def loss(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> Tensor:
+    def loss(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """Mean squared error. Raises `ValueError` where shapes differ, which PyTorch would broadcast."""
         if prediction.shape != y.shape:
             raise ValueError(f"predictions {tuple(prediction.shape)} for targets {tuple(y.shape)}: they must be alike")
-        return F.mse_loss(prediction, y) if real is None else weighted_mean((prediction - y).square().mean(-1), real)
+        return F.mse_loss(prediction, y) if mask is None else weighted_mean((prediction - y).square().mean(-1), mask)
 
-    def metrics(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def metrics(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Mean squared and mean absolute error."""
-        absolute = weighted_mean((prediction - y).abs().mean(-1), real)
-        return {"mse": self.loss(prediction, y, real), "mae": absolute}
+        absolute = weighted_mean((prediction - y).abs().mean(-1), mask)
+        return {"mse": self.loss(prediction, y, mask), "mae": absolute}
 
-    def totals(self, prediction: Tensor, y: Tensor, real: Tensor | None = None) -> dict[str, Tensor]:
+    def totals(self, prediction: Tensor, y: Tensor, mask: Tensor | None = None) -> dict[str, Tensor]:
         """Sum of squared errors, and the `Moments` of the targets of each dimension."""
-        weight = torch.ones_like(y[:, 0]) if real is None else real
+        weight = torch.ones_like(y[:, 0]) if mask is None else mask
         error = prediction.double() - y.double()
         errors = (weight.double()[:, None] * error.square()).sum()
         return {"errors": errors, **moments(y, weight)._asdict()}

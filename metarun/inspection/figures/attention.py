@@ -22,11 +22,11 @@ def attention_figure(seen: Insight, tasks: int = 4) -> Figure:
     assert seen.attention is not None
     weights = seen.attention[:tasks]
     count, heads, _ = weights.shape
-    real = torch.ones(seen.labels.shape[:2]) if seen.real is None else seen.real
+    mask = torch.ones(seen.labels.shape[:2]) if seen.mask is None else seen.mask
     figure = Figure(figsize=(7, 0.8 + (0.6 + 0.15 * heads) * count), layout="constrained")
     rows = figure.subplots(count, 1, squeeze=False)[:, 0]
     for number, axes in enumerate(rows):
-        chosen = real[number] > 0
+        chosen = mask[number] > 0
         labels, order = seen.labels[number][chosen].reshape(int(chosen.sum()), -1)[:, 0].sort()
         drawn = weights[number][:, chosen][:, order].numpy()
         image = axes.imshow(drawn, aspect="auto", cmap="magma", vmin=0, vmax=float(weights.max()))

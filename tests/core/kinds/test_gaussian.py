@@ -35,12 +35,12 @@ def test_the_loss_is_the_negative_log_likelihood() -> None:
 
 def test_rows_that_fill_up_do_not_count() -> None:
     prediction, y = drawn()
-    real = torch.tensor([1.0, 1, 1, 1, 0, 0, 0], dtype=torch.float64)
-    whole, kept = KIND.metrics(prediction, y, real), KIND.metrics(prediction[:4], y[:4])
+    mask = torch.tensor([1.0, 1, 1, 1, 0, 0, 0], dtype=torch.float64)
+    whole, kept = KIND.metrics(prediction, y, mask), KIND.metrics(prediction[:4], y[:4])
     for name in kept:
         torch.testing.assert_close(whole[name], kept[name])
     assert KIND.pooled(
-        {name: value[None] for name, value in KIND.totals(prediction, y, real).items()}
+        {name: value[None] for name, value in KIND.totals(prediction, y, mask).items()}
     ) == pytest.approx(KIND.pooled({name: value[None] for name, value in KIND.totals(prediction[:4], y[:4]).items()}))
 
 
@@ -117,10 +117,10 @@ def hermite() -> Any:
 def test_the_curvature_of_a_convex_loss_is_its_hessian(kind: Any) -> None:
     prediction = torch.randn(4, kind.outputs, dtype=torch.float64)
     y = torch.tensor([0, 2, 1, 1]) if kind.by_class else torch.randn(4, 2, dtype=torch.float64)
-    real = torch.tensor([1.0, 1, 1, 0], dtype=torch.float64)
-    bent = hessian(lambda out: kind.loss(out, y, real))(prediction).reshape(prediction.numel(), -1)
+    mask = torch.tensor([1.0, 1, 1, 0], dtype=torch.float64)
+    bent = hessian(lambda out: kind.loss(out, y, mask))(prediction).reshape(prediction.numel(), -1)
     vector = torch.randn_like(prediction)
-    torch.testing.assert_close(kind.curvature(prediction, y, real)(vector).flatten(), bent @ vector.flatten())
+    torch.testing.assert_close(kind.curvature(prediction, y, mask)(vector).flatten(), bent @ vector.flatten())
 
 
 @pytest.mark.parametrize("kind", [Classification(3), Regression(2), KIND])

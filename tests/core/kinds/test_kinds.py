@@ -53,7 +53,7 @@ def test_a_class_that_is_only_predicted_counts_zero() -> None:
                 some.tuples(some.integers(0, ways - 1), some.integers(0, ways - 1), some.booleans()),
                 min_size=1,
                 max_size=12,
-            ).filter(lambda rows: any(real for *_, real in rows)),
+            ).filter(lambda rows: any(mask for *_, mask in rows)),
         )
     )
 )
@@ -61,14 +61,14 @@ def test_a_class_that_is_only_predicted_counts_zero() -> None:
 def test_macro_averages_are_those_of_scikit_learn(episode: tuple[int, list[tuple[int, int, bool]]]) -> None:
     """Of random labels, predictions and padding."""
     ways, rows = episode
-    label, guess, real = map(torch.tensor, zip(*rows, strict=True))
+    label, guess, mask = map(torch.tensor, zip(*rows, strict=True))
     prediction = torch.nn.functional.one_hot(guess, ways).double()
-    kept = (label[real].numpy(), guess[real].numpy())
+    kept = (label[mask].numpy(), guess[mask].numpy())
     wanted = precision_recall_fscore_support(*kept, average="macro", zero_division=0)[:3]
-    padded = Classification(ways).metrics(prediction, label, real.double())
+    padded = Classification(ways).metrics(prediction, label, mask.double())
     assert [float(padded[name]) for name in MACRO] == pytest.approx(wanted, abs=1e-12)
     assert float(padded["accuracy"]) == pytest.approx(accuracy_score(*kept))
-    alone = Classification(ways).metrics(prediction[real], label[real])
+    alone = Classification(ways).metrics(prediction[mask], label[mask])
     assert [float(alone[name]) for name in MACRO] == pytest.approx(wanted, abs=1e-12)
 
 

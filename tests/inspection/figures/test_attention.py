@@ -10,16 +10,16 @@ from metarun.inspection.figures.attention import MOST_LABELED, attention_figure,
 from metarun.inspection.insight import Insight
 
 
-def insight(labels: Tensor, real: Tensor | None, heads: int = 2) -> Insight:
+def insight(labels: Tensor, mask: Tensor | None, heads: int = 2) -> Insight:
     """Of tasks with these support labels ``[T, s, ...]``; an example's weight says where it stands."""
     tasks, examples = labels.shape[:2]
     weights = torch.arange(1.0, examples + 1).expand(tasks, heads, examples) / 100
     return Insight(
         embeddings=torch.zeros(tasks, 3),
         norms={},
-        attention=weights if real is None else weights * real[:, None],
+        attention=weights if mask is None else weights * mask[:, None],
         labels=labels,
-        real=real,
+        mask=mask,
         facts={"family": [f"of task {number}" for number in range(tasks)]},
     )
 
@@ -45,8 +45,8 @@ def test_support_examples_stand_in_the_order_of_their_labels() -> None:
 @pytest.mark.parametrize("dimensions", [(), (1,)])
 def test_rows_that_fill_up_are_no_support_examples(dimensions: tuple[int, ...]) -> None:
     labels = torch.tensor([[2.0, -1.0, 1.0, 0.0], [3.0, 2.0, 0.0, 0.0], [4.0, 3.0, 2.0, 1.0]])
-    real = torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
-    assert drawn(attention_figure(insight(labels.view(3, 4, *dimensions), real))) == [
+    mask = torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
+    assert drawn(attention_figure(insight(labels.view(3, 4, *dimensions), mask))) == [
         ([2, 3, 1], ["-1", "1", "2"]),
         ([2, 1], ["2", "3"]),
         ([4, 3, 2, 1], ["1", "2", "3", "4"]),
@@ -55,9 +55,9 @@ def test_rows_that_fill_up_are_no_support_examples(dimensions: tuple[int, ...]) 
 
 def test_each_task_is_labeled_where_its_own_examples_are_few() -> None:
     most = MOST_LABELED + 1
-    real = torch.ones(2, most)
-    real[1, 1:] = 0
-    shown = drawn(attention_figure(insight(torch.arange(most).repeat(2, 1), real)))
+    mask = torch.ones(2, most)
+    mask[1, 1:] = 0
+    shown = drawn(attention_figure(insight(torch.arange(most).repeat(2, 1), mask)))
     assert [labels for _, labels in shown] == [[], ["0"]]
 
 
