@@ -1,4 +1,4 @@
-"""TensorBoard's event files of a run. Steps are meta-updates everywhere; all is in the run itself, none in sub-runs."""
+"""TensorBoard's event files of a run. Steps are meta-updates everywhere; there are no sub-runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,41 +10,41 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from metarun.runs import session
+from metarun.runs import hparams
 from metarun.runs.attempts import Attempts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENDING = ".ending"
-"""How the name of the file ends that says how the run ended. A page shows the first record of that kind that it finds,
-so that a resumed run must be able to take it away."""
+END_SUFFIX = ".ending"
+"""Suffix of the event file with the end of the session. The page shows the first such record, so a resumed run deletes
+this file."""
 
 
 class Board:
-    """The event files in a run's folder. After a resume, what was written beyond ``step`` is hidden.
+    """The event files in a run's folder. After a resume, events after ``step`` are hidden.
 
-    Nothing here raises: what cannot be drawn or written is named in one line of the log and left out.
+    Nothing here raises: what cannot be drawn or written is skipped, with one line in the log.
 
-    row: the run's row on the HParams page, ``None``: it gets none.
+    row: the run's row on the HParams page; ``None``: no row.
     """
 
     def __init__(self, folder: Path, step: int, row: Mapping[str, str | float] | None) -> None:
         self._folder, self._row, self._attempts = folder, row, Attempts()
         self._writer: SummaryWriter | None = None
         with self.attempt("TensorBoard's events"):
-            for file in folder.glob(f"events.out.tfevents.*{ENDING}"):
+            for file in folder.glob(f"events.out.tfevents.*{END_SUFFIX}"):
                 file.unlink()
             self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
         if row is not None:
-            self._write("hyperparameters", lambda writer: _add(writer, session.beginning(row)))
+            self._write("hyperparameters", lambda writer: _add(writer, hparams.session_start(row)))
 
     def attempt(self, what: str) -> AbstractContextManager[None]:
-        """Within, an error costs ``what`` is attempted and nothing else (`Attempts`)."""
+        """Context in which an error only skips ``what`` (`Attempts`)."""
         return self._attempts.attempt(what)
 
     def scalars(self, stage: str, values: Mapping[str, float], step: int) -> None:
-        """``stage`` is what comes before the slash of a tag; a name may bring its own (omega/l2)."""
+        """Tags are ``stage/name``; a name with a slash (omega/l2) is a tag by itself."""
 
         def add(writer: SummaryWriter) -> None:
             for name, value in values.items():
@@ -66,7 +66,7 @@ class Board:
         self._write(tag, lambda writer: writer.add_histogram(tag, values, step))
 
     def embeddings(self, points: Tensor, facts: Mapping[str, Sequence[str]], step: int) -> None:
-        """Points ``[n, size]`` for the projector; ``facts``: what to tell of each, by name."""
+        """Points ``[n, size]`` for the projector; ``facts``: metadata columns, by name."""
 
         def add(writer: SummaryWriter) -> None:
             rows = [[_cell(value) for value in row] for row in zip(*facts.values(), strict=True)]
@@ -98,16 +98,16 @@ class Board:
         if self._row is not None:
             with (
                 self.attempt("how the run ended"),
-                SummaryWriter(str(self._folder), filename_suffix=ENDING) as last,
+                SummaryWriter(str(self._folder), filename_suffix=END_SUFFIX) as last,
             ):
-                _add(last, session.ending(error))
+                _add(last, hparams.session_end(error))
 
 
 def _cell(text: str) -> str:
-    """A text as a cell of the projector's table, whose columns tabs part and whose rows end with lines."""
+    """A text as a cell of the projector's table, which is tab-separated with one row per line."""
     return " ".join(text.split())
 
 
 def _add(writer: SummaryWriter, record: Summary) -> None:
-    """`SummaryWriter` has no method of its own for these."""
+    """`SummaryWriter` has no public method for these."""
     writer.file_writer.add_summary(record)  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from metarun.engine.planning import Planner
 from metarun.engine.processes.alone import ALONE, Processes
 from metarun.inspection.watch import Watch
 from metarun.learner.learner import Learner
-from metarun.runs import checkpoint, session
+from metarun.runs import checkpoint, hparams
 from metarun.runs.board import Board
 from metarun.runs.checkpoint import State
 from metarun.runs.files import CONFIG, best_file
@@ -127,7 +127,7 @@ def _board(
         return
     config = yaml.safe_dump({**settings.plain, "resume": None}, sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, config)
-    row = session.columns(settings.plain, swept) if settings.tracking.hparams else None
+    row = hparams.columns(settings.plain, swept) if settings.tracking.hparams else None
     if row is not None and trained_on is not None:
         row["trained on"] = trained_on
     with Board(folder, state.step, row) as board:

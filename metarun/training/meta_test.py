@@ -12,7 +12,7 @@ from metarun.datasets.base import Dataset, class_names, data_name, source_of, ta
 from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
 from metarun.inspection.insight import Insight, insight
 from metarun.inspection.watch import Watch
-from metarun.runs import baselines, session
+from metarun.runs import baselines, hparams
 from metarun.runs.board import Board
 from metarun.runs.checkpoint import State
 from metarun.runs.files import EPISODES, TEST_DATASETS, episodes_file
@@ -198,7 +198,7 @@ class _MetaTest:
             board.scalars(f"meta-test {name}", episodes.means() | episodes.pooled, step)
             board.scalars("baselines", baselines.scalars(content[TEST_DATASETS][name]["baselines"], name), step)
         if tracking.hparams:
-            board.scalars("final", session.metrics(content), step)
+            board.scalars("final", hparams.metrics(content), step)
             board.scalars("parameters", content["parameters"], step)
         if tracking.text:
             board.text("result", lambda: markdown(content))

@@ -15,23 +15,23 @@ from tensorboard.plugins.hparams.metadata import (
 
 from metarun.core.errors import Interrupted, UserError
 from metarun.runs.board import Board
-from metarun.runs.session import columns, metrics
+from metarun.runs.hparams import columns, metrics
 
 
-def test_a_run_by_itself_tells_a_few_settings() -> None:
+def test_single_run_has_default_columns() -> None:
     assert columns(settings().plain, ()) == {
         "dataset": "glyphs", "model": "conv4", "embedding": "none", "hypernet": "none", "algorithm": "maml", "seed": 0,
         "dataset.ways": 5, "dataset.shots": 1, "algorithm.inner_lr": 0.4, "algorithm.outer.lr": 0.003,
     }  # fmt: skip
 
 
-def test_what_it_has_not_it_does_not_tell() -> None:
+def test_missing_keys_are_left_out() -> None:
     row = columns(settings("dataset=sinusoid", "model=mlp", "algorithm=cnp").plain, ())
     assert row.keys().isdisjoint({"dataset.ways", "algorithm.inner_lr"})
     assert row["dataset.shots"] == 10
 
 
-def test_a_job_of_a_sweep_tells_what_was_swept() -> None:
+def test_job_of_a_sweep_has_swept_keys() -> None:
     plain = settings("algorithm=meta_sgd", "algorithm.inner_lr=[0.1,0.2]", "engine.transductive=true").plain
     swept = ("algorithm", "algorithm.inner_lr", "engine.transductive", "engine.gradient_clip", "seed")
     assert columns(plain, swept) == {
@@ -40,7 +40,7 @@ def test_a_job_of_a_sweep_tells_what_was_swept() -> None:
     }  # fmt: skip
 
 
-def test_final_figures_are_those_of_the_result() -> None:
+def test_final_metrics_match_result() -> None:
     stages = {
         "meta_test": {"metrics": {"mse": {"mean": 1.5}, "mae": {"mean": 1.0}}, "pooled": {"explained_variance": 0.4}},
         "meta_val": {"metrics": {"mse": {"mean": 2.5}}},
@@ -53,7 +53,7 @@ def test_final_figures_are_those_of_the_result() -> None:
 
 
 def run(folder: Path, row: dict[str, str | float], error: BaseException | None, step: int = 0) -> None:
-    """A run that ends by ``error``, or well."""
+    """A run that ends with ``error``, or successfully."""
     with suppress(BaseException), Board(folder, step, row) as board:
         board.scalars("meta-val", {"mse": 1.0}, step + 1)
         if error is not None:
@@ -76,7 +76,7 @@ def content(folder: Path, tag: str) -> bytes:
         (KeyboardInterrupt(), Status.STATUS_UNKNOWN),
     ],
 )
-def test_how_a_run_ended(tmp_path: Path, error: BaseException | None, status: int) -> None:
+def test_status_of_the_session(tmp_path: Path, error: BaseException | None, status: int) -> None:
     begun = time.time()
     row: dict[str, str | float] = {"algorithm": "maml", "seed": 3}
     run(tmp_path, row, error)
@@ -89,15 +89,15 @@ def test_how_a_run_ended(tmp_path: Path, error: BaseException | None, status: in
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
-def test_a_run_that_went_on_ended_as_it_did_at_last(tmp_path: Path) -> None:
-    """A page shows the first ending that it finds."""
+def test_resumed_run_has_the_last_status(tmp_path: Path) -> None:
+    """The page shows the first session end that it finds."""
     run(tmp_path, {"seed": 3}, Interrupted("stopped"))
     run(tmp_path, {"seed": 3}, None, step=1)
     end = parse_session_end_info_plugin_data(content(tmp_path, "_hparams_/session_end_info"))
     assert end.status == Status.STATUS_SUCCESS
 
 
-def test_a_run_may_have_no_row(tmp_path: Path) -> None:
+def test_run_without_a_row(tmp_path: Path) -> None:
     with Board(tmp_path, 0, None) as board:
         board.scalars("meta-val", {"mse": 1.0}, 1)
     assert len(list(tmp_path.iterdir())) == 1

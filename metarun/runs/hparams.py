@@ -1,7 +1,7 @@
-"""A run's row on TensorBoard's HParams page, in the run itself: `SummaryWriter.add_hparams` would make one beside it.
+"""A run's row on TensorBoard's HParams page, in the events of the run (`SummaryWriter.add_hparams` adds a sub-run).
 
-The page joins two records: how the session began, with the hyperparameters, and how it ended. Its metrics are all the
-run's scalars, in order of name.
+The page joins two records: the start of the session, with the hyperparameters, and its end. The metrics of the page are
+all scalars of the run, sorted by name.
 """
 
 import time
@@ -25,13 +25,13 @@ COLUMNS = (
     "dataset", "model", "embedding", "hypernet", "algorithm", "seed", "dataset.ways", "dataset.shots",
     "algorithm.inner_lr", "algorithm.outer.lr",
 )  # fmt: skip
-"""What stands in the row of a run that is no job of a sweep, where it has such keys."""
+"""Columns for a run that is not a job of a sweep; keys that it does not have are left out."""
 
 
 def columns(config: Mapping[str, Any], swept: Sequence[str]) -> dict[str, str | float]:
     """Groups and full names of keys with their values in a composed configuration: those ``swept``, or `COLUMNS`.
 
-    Numbers stay numbers; other values are words, as a user would type them.
+    Numbers stay numbers; other values are strings, as a user would type them.
     """
     found: dict[str, str | float] = {}
     for name in swept or COLUMNS:
@@ -54,7 +54,7 @@ def _value(config: Mapping[str, Any], name: str) -> Any:
 
 
 def metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """The final figures of a ``result.json``: what the row tells beside the settings."""
+    """The final metrics of a ``result.json``, shown in the row beside the settings."""
     stages = {"meta-test": result["meta_test"]["metrics"], "meta-val": result["meta_val"]["metrics"]}
     found = {
         f"{name} {stage}": figures["mean"] for stage, by_name in stages.items() for name, figures in by_name.items()
@@ -62,12 +62,12 @@ def metrics(result: Mapping[str, Any]) -> dict[str, float]:
     pooled = {f"{name} meta-test": value for name, value in result["meta_test"].get("pooled", {}).items()}
     trivial = result["baselines"]
     for data, block in result.get(TEST_DATASETS, {}).items():
-        found |= {f"{name} meta-test {data}": told["mean"] for name, told in block["meta_test"]["metrics"].items()}
+        found |= {f"{name} meta-test {data}": metric["mean"] for name, metric in block["meta_test"]["metrics"].items()}
     return found | pooled | {f"{trivial['metric']} best baseline": trivial["methods"][trivial["best"]]["mean"]}
 
 
-def beginning(row: Mapping[str, str | float]) -> Summary:
-    """The record of a session that begins now."""
+def session_start(row: Mapping[str, str | float]) -> Summary:
+    """The record of a session that starts now."""
     start = SessionStartInfo(start_time_secs=time.time())
     for name, value in row.items():
         if isinstance(value, str):
@@ -77,10 +77,10 @@ def beginning(row: Mapping[str, str | float]) -> Summary:
     return _summary(SESSION_START_INFO_TAG, HParamsPluginData(session_start_info=start))
 
 
-def ending(error: BaseException | None) -> Summary:
-    """The record of a session that ends now, by ``error`` or well.
+def session_end(error: BaseException | None) -> Summary:
+    """The record of a session that ends now, with ``error`` or successfully (``None``).
 
-    One that was stopped is neither a success nor a failure: its status is unknown, as that of one that still runs.
+    A stopped session is neither a success nor a failure: its status is unknown, like that of a running session.
     """
     status = Status.STATUS_FAILURE
     if error is None:
