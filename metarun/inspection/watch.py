@@ -24,7 +24,7 @@ from metarun.learner.learner import Learner, MetaParameters
 from metarun.runs import layout
 from metarun.runs.board import Board
 from metarun.runs.settings import TrackingSettings
-from metarun.runs.share import Share
+from metarun.runs.time_budget import TimeBudget
 
 MOST_LOOKS = 10
 """Looks in a training where they go with validations. TensorBoard shows as many pictures of a tag unless told else."""
@@ -58,7 +58,7 @@ class Watch:
         self._board, self._dataset = board, dataset
         self.learner = learner
         """That is looked at; the test may have another number of inner steps than meta-training."""
-        self._at_once, self._laid_out, self._share = at_once, False, Share(settings.share)
+        self._at_once, self._laid_out, self._budget = at_once, False, TimeBudget(settings.time_share)
         self._seen: list[tuple[int, Tensor]] = []
         self._learns = isinstance(learner.algorithm, Learned)
 
@@ -81,7 +81,7 @@ class Watch:
         pulls = self._learns and self._due(step, self._settings.gradients_every)
         if not (looks or pulls):
             return
-        with self._share.spending():
+        with self._budget.spend():
             if looks:
                 self._look(phi, step)
             if pulls:
@@ -121,7 +121,7 @@ class Watch:
         if step == engine.steps:
             return True
         number, odd = divmod(step, engine.val_every)
-        return not odd and evenly(number, -(-engine.steps // engine.val_every), MOST_LOOKS) and self._share.left()
+        return not odd and evenly(number, -(-engine.steps // engine.val_every), MOST_LOOKS) and self._budget.available()
 
     def _lay_out(self, phi: MetaParameters, episodes: Episodes) -> None:
         settings = self._settings

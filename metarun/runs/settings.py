@@ -29,4 +29,4 @@ class TrackingSettings:
     gradient_tasks: int = number(least=2)
     pictures_every: int | None = number(least=1)
     gradients_every: int | None = number(least=1)
-    share: float = number(least=0, most=1)
+    time_share: float = number(least=0, most=1)

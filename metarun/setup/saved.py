@@ -28,6 +28,9 @@ _TYPED_ONLY = re.compile(rf"(dataset|{TESTS}\.[\w-]+)\.download")
 _ONCE_NULL = {"engine.task_chunk": "auto"}
 """Keys that took null when runs were saved that are still there, and what means the same now."""
 
+_RENAMED = {"tracking.share": "tracking.time_share"}
+"""Keys that had another name in earlier versions."""
+
 
 def typed_only(key: str) -> bool:
     """Whether a key is a switch that a saved file cannot turn on, since it writes outside of the run's folder."""
@@ -213,6 +216,7 @@ def _leaves(prefix: str, node: Mapping[Any, Any], source: str) -> list[str]:
         if key == "_target_":
             continue
         full = f"{prefix}.{_key(key, source)}"
+        full = _RENAMED.get(full, full)
         if isinstance(value, dict):
             texts += _leaves(full, value, source)
         else:

@@ -20,8 +20,8 @@ Command = Callable[..., tuple[int, str, str]]
 
 ENGINE = (
     "engine.steps=6", "engine.meta_batch_size=3", "engine.val_every=2", "engine.val_episodes=5",
-    "engine.test_episodes=7", "engine.log_every=2", "tracking.gradient_tasks=3", "tracking.tasks=2", "tracking.share=1",
-    "device.name=cpu", "device.threads=1", "device.compile=false",
+    "engine.test_episodes=7", "engine.log_every=2", "tracking.gradient_tasks=3", "tracking.tasks=2",
+    "tracking.time_share=1", "device.name=cpu", "device.threads=1", "device.compile=false",
 )  # fmt: skip
 WAVES = ("dataset=sinusoid", "model=mlp", "model.hidden=[8,8]", "algorithm.inner_lr=0.01", *ENGINE)
 GLYPHS = ("dataset.queries=2", "model.channels=4", "model.layers=3", *ENGINE)
@@ -198,7 +198,7 @@ def test_of_many_validations_ten_are_looked_at(command: Command) -> None:
 
 
 def test_looks_that_would_take_too_long_are_left_out_but_for_the_first_and_the_last(command: Command) -> None:
-    events = read(ran(command, "run", *WAVES, "engine.steps=9", "tracking.share=0"))
+    events = read(ran(command, "run", *WAVES, "engine.steps=9", "tracking.time_share=0"))
     assert [event.step for event in events.Images("meta-val/fits")] == [2, 9]
     assert scalars(events, "outer-gradient/theta.head").keys() == {2, 9}
 

@@ -141,7 +141,7 @@ def test_resume_goes_into_the_runs_own_folder(tmp_path: Path) -> None:
     ]
 
 
-def test_a_value_that_options_took_once_becomes_the_one_that_means_the_same(tmp_path: Path) -> None:
+def test_former_values_are_replaced(tmp_path: Path) -> None:
     saved = configuration()
     saved["engine"] |= {"task_chunk": None, "gradient_clip": None}
     run = save(tmp_path / "run", saved)
@@ -153,7 +153,17 @@ def test_a_value_that_options_took_once_becomes_the_one_that_means_the_same(tmp_
     assert "engine.task_chunk=4" in expanded(f"resume={save(tmp_path / 'other', saved)}")
 
 
-def test_a_run_that_was_saved_before_there_was_a_group_is_taken_all_the_same(tmp_path: Path) -> None:
+def test_renamed_keys_are_replaced(tmp_path: Path) -> None:
+    saved = configuration()
+    saved["tracking"]["share"] = 0.25
+    run = save(tmp_path / "run", saved)
+    for words in ([f"resume={run}"], ["mode=test", f"checkpoint={run}"]):
+        texts = expanded(*words)
+        assert "tracking.time_share=0.25" in texts
+        assert not any(text.startswith("tracking.share=") for text in texts)
+
+
+def test_run_without_a_newer_group_is_accepted(tmp_path: Path) -> None:
     saved = configuration()
     del saved["tracking"], saved["choices"]["tracking"]
     texts = expanded(f"resume={save(tmp_path / 'run', saved)}")
