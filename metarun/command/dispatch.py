@@ -36,12 +36,12 @@ PLAIN_SWEEP = "grid"
 def dispatch(arguments: Sequence[str], processes: "ProcessGroup | None") -> None:
     """Do what a command line asks for. processes: those that share it, if there are several."""
     if "--version" in arguments:
-        if processes is None or processes.first:
+        if processes is None or processes.is_main_process:
             print(f"metarun {__version__}")
         return
     version.setbase("1.3")
     flags = parsed(arguments)
-    if processes is not None and not processes.first:
+    if processes is not None and not processes.is_main_process:
         _follow(flags, processes)
     elif asked(flags) and not flags.cfg:
         answer(flags)
@@ -55,7 +55,7 @@ def _follow(flags: Namespace, processes: "ProcessGroup") -> None:
 
     if asked(flags):
         return
-    folder, values = json.loads(processes.told(""))
+    folder, values = json.loads(processes.broadcast_text(""))
     run(Call(own_parts.checked(values, flags.config_dir), Path(folder), processes))
 
 
@@ -100,14 +100,14 @@ def _run(
     processes: "ProcessGroup | None",
 ) -> None:
     """One run, in this process or shared by several."""
-    from metarun.modes.running import ALONE, Call, run
+    from metarun.modes.running import SINGLE_PROCESS, Call, run
 
     if config.hydra.runtime.choices[SWEEP] != PLAIN_SWEEP:
         raise UserError(f"sweep={config.hydra.runtime.choices[SWEEP]}: chooses many runs; write metarun -m")
     folder = folder_named(config, RUN_DIR)
 
     def work(place: Path) -> None:
-        run(Call(settings, place, ALONE if processes is None else processes, typed))
+        run(Call(settings, place, SINGLE_PROCESS if processes is None else processes, typed))
 
     if not named(settings.mode).writes:
         work(folder)
@@ -115,7 +115,7 @@ def _run(
     if settings.resume is None:
         refuse_taken(folder)
     if processes is not None:
-        processes.told(json.dumps([str(folder), values]))
+        processes.broadcast_text(json.dumps([str(folder), values]))
     run_in(folder, config, flags.config_dir, work)
 
 

@@ -20,7 +20,7 @@ from metarun.engine.compile.fusion import compiled_whole
 from metarun.engine.compile.recording import Recorded
 from metarun.engine.footprint import as_memory_allows
 from metarun.engine.over_tasks import over_tasks
-from metarun.engine.processes.alone import ALONE, Processes
+from metarun.engine.processes.single import SINGLE_PROCESS, Processes
 from metarun.learner.learner import Curve, Learner, MetaParameters
 
 EPISODES_AT_ONCE = 32
@@ -141,7 +141,7 @@ class Evaluator:
     """
 
     def __init__(
-        self, learner: Learner, chunk: int | None = None, compiled: bool = False, processes: Processes = ALONE
+        self, learner: Learner, chunk: int | None = None, compiled: bool = False, processes: Processes = SINGLE_PROCESS
     ) -> None:
         self.learner, self.compiled, self.processes = learner, compiled, processes
         self.chunk = self._at_once = chunk or EPISODES_AT_ONCE
@@ -176,12 +176,12 @@ class Evaluator:
         episodes = episodes_of(dataset, stream, episodes, group)
         size = min(self.chunk, episodes)
         parts: list[_Part] = []
-        for first in processes.own(range(0, episodes, size)):
+        for first in processes.local_items(range(0, episodes, size)):
             batch = dataset.sample(stream, first // size, size, group)
             trivial = baselines(kind, batch) if with_baselines else {}
             parts.append((self.curves(phi, batch, whole_curve), batch.classes, batch.source, trivial))
             progress(min(first + size * processes.count, episodes))
-        parts = processes.gathered(parts, -(-episodes // size))
+        parts = processes.all_gather(parts, -(-episodes // size))
         measured: _Part = tree_map(lambda *leaves: torch.cat(leaves)[:episodes].cpu(), *parts)
         (metrics, totals, answers), classes, sources, trivial = measured
         curves = {name: values.double() for name, values in metrics.items()}

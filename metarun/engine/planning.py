@@ -23,7 +23,7 @@ from metarun.engine.device import DeviceSettings
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator, episodes_of
 from metarun.engine.footprint import fitting, needed, surely_fits
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.processes.alone import Processes, part
+from metarun.engine.processes.single import Processes, part
 from metarun.engine.settings import EngineSettings
 from metarun.learner.learner import Learner, MetaParameters
 
@@ -67,7 +67,7 @@ class Planner:
         if not self.wants_compiled(phi):
             self.decisions["compile"] = False
             return eager
-        batch, share = self._meta_batch(), self.processes.share(self.settings.meta_batch_size)
+        batch, share = self._meta_batch(), self.processes.local_slice(self.settings.meta_batch_size)
         chosen = compilation.compiled_if_equal(self.learner, eager, phi, part(batch, share))
         self.decisions["compile"] = not self.processes.any(chosen is eager)
         return chosen if self.decisions["compile"] else eager
@@ -76,7 +76,7 @@ class Planner:
         """The same as a CUDA graph, where it can be recorded."""
         if not self.record:
             return plain
-        share = self.processes.share(self.settings.meta_batch_size)
+        share = self.processes.local_slice(self.settings.meta_batch_size)
 
         def computed(meta_gradient: MetaGradient, phi: MetaParameters, index: int) -> MetaParameters:
             return meta_gradient(phi, part(self._meta_batch(index), share))[0]
@@ -110,7 +110,7 @@ class Planner:
 
     def tasks_at_once(self, phi: MetaParameters) -> int:
         """How many tasks of this process's share of a meta-batch are computed at once; decides ``task_chunk``."""
-        share = self.processes.share(self.settings.meta_batch_size)
+        share = self.processes.local_slice(self.settings.meta_batch_size)
         return self._at_once("task_chunk", self._meta_step(phi), "train", share.stop - share.start)
 
     def episodes_at_once(self, phi: MetaParameters) -> int:
@@ -229,7 +229,9 @@ class Planner:
             return min(asked, wanted)
         if decision not in self.decisions:
             # Processes take episodes in turn by chunks, which must be the same for all.
-            self.decisions[decision] = int(self.processes.told(str(self._that_fit(computation, stream, wanted))))
+            self.decisions[decision] = int(
+                self.processes.broadcast_text(str(self._that_fit(computation, stream, wanted)))
+            )
             if self.decisions[decision] < wanted:
                 log.info("%s of %s tasks at once, by an estimate of memory", self.decisions[decision], wanted)
         return min(int(self.decisions[decision]), wanted)
@@ -238,7 +240,7 @@ class Planner:
         device = _device(self.learner)
         free = available(device)
         if free is not None:
-            free //= self.processes.beside(device)
+            free //= self.processes.count_on(device)
         if free is None or surely_fits(self.learner, self._sample(stream, 1), wanted, free):
             return wanted
         found = self._estimated(

@@ -26,7 +26,7 @@ from metarun.core.tasks import Task, TaskBatch, chunks
 from metarun.datasets.base import Sampler
 from metarun.engine.meta_gradient import Metrics
 from metarun.engine.over_tasks import over_tasks
-from metarun.engine.processes.alone import ALONE, Processes, part
+from metarun.engine.processes.single import SINGLE_PROCESS, Processes, part
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
 
@@ -64,7 +64,7 @@ class Selector:
         dataset: Sampler,
         tasks: int,
         chunk: int | None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self._settings, self._dataset, self._tasks, self._chunk = settings, dataset, tasks, chunk or tasks
         self._processes = processes
@@ -90,7 +90,7 @@ class Selector:
         # The first candidates are as random as any.
         first = torch.arange(self._tasks)
         ratio = ratio_of(to_nearest(distances, chosen).mean(), to_nearest(distances, first).mean())
-        own = self._processes.share(self._tasks)
+        own = self._processes.local_slice(self._tasks)
         return Chosen(
             tree_map(lambda tensor: tensor[chosen[own].to(tensor.device)], pool),
             counts[own] * (self._tasks / len(distances)),
@@ -128,7 +128,7 @@ class Selector:
             losses = self._of_all(pool, losses_of).double()
         noise = counters.keys(counters.key(learner.seed, "task selection"), pool.number)
         chosen = drawn(losses, noise, self._settings.temperature, self._tasks).sort().values
-        own = self._processes.share(self._tasks)
+        own = self._processes.local_slice(self._tasks)
         return Chosen(
             tree_map(lambda tensor: tensor[chosen[own]], pool),
             None,
@@ -137,9 +137,9 @@ class Selector:
 
     def _of_all(self, pool: TaskBatch, look: Callable[[TaskBatch], Tensor]) -> Tensor:
         """What ``look`` finds of every candidate, ``[n, ...]``."""
-        own = part(pool, self._processes.share(len(pool.number)))
+        own = part(pool, self._processes.local_slice(len(pool.number)))
         found = torch.cat([look(tasks) for tasks in chunks(own, self._chunk)])
-        return torch.cat(self._processes.gathered([found], self._processes.count))
+        return torch.cat(self._processes.all_gather([found], self._processes.count))
 
 
 def sketch(vector: Tensor, seed: int) -> Tensor:

@@ -19,7 +19,7 @@ from metarun.core.tasks import SPLITS, AnyExamples
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import episodes_of
 from metarun.engine.planning import Planner
-from metarun.engine.processes.alone import ALONE
+from metarun.engine.processes.single import SINGLE_PROCESS
 from metarun.learner.learner import Learner, MetaParameters, moving
 from metarun.models.base import Parameters, count, layer_of
 from metarun.models.memory import MEMORY
@@ -76,7 +76,7 @@ def describe(settings: Settings, folder: Path) -> str:
         tests = _further_tests(settings, dataset, learner, phi, device)
         refuse_unsound_tests(settings, tests)
         run = _Run(settings, folder, device, dataset, tests, learner, phi)
-        state = first_state(settings, dataset, folder, phi, device, ALONE, tests)
+        state = first_state(settings, dataset, folder, phi, device, SINGLE_PROCESS, tests)
         parts = (
             *(_tasks(run), _model(run), _hypernet(run), _meta_parameters(run), _followed(run)),
             *(_learning(run, state), _computing(run, state), _left(run)),
@@ -269,7 +269,7 @@ def _computing(run: _Run, state: State) -> str:
         engine,
         settings.device.compile,
         decided,
-        ALONE,
+        SINGLE_PROCESS,
         group,
         settings.device.records(run.device),
     )

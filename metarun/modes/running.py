@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metarun.config.modes import named
-from metarun.engine.processes.alone import ALONE, Processes
+from metarun.engine.processes.single import SINGLE_PROCESS, Processes
 from metarun.setup import own_parts
 from metarun.setup.settings import Settings
 
@@ -22,7 +22,7 @@ class Call:
 
     settings: Settings
     folder: Path
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     typed: Sequence[str] = ()
     swept: Sequence[str] = ()
     stop_file: Path | None = None

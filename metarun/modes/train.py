@@ -1,7 +1,7 @@
 """``mode=train``: meta-train, then meta-test the best checkpoint."""
 
 from metarun.core.errors import UserError
-from metarun.engine.processes.alone import Processes
+from metarun.engine.processes.single import Processes
 from metarun.modes.running import Call
 from metarun.setup.settings import Settings
 from metarun.training.experiment import experiment, meta_train

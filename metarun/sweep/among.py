@@ -9,7 +9,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from metarun.core import account
-from metarun.engine.processes.alone import Processes
+from metarun.engine.processes.single import Processes
 
 if TYPE_CHECKING:
     from metarun.engine.device import DeviceSettings
@@ -32,7 +32,7 @@ class AmongJobs(Processes):
     def most_threads(self, settings: "DeviceSettings") -> int:
         return settings.most_threads(self._jobs)
 
-    def beside(self, device: torch.device) -> int:
+    def count_on(self, device: torch.device) -> int:
         """All jobs share the machine's memory; on a GPU, as many as there are to each."""
         return -(-self._jobs // torch.cuda.device_count()) if device.type == "cuda" else self._jobs
 

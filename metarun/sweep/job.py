@@ -24,7 +24,7 @@ from metarun.sweep import folder as folders
 from metarun.sweep.folder import SweepFolder
 
 if TYPE_CHECKING:
-    from metarun.engine.processes.alone import Processes
+    from metarun.engine.processes.single import Processes
 
 
 class JobFailed(Exception):

@@ -15,7 +15,7 @@ from metarun.datasets.base import Dataset, data_name, source_of
 from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.planning import Planner
-from metarun.engine.processes.alone import ALONE, Processes
+from metarun.engine.processes.single import SINGLE_PROCESS, Processes
 from metarun.inspection.watch import Watch
 from metarun.learner.learner import Learner
 from metarun.runs import checkpoint, hparams
@@ -39,7 +39,7 @@ from metarun.training.stopping import StopRequest, listening
 def experiment(
     settings: Settings,
     folder: Path,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     swept: Sequence[str] = (),
     stop_file: Path | None = None,
 ) -> Iterator["Experiment"]:
@@ -60,15 +60,15 @@ def _experiment(
 ) -> Iterator["Experiment"]:
     keep_freed_memory()
     device = processes.device(settings.device.resolve())
-    with processes.first_ahead():
+    with processes.main_process_first():
         dataset = settings.load_dataset(device)
     learner, phi = compose(settings, dataset, device)
     refuse_unsound(settings, learner, phi, dataset)
-    with processes.first_ahead():
+    with processes.main_process_first():
         tests = further_tests(settings, dataset, learner, phi, device)
     refuse_unsound_tests(settings, tests)
     state = first_state(settings, dataset, folder, phi, device, processes, tests)
-    processes.follow(state.phi)
+    processes.broadcast(state.phi)
     planner = Planner(
         learner,
         dataset,
@@ -80,7 +80,7 @@ def _experiment(
         record=settings.device.records(device),
     )
     torch.set_num_threads(planner.threads(state.phi, settings.device))
-    processes.wait()
+    processes.barrier()
     tell = processes.count == 1 and stop_file is None
     trained = learner.problem.source
     other = None if trained == source_of(dataset) else data_name(trained)
@@ -88,7 +88,7 @@ def _experiment(
         listening(tell=tell, file=stop_file) as stop,
         _board(settings, folder, state, processes, swept, other) as board,
     ):
-        if processes.first:
+        if processes.is_main_process:
             shown = [dataset, *(one.dataset for one in tests)]
             introduce(settings, folder, shown, learner, phi, device, processes.count)
             write_status(folder, "running")
@@ -102,7 +102,7 @@ def _experiment(
         try:
             yield found
         except Interrupted as interruption:
-            if processes.first:
+            if processes.is_main_process:
                 write_status(folder, "interrupted", reason=str(interruption))
             raise
         except Lost as lost:
@@ -122,7 +122,7 @@ def _board(
 
     trained_on: the training data set, where that is not the one of the settings.
     """
-    if not processes.first:
+    if not processes.is_main_process:
         yield None
         return
     config = yaml.safe_dump({**settings.plain, "resume": None}, sort_keys=False, allow_unicode=True)
@@ -186,7 +186,7 @@ def meta_train(one: Experiment) -> State:
             processes=one.processes,
             lr_scales={"hypernet": getattr(one.settings.hypernet, "lr_scale", 1.0)},
         ).run(one.stop)
-    one.processes.wait()  # for the first to have saved it
+    one.processes.barrier()  # for the first to have saved it
     return checkpoint.load(best_file(one.folder), one.state.phi, one.device)
 
 

@@ -11,7 +11,7 @@ from metarun.config.groups import TESTS
 from metarun.core.errors import UserError
 from metarun.datasets.base import Dataset
 from metarun.engine.planning import BY_SHARE, EVALUATION
-from metarun.engine.processes.alone import Processes
+from metarun.engine.processes.single import Processes
 from metarun.learner.learner import MetaParameters
 from metarun.runs import checkpoint
 from metarun.runs.checkpoint import State

@@ -21,7 +21,7 @@ from metarun.engine.divergence import DivergenceCheck
 from metarun.engine.evaluation import Episodes, Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.planning import Planner
-from metarun.engine.processes.alone import Processes
+from metarun.engine.processes.single import Processes
 from metarun.engine.selection import Selector
 from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
@@ -67,7 +67,7 @@ class Training:
         Raises `Interrupted` when asked to stop, and `Diverged` when a loss or the meta-gradient is not finite.
         """
         if isinstance(self.learner.algorithm, Learned) and self.state.step < self.settings.steps:
-            steps = self.settings.profile_steps if self.processes.first else 0
+            steps = self.settings.profile_steps if self.processes.is_main_process else 0
             with profiling(steps, self.folder, self.log.profiled) as profiled:
                 self._train(self.learner.algorithm, stop, profiled)
         if self.state.best is None:
@@ -113,7 +113,7 @@ class Training:
                 batch, weights, standing = selector(state.phi, state.step, progress, group)
                 own = meta_gradient(state.phi, batch, progress, weights)
                 state.decisions["task_chunk"] = meta_gradient.chunk  # less than before where memory ran out
-                gradient, metrics = processes.summed(own, len(batch.number) / tasks, stop.asked)
+                gradient, metrics = processes.all_reduce(own, len(batch.number) / tasks, stop.asked)
                 metrics |= standing
                 if behind is not None:
                     gradient, metrics["omega/output"] = self._held(behind, optimizer, gradient, lr)
@@ -141,7 +141,7 @@ class Training:
                 behind = self._behind()
             validated = self._validate(optimizer) if due else None
             state.seconds += time.perf_counter() - started
-            stopping = processes.stopping(stop.asked)
+            stopping = processes.should_stop(stop.asked)
             if saving or stopping:
                 self._refuse_lost(optimizer)
                 self._save(optimizer)
@@ -198,7 +198,7 @@ class Training:
     ) -> tuple[MetaParameters, Tensor]:
         """The gradient with that of the output regularizer at the candidate step, and the regularizer."""
         pull, change = behind(optimizer.candidate(gradient, lr))
-        self.processes.follow((pull, change))  # or rounding might let their φ drift apart
+        self.processes.broadcast((pull, change))  # or rounding might let their φ drift apart
         weight = self.learner.penalties.output
         return tree_map(lambda own, other: own + weight * other, gradient, pull), change
 
@@ -238,7 +238,7 @@ class Training:
         sign = 1 if kind.higher_is_better else -1
         best = state.best.metrics[kind.metric]["mean"] if state.best else nan
         stops = found is not None and found.severe and settings.on_divergence == "stop"
-        stops = bool(self.processes.told("stop" * stops))  # for all, whatever rounding does to the others
+        stops = bool(self.processes.broadcast_text("stop" * stops))  # for all, whatever rounding does to the others
         better = not stops and (
             settings.order == "sequential" or (isfinite(value) and not (isfinite(best) and sign * value <= sign * best))
         )
@@ -270,5 +270,5 @@ class Training:
     def _write(self, file: Path, optimizer: OuterOptimizer | None) -> None:
         if optimizer is not None:
             self.state.optimizer = optimizer.state_dict()
-        if self.processes.first:
+        if self.processes.is_main_process:
             checkpoint.save(file, self.state, self.config, self.learner.problem)

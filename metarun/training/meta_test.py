@@ -96,7 +96,7 @@ class _MetaTest:
             train=self._episodes("train_eval") if self._on_training_data else None,
             validation=self._validation(),
         )
-        if one.processes.first:
+        if one.processes.is_main_process:
             content = self._written(measured)
             if one.board is not None and one.watch is not None:
                 self._show(one.board, one.watch, measured, content)
@@ -128,7 +128,7 @@ class _MetaTest:
         dataset = further.dataset if further else one.dataset
         evaluator = self._evaluator_of(further) if further else one.evaluator
         count = episodes_of(dataset, stream, asked)
-        with tqdm(desc=label, total=count, disable=None if one.processes.first else True, leave=False) as bar:
+        with tqdm(desc=label, total=count, disable=None if one.processes.is_main_process else True, leave=False) as bar:
 
             def progress(done: int) -> None:
                 bar.update(done - bar.n)

@@ -14,7 +14,7 @@ from metarun.datasets.base import Seeds
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.engine.baselines import baselines
 from metarun.engine.evaluation import Episodes, Evaluator, half_width
-from metarun.engine.processes.alone import ALONE, Processes
+from metarun.engine.processes.single import SINGLE_PROCESS, Processes
 from metarun.setup import assemble
 
 
@@ -122,7 +122,7 @@ class Turn(Processes):
     def __init__(self, rank: int, table: dict[int, list[Any]]) -> None:
         self.rank, self._table = rank, table
 
-    def gathered(self, parts: list[Any], count: int) -> list[Any]:
+    def all_gather(self, parts: list[Any], count: int) -> list[Any]:
         self._table[self.rank] = parts
         turns = zip(self._table[0], self._table.get(1, parts), strict=True)
         return [part for turn in turns for part in turn][:count]
@@ -142,7 +142,7 @@ def test_explained_variance_does_not_cancel_however_episodes_are_shared(chunk: i
         return Evaluator(learner, chunk, processes=process)(phi, dataset, "test", 11)
 
     table: dict[int, list[Any]] = {}
-    group = [Turn(rank, table) for rank in (0, 1, 0)] if processes == 2 else [ALONE]
+    group = [Turn(rank, table) for rank in (0, 1, 0)] if processes == 2 else [SINGLE_PROCESS]
     *_, found = map(measured, group)
     truth = dataset.sample("test", 0, 11).query.y.double().numpy()
     errors = (found.final("mse") * truth[0].size).sum().item()
@@ -163,7 +163,7 @@ def test_baselines_are_measured_on_the_same_episodes(chunk: int | None, processe
         )
 
     table: dict[int, list[Any]] = {}
-    *_, found = map(measured, [Turn(rank, table) for rank in (0, 1, 0)] if processes == 2 else [ALONE])
+    *_, found = map(measured, [Turn(rank, table) for rank in (0, 1, 0)] if processes == 2 else [SINGLE_PROCESS])
     assert found.baselines.keys() == {"nearest_centroid", "nearest_neighbor", "majority_class"}
     for name, values in baselines(Classification(3), dataset.sample("test", 0, 7)).items():
         torch.testing.assert_close(found.baselines[name], values)

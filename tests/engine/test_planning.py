@@ -14,7 +14,7 @@ from metarun.engine.compile import auto_rules, compilation
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.planning import Planner
-from metarun.engine.processes.alone import ALONE
+from metarun.engine.processes.single import SINGLE_PROCESS
 from metarun.learner.learner import MetaParameters
 from metarun.setup import assemble
 
@@ -25,7 +25,7 @@ def planner(*overrides: str, compile: str = "auto", **decisions: Any) -> tuple[P
     chosen = settings(*WAVES, *overrides)
     dataset = chosen.dataset.load(0, CPU, torch.float64)
     learner, phi = build(dataset, *WAVES, *overrides)
-    return Planner(learner, dataset, chosen.engine, compile, dict(decisions), ALONE), phi
+    return Planner(learner, dataset, chosen.engine, compile, dict(decisions), SINGLE_PROCESS), phi
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -122,7 +122,7 @@ def chosen(*overrides: str, compile: str = "auto") -> tuple[Planner, MetaParamet
     given = settings("device.name=cpu", *overrides)
     dataset = given.dataset.load(0, CPU, torch.float32)
     learner, phi = assemble.compose(given, dataset, CPU)
-    return Planner(learner, dataset, given.engine, compile, {}, ALONE), phi
+    return Planner(learner, dataset, given.engine, compile, {}, SINGLE_PROCESS), phi
 
 
 FILM = ("experiment=film_families",)

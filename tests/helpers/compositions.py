@@ -27,7 +27,7 @@ from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Episodes
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.planning import Planner
-from metarun.engine.processes.alone import ALONE
+from metarun.engine.processes.single import SINGLE_PROCESS
 from metarun.learner.learner import Learner, MetaParameters, remember
 from metarun.setup import assemble
 from metarun.setup.check import check
@@ -174,9 +174,9 @@ def trained(settings: Settings, folder: Path) -> Ran:
     dataset = loaded(settings)
     learner, phi = assemble.compose(settings, dataset, device)
     first = {group: {name: tensor.clone() for name, tensor in tensors.items()} for group, tensors in phi.items()}
-    state = first_state(settings, dataset, folder, phi, device, ALONE)
+    state = first_state(settings, dataset, folder, phi, device, SINGLE_PROCESS)
     group = 0 if settings.engine.order == "sequential" else None
-    planner = Planner(learner, dataset, settings.engine, "false", state.decisions, ALONE, group)
+    planner = Planner(learner, dataset, settings.engine, "false", state.decisions, SINGLE_PROCESS, group)
     log = _Watched()
     Training(
         learner=learner,
@@ -189,7 +189,7 @@ def trained(settings: Settings, folder: Path) -> Ran:
         state=state,
         planner=planner,
         evaluator=planner.evaluator(state.phi),
-        processes=ALONE,
+        processes=SINGLE_PROCESS,
         lr_scales={"hypernet": getattr(settings.hypernet, "lr_scale", 1.0)},
     ).run(StopRequest())
     return Ran(settings, dataset, learner, first, state.phi, log.metrics, log.episodes)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from metarun.core.errors import Interrupted
-from metarun.engine.processes.alone import Processes
+from metarun.engine.processes.single import Processes
 from metarun.runs.files import CONFIG, LAST
 from metarun.runs.status import write_status
 from metarun.setup.settings import Settings

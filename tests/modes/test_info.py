@@ -13,7 +13,7 @@ from checkpoints import state_of
 from metarun.command.dispatch import dispatch
 from metarun.command.endings import ended
 from metarun.engine.compile import compilation
-from metarun.engine.processes.alone import ALONE
+from metarun.engine.processes.single import SINGLE_PROCESS
 from metarun.runs.files import LAST
 
 Command = Callable[..., tuple[int, str, str]]
@@ -189,7 +189,7 @@ def test_a_folder_that_holds_a_run_is_no_place_for_another(command: Command) -> 
 
 def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    alone: Any = ALONE
+    alone: Any = SINGLE_PROCESS
     ending = ended(lambda: dispatch(["mode=info"], alone), alone)
     assert ending is not None
     assert (ending.code, ending.line.partition(";")[0]) == (2, "mode=info: runs in one process")

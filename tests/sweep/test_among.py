@@ -27,7 +27,7 @@ def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch, jobs: int, asked: 
 
 
 def test_memory_is_shared_by_all() -> None:
-    assert AmongJobs(3, ExitStack()).beside(torch.device("cpu")) == 3
+    assert AmongJobs(3, ExitStack()).count_on(torch.device("cpu")) == 3
 
 
 @pytest.fixture

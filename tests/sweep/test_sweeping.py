@@ -11,7 +11,7 @@ from fake_runs import Command, Experiment, Runs
 from filelock import FileLock
 
 from metarun.core.errors import Interrupted, UserError
-from metarun.engine.processes.alone import Processes
+from metarun.engine.processes.single import Processes
 from metarun.report.command import main as report
 from metarun.runs.status import write_status
 from metarun.setup.settings import Settings

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from metarun.core.errors import Lost, UserError
-from metarun.engine.processes.alone import Processes
+from metarun.engine.processes.single import Processes
 
 if TYPE_CHECKING:
     from metarun.engine.device import DeviceSettings
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)
-"""For one to come where the others wait: longer than any loads its data. One that has died is noticed at once."""
-FIRST_TELLS = 2.0
-"""Seconds that the others give the first process to tell a failure that all have met."""
-TOLD_WITHIN = 5.0
-"""Seconds in which one that failed tells why, before it is taken for killed; longer than `FIRST_TELLS`."""
+"""For collective operations: longer than loading data takes. A process that has died is noticed at once."""
+MAIN_PROCESS_GRACE = 2.0
+"""Seconds in which the main process may report a failure that all processes have."""
+ERROR_TIMEOUT = 5.0
+"""Seconds to wait for the error message of a failed process; longer than `MAIN_PROCESS_GRACE`."""
 
 _FAILURE, _CLAIMS = "metarun/failure", "metarun/claims"
 
 
 class ProcessGroup(Processes):
-    """This process among ``count``, of which ``local_count`` are on this machine."""
+    """One of ``count`` processes, of which ``local_count`` are on this machine."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.rank, self.count = int(environment["RANK"]), int(environment["WORLD_SIZE"])
@@ -75,70 +75,70 @@ class ProcessGroup(Processes):
         return torch.device("cuda", self._local_rank)
 
     def most_threads(self, settings: "DeviceSettings") -> int:
-        return int(self.told(str(settings.most_threads(self._local_count))))
+        return int(self.broadcast_text(str(settings.most_threads(self._local_count))))
 
-    def beside(self, device: torch.device) -> int:
+    def count_on(self, device: torch.device) -> int:
         return 1 if device.type == "cuda" else self._local_count
 
-    def gathered(self, parts: list[T], count: int) -> list[T]:
+    def all_gather(self, parts: list[T], count: int) -> list[T]:
         device = tree_leaves(parts)[0].device
         found: list[list[T]] = [[] for _ in range(self.count)]
-        with self._heard():
+        with self._connected():
             dist.all_gather_object(found, tree_map(Tensor.cpu, parts))  # or they would arrive on the sender's GPU
         whole = [found[number % self.count][number // self.count] for number in range(count)]
         return [tree_map(lambda leaf: leaf.to(device), each) for each in whole]
 
-    def summed(self, tree: T, weight: float, asked: bool) -> T:
+    def all_reduce(self, tree: T, weight: float, asked: bool) -> T:
         leaves, structure = tree_flatten(tree)
         flag = leaves[0].new_tensor([float(asked)])
         flat = torch.cat([*(weight * leaf.flatten() for leaf in leaves), flag])
-        with self._heard():
+        with self._connected():
             dist.all_reduce(flat)
         *sums, self._asked = flat.split([*(leaf.numel() for leaf in leaves), 1])
         shaped = [total.view_as(leaf).to(leaf.dtype) for total, leaf in zip(sums, leaves, strict=True)]
         return tree_unflatten(shaped, structure)
 
-    def stopping(self, asked: bool) -> bool:
+    def should_stop(self, asked: bool) -> bool:
         return bool(self._asked > 0)
 
     def any(self, flag: bool) -> bool:
         flags = torch.tensor(float(flag))
-        with self._heard():
+        with self._connected():
             dist.all_reduce(flags)
         return bool(flags > 0)
 
-    def follow(self, tree: Any) -> None:
+    def broadcast(self, tree: Any) -> None:
         leaves = tree_leaves(tree)
         if not leaves:
             return
         flat = torch.cat([leaf.flatten() for leaf in leaves])
-        with self._heard():
+        with self._connected():
             dist.broadcast(flat, 0)
         for leaf, values in zip(leaves, flat.split([leaf.numel() for leaf in leaves]), strict=True):
             leaf.copy_(values.view_as(leaf))
 
-    def told(self, text: str) -> str:
+    def broadcast_text(self, text: str) -> str:
         texts = [text]
-        with self._heard():
+        with self._connected():
             dist.broadcast_object_list(texts, src=0)
         return texts[0]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         self.any(False)
 
     @contextmanager
-    def first_ahead(self) -> Iterator[None]:
-        if not self.first:
-            self.wait()
+    def main_process_first(self) -> Iterator[None]:
+        if not self.is_main_process:
+            self.barrier()
         yield
-        if self.first:
-            self.wait()
+        if self.is_main_process:
+            self.barrier()
 
     def fail(self, line: str, code: int, trace: str) -> None:
-        """Print the line, the trace above it, unless one has told already. The others notice when this process ends."""
+        """Print the traceback and the line, unless another process has. The others notice when this process exits."""
         self.failed = True
         _report(line)
-        if not self.first and self._failure(FIRST_TELLS) is not None:
+        if not self.is_main_process and self._failure(MAIN_PROCESS_GRACE) is not None:
             return
         with suppress(RuntimeError):
             if self._store.add(_CLAIMS, 1) > 1:
@@ -147,12 +147,12 @@ class ProcessGroup(Processes):
         print(f"{trace}metarun: {line}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def _heard(self) -> Iterator[None]:
-        """Within, the others are spoken with. Raises `Lost` when one does not answer."""
+    def _connected(self) -> Iterator[None]:
+        """Context for collective operations. Raises `Lost` if another process has failed."""
         try:
             yield
         except RuntimeError as error:
-            failure = self._failure(TOLD_WITHIN)
+            failure = self._failure(ERROR_TIMEOUT)
             if failure is None:
                 raise Lost(
                     "another process of this run exited without an error message (killed, or out of memory?)"
@@ -161,7 +161,7 @@ class ProcessGroup(Processes):
             raise Lost(line, code=code, trace=trace, told=True) from error
 
     def _failure(self, within: float) -> tuple[str, int, str] | None:
-        """What the process that failed tells within so many seconds."""
+        """The error message of the failed process, waiting at most ``within`` seconds."""
         until = time.monotonic() + within
         with suppress(RuntimeError):  # of a store that is gone
             while not self._store.check([_FAILURE]):
@@ -175,12 +175,12 @@ class ProcessGroup(Processes):
 
 @contextmanager
 def joined() -> Iterator[ProcessGroup]:
-    """Within, this process is one of those that torchrun started.
+    """Context in which this process belongs to the process group of torchrun.
 
-    From here to its end torchrun's order to end, which it gives to all once one has failed, does nothing: they notice
-    by themselves, and leave the run's folder as it should be found.
+    From here on SIGTERM, which torchrun sends to all once one has failed, is ignored: the processes notice the failure
+    themselves, and leave the run folder in a consistent state.
 
-    Raises `UserError` where they cannot reach each other.
+    Raises `UserError` if they cannot connect.
     """
     try:
         group = ProcessGroup(os.environ)
@@ -193,7 +193,7 @@ def joined() -> Iterator[ProcessGroup]:
 
 
 def _report(line: str) -> None:
-    """Have torchrun name the reason in its own report, which comes last."""
+    """Write the reason for torchrun's own report, which is printed last."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file is not None:
         details = {"py_callstack": line, "timestamp": str(int(time.time()))}

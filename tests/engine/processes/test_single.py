@@ -1,4 +1,4 @@
-"""Sharing meta-batches and chunks among processes: what each has, and what all get of it together."""
+"""Distributing meta-batches and chunks over processes, and collective operations."""
 
 import time
 from itertools import chain
@@ -15,41 +15,41 @@ from metarun.algorithms.outer_loop import TaskSelection
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
-from metarun.engine.processes.alone import ALONE, Processes
 from metarun.engine.processes.group import ProcessGroup, joined
+from metarun.engine.processes.single import SINGLE_PROCESS, Processes
 from metarun.engine.selection import Selector
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.training.outer_optimizer import OuterOptimizer
 
 SETS = ((1, 1), (4, 2), (5, 2), (7, 3), (3, 3))
-"""So many tasks, among so many processes."""
+"""Number of tasks, number of processes."""
 
 
 def one_of(rank: int, count: int) -> Processes:
-    """A process among others, of which there are none."""
+    """A process with this rank and count, without the others."""
     process = Processes()
     process.rank, process.count = rank, count
     return process
 
 
 @pytest.mark.parametrize(("tasks", "count"), SETS)
-def test_shares_are_all_tasks_in_their_order(tasks: int, count: int) -> None:
-    shares = [range(tasks)[one_of(rank, count).share(tasks)] for rank in range(count)]
-    assert list(chain(*shares)) == list(range(tasks))
-    assert len(shares[0]) - min(map(len, shares)) <= 1
-    assert len(shares[0]) == max(map(len, shares)), "what fits the first fits all"
+def test_slices_are_a_partition_in_order(tasks: int, count: int) -> None:
+    slices = [range(tasks)[one_of(rank, count).local_slice(tasks)] for rank in range(count)]
+    assert list(chain(*slices)) == list(range(tasks))
+    assert len(slices[0]) - min(map(len, slices)) <= 1
+    assert len(slices[0]) == max(map(len, slices)), "what fits into the memory of the first fits into that of all"
 
 
 @pytest.mark.parametrize(("items", "count"), [*SETS, (1, 3), (4, 3)])
-def test_items_are_taken_by_turns_and_nobody_is_without(items: int, count: int) -> None:
-    owns = [one_of(rank, count).own(range(items)) for rank in range(count)]
-    assert len({len(own) for own in owns}) == 1
-    assert list(chain(*zip(*owns, strict=True)))[:items] == list(range(items))
+def test_items_are_distributed_round_robin(items: int, count: int) -> None:
+    items_by_rank = [one_of(rank, count).local_items(range(items)) for rank in range(count)]
+    assert len({len(part) for part in items_by_rank}) == 1
+    assert list(chain(*zip(*items_by_rank, strict=True)))[:items] == list(range(items))
 
 
 @pytest.mark.parametrize(("tasks", "count"), SETS)
 @pytest.mark.parametrize("dataset", [waves(), Blobs(known=4)], ids=["waves", "blobs"])
-def test_samples_are_the_shares_of_one_meta_batch(dataset: Dataset, tasks: int, count: int) -> None:
+def test_samples_are_slices_of_one_meta_batch(dataset: Dataset, tasks: int, count: int) -> None:
     whole = dataset.sample("train", 5, tasks, None)
     parts = [one_of(rank, count).sample(dataset, "train", 5, tasks, None) for rank in range(count)]
     assert torch.cat([part.number for part in parts]).equal(whole.number)
@@ -69,24 +69,24 @@ def exchange() -> None:
     """Everything that a group exchanges, in a process of three."""
     with joined() as group:
         entered = time.monotonic()
-        with group.first_ahead():
-            if group.first:
+        with group.main_process_first():
+            if group.is_main_process:
                 time.sleep(0.5)
         waited = time.monotonic() - entered
         tree = {"a": torch.full((2, 2), 1.0 + group.rank, dtype=torch.float64), "b": torch.tensor(float(group.rank))}
-        summed = group.summed(tree, 0.5, asked=False)
-        quiet = group.stopping(True)
-        group.summed(tree, 0.5, asked=group.rank == 1)
-        group.follow(tree)
+        summed = group.all_reduce(tree, 0.5, asked=False)
+        quiet = group.should_stop(True)
+        group.all_reduce(tree, 0.5, asked=group.rank == 1)
+        group.broadcast(tree)
         found = {
             "waited": waited,
             "summed": summed,
-            "stopping": [quiet, group.stopping(False)],
+            "stopping": [quiet, group.should_stop(False)],
             "any": [group.any(False), group.any(group.rank == 2), group.any(True)],
-            "told": group.told("größer" if group.first else ""),
+            "told": group.broadcast_text("größer" if group.is_main_process else ""),
             "followed": tree,
             "gathered": {
-                count: group.gathered([ragged(n) for n in group.own(range(count))], count) for count in (1, 7)
+                count: group.all_gather([ragged(n) for n in group.local_items(range(count))], count) for count in (1, 7)
             },
             "launcher": group.launcher,
         }
@@ -151,7 +151,7 @@ def looked_at(name: str, processes: Processes) -> dict[str, Any]:
         selector = Selector(chosen, learner, dataset, TASKS, 3, processes)
         batch, weights, standing = selector(phi, step, 0.5, None)
         own = meta_gradient(phi, batch, 0.5, weights)
-        gradient, metrics = processes.summed(own, len(batch.number) / TASKS, asked=False)
+        gradient, metrics = processes.all_reduce(own, len(batch.number) / TASKS, asked=False)
         found["gradients"].append((gradient, metrics | standing))
         found["numbers"].append(batch.number)
     for gradient, _ in found["gradients"]:
@@ -174,7 +174,7 @@ def test_several_compute_what_one_does(here: Path, count: int) -> None:
     launched(count, here, look, names)
     ranks = [load(rank) for rank in range(count)]
     for name in names:
-        alone = looked_at(name, ALONE)
+        alone = looked_at(name, SINGLE_PROCESS)
         found = [rank[name] for rank in ranks]
         for step, numbers in enumerate(alone["numbers"]):
             assert torch.cat([each["numbers"][step] for each in found]).equal(numbers), (name, step)
@@ -189,13 +189,13 @@ def test_several_compute_what_one_does(here: Path, count: int) -> None:
                 torch.testing.assert_close(each[f"episodes {chunk}"], found[0][f"episodes {chunk}"], rtol=0, atol=0)
 
 
-def test_cores_are_divided_and_a_setting_counts_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_are_divided_unless_threads_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     from metarun.engine import device
 
     group = object.__new__(ProcessGroup)
     group._local_count = 3
     monkeypatch.setattr(device, "_cores", lambda: 8)
-    monkeypatch.setattr(ProcessGroup, "told", lambda self, text: text)
+    monkeypatch.setattr(ProcessGroup, "broadcast_text", lambda self, text: text)
     assert group.most_threads(settings("device=cpu").device) == 2
     assert group.most_threads(settings("device=cpu", "device.threads=5").device) == 5
     group._local_count = 9
