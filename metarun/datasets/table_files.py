@@ -33,15 +33,15 @@ class TableFile:
         """The error for a cell."""
         return UserError(f"{self.path}: {self.place(row)}, column {quoted(name)}: {wrong}")
 
-    def unknown(self, key: str, name: str, among: Sequence[str] | None = None) -> UserError:
-        """The error for a column that the setting ``key`` names, ``among`` others if given, and the table lacks."""
+    def unknown(self, key: str, name: str, names: Sequence[str] | None = None) -> UserError:
+        """The error for a column that the setting ``key`` (a list of ``names``, if given) has and the table does not."""
         from metarun.config.quoting import setting, to_paste  # here, because Hydra's parser takes long to import
 
         columns = ", ".join(quoted(known) for known in self.names[:_MOST_NAMES])
         more = ", …" if len(self.names) > _MOST_NAMES else ""
         hint = ""
         for near in get_close_matches(name, self.names, n=1):
-            better = near if among is None else [near if one == name else one for one in among]
+            better = near if names is None else [near if one == name else one for one in names]
             hint = f"; did you mean {to_paste(setting(key, better))}?"
         return UserError(f"{key}={name}: {self.path} has no such column{hint} (columns: {columns}{more})")
 

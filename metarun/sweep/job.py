@@ -89,7 +89,7 @@ class Job:
                 raise JobFailed(reason) from None
 
     def _run(self, config: DictConfig, place: Path, stack: ExitStack) -> None:
-        from metarun.sweep.among import AmongJobs
+        from metarun.sweep.concurrent_job import ConcurrentJob
 
         if self.config_dir is not None:
             own_parts.find(self.config_dir)
@@ -99,7 +99,7 @@ class Job:
         else:
             folders.cleared(place)
         settings, stop = own_parts.checked(values, self.config_dir), SweepFolder(self.sweep).stop_file
-        self.run(settings, place, AmongJobs(self.neighbors, stack), tuple(self.keys), stop)
+        self.run(settings, place, ConcurrentJob(self.neighbors, stack), tuple(self.keys), stop)
 
 
 def _to_the_log_alone() -> None:

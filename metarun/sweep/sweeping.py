@@ -155,8 +155,8 @@ class _Sweep:
             search.tell(self._invalid())
         if self._left_out and not search.total:
             job, reason = self._left_out[0]
-            among = f" (all {len(self._left_out)} jobs are left out, this is {job.name})"
-            raise UserError(reason + among * (len(self._left_out) > 1))
+            where = f" (all {len(self._left_out)} jobs are left out, this is {job.name})"
+            raise UserError(reason + where * (len(self._left_out) > 1))
         return []
 
     def _checked(self, jobs: Sequence[Proposal]) -> list[Proposal]:

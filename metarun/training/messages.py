@@ -39,8 +39,8 @@ def introduce(
         log.info(f"{'' if dataset is datasets[0] else 'tested on '}{dataset.summary()}")
     parts = " · ".join((_model(choices, learner), _hypernet(choices, settings, learner, phi), choices["algorithm"]))
     log.info(parts)
-    among = f"{processes} processes, each on " if processes > 1 else ""
-    how = f"{among}{_device(device)}, {settings.device.precision}, {settings.engine.mode}"
+    several = f"{processes} processes, each on " if processes > 1 else ""
+    how = f"{several}{_device(device)}, {settings.device.precision}, {settings.engine.mode}"
     log.info(f"{how} · run folder {short(folder)}")
     if advice := settings.device.advice(device):
         log.warning(advice)

@@ -1,4 +1,4 @@
-"""A job's share of its machine."""
+"""Cores, memory and GPUs of concurrent jobs."""
 
 import getpass
 import os
@@ -11,7 +11,7 @@ import torch
 
 from metarun.engine import device
 from metarun.engine.device import DeviceSettings
-from metarun.sweep.among import AmongJobs, claimed
+from metarun.sweep.concurrent_job import ConcurrentJob, claim_device
 
 
 def settings(threads: int | None) -> DeviceSettings:
@@ -23,11 +23,11 @@ def settings(threads: int | None) -> DeviceSettings:
 @pytest.mark.parametrize(("jobs", "asked", "expected"), [(4, None, 4), (3, None, 5), (20, None, 1), (4, 2, 2)])
 def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch, jobs: int, asked: int | None, expected: int) -> None:
     monkeypatch.setattr(device, "_cores", lambda: 16)
-    assert AmongJobs(jobs, ExitStack()).most_threads(settings(asked)) == expected
+    assert ConcurrentJob(jobs, ExitStack()).most_threads(settings(asked)) == expected
 
 
-def test_memory_is_shared_by_all() -> None:
-    assert AmongJobs(3, ExitStack()).count_on(torch.device("cpu")) == 3
+def test_memory_is_divided_by_all_jobs() -> None:
+    assert ConcurrentJob(3, ExitStack()).count_on(torch.device("cpu")) == 3
 
 
 @pytest.fixture
@@ -43,27 +43,27 @@ def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nameless")
-def test_an_account_without_a_name_has_devices_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_account_without_a_name_can_claim_devices(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     with pytest.raises(KeyError):
         getpass.getuser()
     with ExitStack() as stack:
-        assert claimed(["GPU-a"], stack) == 0
+        assert claim_device(["GPU-a"], stack) == 0
 
 
 @pytest.mark.usefixtures("nameless")
-def test_a_command_gives_the_account_a_name(command: Callable[..., tuple[int, str, str]]) -> None:
+def test_command_sets_a_user_name(command: Callable[..., tuple[int, str, str]]) -> None:
     assert command("--version")[0] == 0
     assert getpass.getuser() == f"uid{os.getuid()}"
 
 
-def test_each_job_has_a_device_of_its_own_until_it_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_job_has_a_separate_device_until_it_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     devices = ["GPU-a", "GPU-b"]
     with ExitStack() as first:
-        assert claimed(devices, first) == 0
+        assert claim_device(devices, first) == 0
         with ExitStack() as second, ExitStack() as third:
-            assert claimed(devices, second) == 1
-            assert claimed(devices, third) == 0, "where all are taken, they are shared"
+            assert claim_device(devices, second) == 1
+            assert claim_device(devices, third) == 0, "if all are in use, they are shared"
         with ExitStack() as fourth:
-            assert claimed(devices, fourth) == 1
+            assert claim_device(devices, fourth) == 1

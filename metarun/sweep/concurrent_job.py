@@ -1,4 +1,4 @@
-"""A job among others on the same machine: its share of cores and memory, and a GPU of its own."""
+"""A job that runs at the same time as others on its machine: it gets part of the cores and memory, and a GPU."""
 
 import tempfile
 from contextlib import ExitStack
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from metarun.engine.device import DeviceSettings
 
 
-class AmongJobs(Processes):
-    """One process that runs beside others, ``jobs`` in all. Leave the ``stack`` to give the GPU back."""
+class ConcurrentJob(Processes):
+    """The process of one of ``jobs`` concurrent jobs. Closing ``stack`` releases the GPU."""
 
     def __init__(self, jobs: int, stack: ExitStack) -> None:
         self._jobs, self._stack = jobs, stack
@@ -25,7 +25,7 @@ class AmongJobs(Processes):
         if found.type != "cuda" or found.index is not None or self._jobs == 1:
             return found
         names = [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
-        index = claimed(names, self._stack)
+        index = claim_device(names, self._stack)
         torch.cuda.set_device(index)
         return torch.device("cuda", index)
 
@@ -33,14 +33,14 @@ class AmongJobs(Processes):
         return settings.most_threads(self._jobs)
 
     def count_on(self, device: torch.device) -> int:
-        """All jobs share the machine's memory; on a GPU, as many as there are to each."""
+        """On the CPU, all jobs; on a GPU, the jobs per GPU."""
         return -(-self._jobs // torch.cuda.device_count()) if device.type == "cuda" else self._jobs
 
 
-def claimed(devices: list[str], stack: ExitStack) -> int:
-    """The place in the list of a device that no other job on this machine has, held until ``stack`` is left.
+def claim_device(devices: list[str], stack: ExitStack) -> int:
+    """Index of a device that no other job on this machine uses, held until ``stack`` is closed.
 
-    Where all are taken, the one with the fewest jobs.
+    If all are in use: one with the fewest jobs.
     """
     folder = Path(tempfile.gettempdir()) / f"metarun-devices-{account.number()}"
     folder.mkdir(mode=0o700, exist_ok=True)
