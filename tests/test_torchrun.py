@@ -266,7 +266,7 @@ def test_asked_to_stop_all_stop_at_one_step(
     assert run.ended() == [130, 130]
     step = content(Path("run"))["step"]
     again = f"torchrun --nproc-per-node=2 -m metarun resume={Path('run').absolute()}"
-    line = f"stopped at step {step:,} of 1,000,000; go on with: {again}"
+    line = f"stopped at step {step:,} of 1,000,000; resume with: {again}"
     assert run.lines() == [f"metarun: {line}"]
     assert status(Path("run")) | {"time": None} == {"status": "interrupted", "time": None, "reason": line}
 
@@ -301,7 +301,7 @@ def test_one_killed_ends_all(command: Command, tmp_path: Path, killed: int) -> N
     assert run.ended() == [-signal.SIGKILL if rank == killed else 1 for rank in range(3)]
     again = f"torchrun --nproc-per-node=3 -m metarun resume={Path('run').absolute()}"
     line = (
-        f"another process of this run exited without an error message (killed, or out of memory?); go on with: {again}"
+        f"another process of this run exited without an error message (killed, or out of memory?); resume with: {again}"
     )
     assert run.lines() == [f"metarun: {line}"]
     if killed:

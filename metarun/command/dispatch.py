@@ -23,8 +23,8 @@ from metarun.runs.files import refuse_taken
 from metarun.setup import own_parts
 from metarun.setup.saved import with_saved_run
 from metarun.setup.settings import Settings
-from metarun.sweep.again import saved_sweep
 from metarun.sweep.launching import chosen, refuse_missing
+from metarun.sweep.resume import resumed_overrides
 
 if TYPE_CHECKING:
     from metarun.engine.processes.group import ProcessGroup
@@ -61,9 +61,9 @@ def _follow(flags: Namespace, processes: "ProcessGroup") -> None:
 
 def _composed(flags: Namespace, processes: "ProcessGroup | None") -> None:
     """Compose and check what was typed, and show or run it."""
-    again = saved_sweep(flags.overrides, parse(flags.overrides))
-    if again is not None:
-        flags.overrides, flags.multirun = again, True
+    resumed = resumed_overrides(flags.overrides, parse(flags.overrides))
+    if resumed is not None:
+        flags.overrides, flags.multirun = resumed, True
     typed = list(flags.overrides)
     refuse_missing(chosen(parse(typed)))
     flags.overrides = with_saved_run(typed, parse(typed), flags.config_dir, sweep=flags.multirun)

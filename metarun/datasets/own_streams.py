@@ -203,11 +203,11 @@ class Drawn(Own):
 
     def _refuse_chance(self) -> None:
         """Refuse a class whose tasks come from elsewhere than the generator: no run of it could be resumed."""
-        once, again = (tree_leaves(self._given("train", 0, -1)) for _ in range(2))
-        if not all(map(torch.equal, once, again)):
+        first, repeated = (tree_leaves(self._given("train", 0, -1)) for _ in range(2))
+        if not all(map(torch.equal, first, repeated)):
             raise UserError(
-                f"{self.name}.task('train') gave something else when asked again for the same task; draw whatever is "
-                "random from the generator that it is given"
+                f"{self.name}.task('train') returned a different task when called again for the same one; draw all "
+                "random numbers from its generator"
             )
 
 

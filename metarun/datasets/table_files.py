@@ -34,7 +34,7 @@ class TableFile:
         return UserError(f"{self.path}: {self.place(row)}, column {quoted(name)}: {wrong}")
 
     def unknown(self, key: str, name: str, names: Sequence[str] | None = None) -> UserError:
-        """The error for a column that the setting ``key`` (a list of ``names``, if given) has and the table does not."""
+        """The error for a column that the setting ``key`` (one of ``names``) has and the table does not."""
         from metarun.config.quoting import setting, to_paste  # here, because Hydra's parser takes long to import
 
         columns = ", ".join(quoted(known) for known in self.names[:_MOST_NAMES])

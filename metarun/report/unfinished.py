@@ -39,25 +39,25 @@ def unfinished(runs: Sequence[Run], now: datetime | None = None) -> list[Unfinis
 
 def _told(run: Run, names: dict[str, str], now: datetime) -> Unfinished:
     # What to type is told once, with the folder as it is called from here and now.
-    reason = run.reason.partition("; go on with:")[0].partition("; test again with:")[0]
+    reason = run.reason.partition("; resume with:")[0].partition("; test again with:")[0]
     if run.status == "failed":
         there = (run.folder / LOG).is_file()
         return _row(run, names, reason, f"see {clean(run.folder / LOG)}" if there else "")
     if run.status == "interrupted":
-        return _row(run, names, reason, _again(run))
+        return _row(run, names, reason, _resume_command(run))
     sign = run.last_sign()
     if sign is None:
         return _row(run, names, "wrote nothing yet", "")
     silence = now - sign
     told = f"last wrote {_ago(silence)} ago"
-    return _row(run, names, told, f"if it was killed: {_again(run)}" if silence > SILENT else "")
+    return _row(run, names, told, f"if it was killed: {_resume_command(run)}" if silence > SILENT else "")
 
 
 def _row(run: Run, names: dict[str, str], reason: str, what: str) -> Unfinished:
     return Unfinished(run.status, clean(run.folder), label(run, names), reason, what)
 
 
-def _again(run: Run) -> str:
+def _resume_command(run: Run) -> str:
     """The line that goes on with a run, or begins it anew."""
     if (checkpoint := run.settings.get("checkpoint")) is not None:
         return _line(run, f"mode={run.settings.get('mode')}", checkpoint=checkpoint)

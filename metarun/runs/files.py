@@ -84,5 +84,5 @@ def refuse_taken(folder: Path) -> None:
     if holds_a_run(folder):
         from metarun.config.quoting import path_setting, to_paste  # here: Hydra's parser takes half a second to import
 
-        again = to_paste(path_setting("resume", folder))
-        raise UserError(f"hydra.run.dir={folder}: holds a run already; choose another folder, or {again}")
+        resume = to_paste(path_setting("resume", folder))
+        raise UserError(f"hydra.run.dir={folder}: contains a run; choose another folder, or {resume}")

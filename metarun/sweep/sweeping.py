@@ -26,13 +26,13 @@ from metarun.setup.check import part
 from metarun.setup.saved import typed_only
 from metarun.setup.settings import Settings
 from metarun.sweep import folder as folders
-from metarun.sweep.again import command_again
 from metarun.sweep.compositions import Compositions, told
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job, Runs
 from metarun.sweep.launching import ELSEWHERE, chosen, launched, neighbors, ready, refuse_parallel, stopping
 from metarun.sweep.objective import direction
 from metarun.sweep.outcomes import outcome
+from metarun.sweep.resume import resume_arguments
 from metarun.sweep.search import INVALID, SEED, Outcome, Proposal, Search
 from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import asked, of_sweep
@@ -83,7 +83,7 @@ class _Sweep:
             callbacks.on_multirun_start(config=self.config, config_name=CONFIG_NAME)
             outcomes = self._all(search, HydraContext(config_loader=self.loader, callbacks=callbacks))
             callbacks.on_multirun_end(config=self.config, config_name=CONFIG_NAME)
-            conclude(folder.path, search, outcomes, self._again(), stopped=folder.stop_file.exists())
+            conclude(folder.path, search, outcomes, self._resume_command(), stopped=folder.stop_file.exists())
 
     def _all(self, search: Search, context: HydraContext) -> list[tuple[Proposal, Outcome]]:
         """Run what the search proposes until it has no more, or is stopped.
@@ -230,8 +230,8 @@ class _Sweep:
     def _choice(self, group: str) -> str:
         return str(self.config.hydra.runtime.choices[group])
 
-    def _again(self) -> str:
-        return command_line({CONFIG_DIR: self.config_dir}, *command_again(self.typed, str(short(self.folder.path))))
+    def _resume_command(self) -> str:
+        return command_line({CONFIG_DIR: self.config_dir}, *resume_arguments(self.typed, str(short(self.folder.path))))
 
 
 def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:

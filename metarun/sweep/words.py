@@ -24,7 +24,7 @@ def conclude(
     folder: Path,
     search: Search,
     outcomes: Sequence[tuple[Proposal, Outcome]],
-    again: str,
+    resume_command: str,
     *,
     stopped: bool,
 ) -> None:
@@ -42,10 +42,10 @@ def conclude(
     bugs = [(job, outcome) for job, outcome in failed if not outcome.mistake]
     if failed and (bugs or not search.tolerant or not (stopped or done)):
         job, first = (bugs or failed)[0]
-        text = f"{told}; the first failure: {job.name}: {first.reason}; to run what is missing: {again}"
+        text = f"{told}; the first failure: {job.name}: {first.reason}; to run what is missing: {resume_command}"
         raise OurBug(f"{text} (a bug, traceback in its log)") if bugs else UserError(text)
     if stopped:
-        raise Interrupted(f"sweep stopped: {told}; go on with: {again}")
+        raise Interrupted(f"sweep stopped: {told}; resume with: {resume_command}")
     if failed:
         print(f"failed      {len(failed)} of {search.total}; the search went on without them")
 

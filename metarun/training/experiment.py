@@ -106,7 +106,7 @@ def _experiment(
                 write_status(folder, "interrupted", reason=str(interruption))
             raise
         except Lost as lost:
-            raise lost if lost.told else Lost(f"{lost}; go on with: {found.again()}") from lost
+            raise lost if lost.told else Lost(f"{lost}; resume with: {found.resume_command()}") from lost
 
 
 @contextmanager
@@ -160,8 +160,8 @@ class Experiment:
     def device(self) -> torch.device:
         return next(iter(self.learner.model.network.parameters())).device
 
-    def again(self) -> str:
-        """The command that takes up the run, or repeats the test."""
+    def resume_command(self) -> str:
+        """The command that resumes the run, or repeats the test."""
         rest = [path_setting("resume", self.folder)]
         if not self.settings.trains:
             rest = [f"mode={self.settings.mode}", path_setting("checkpoint", str(self.settings.checkpoint))]

@@ -149,8 +149,8 @@ class Training:
             self._look(validated)
             state.seconds += time.perf_counter() - looked
             if stopping and not last:
-                again = processes.launcher + command_line(self.config, path_setting("resume", self.folder))
-                raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; go on with: {again}")
+                command = processes.launcher + command_line(self.config, path_setting("resume", self.folder))
+                raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; resume with: {command}")
 
     def _whole_step(
         self, algorithm: Learned, source: Sampler, meta_gradient: MetaGradient, optimizer: OuterOptimizer

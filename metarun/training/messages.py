@@ -61,8 +61,8 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
         _tested(settings, block, metric, f"{TESTS}.{name}")
     log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
     if settings.trains:
-        again = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))
-        log.info(f"again       {again}")
+        command = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))
+        log.info(f"again       {command}")
 
 
 def _tested(settings: Settings, content: Mapping[str, Any], metric: str, how: str) -> None:

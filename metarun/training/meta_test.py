@@ -133,7 +133,7 @@ class _MetaTest:
             def progress(done: int) -> None:
                 bar.update(done - bar.n)
                 if one.processes.any(one.stop.asked):
-                    raise Interrupted(f"stopped during the meta-test; test again with: {one.again()}")
+                    raise Interrupted(f"stopped during the meta-test; test again with: {one.resume_command()}")
 
             phi = self.tested.phi
             return evaluator(phi, dataset, stream, count, whole_curve, progress, with_baselines=with_baselines)

@@ -44,8 +44,8 @@ def refuse_unsound(settings: Settings, learner: Learner, phi: MetaParameters, da
     group = 0 if settings.engine.order == "sequential" else None
     batch = dataset.sample("train", 0, TASKS, group)
     if "dataset" in own:
-        again = dataset.sample("train", 0, TASKS, group)
-        _refuse_other_tasks(_choice(settings, "dataset"), settings.dataset, dataset, batch, again)
+        repeated = dataset.sample("train", 0, TASKS, group)
+        _refuse_other_tasks(_choice(settings, "dataset"), settings.dataset, dataset, batch, repeated)
     for number in range(TASKS):
         task: Task = tree_map(lambda tensor, number=number: tensor[number], batch)
         _Check(settings, learner, phi, batch, task, number).run(own)
@@ -57,17 +57,19 @@ def refuse_unsound_tests(settings: Settings, tests: Sequence[FurtherTest]) -> No
     for one in tests:
         config = settings.test_dataset[one.name]
         if is_own(config):
-            once, again = (one.dataset.sample("test", 0, TASKS) for _ in range(2))
-            _refuse_other_tasks(f"{TESTS}.{one.name}", config, one.dataset, once, again)
+            first, repeated = (one.dataset.sample("test", 0, TASKS) for _ in range(2))
+            _refuse_other_tasks(f"{TESTS}.{one.name}", config, one.dataset, first, repeated)
 
 
-def _refuse_other_tasks(place: str, config: DatasetConfig, dataset: Dataset, once: TaskBatch, again: TaskBatch) -> None:
-    if all(map(_same, tree_leaves(once), tree_leaves(again))):
+def _refuse_other_tasks(
+    place: str, config: DatasetConfig, dataset: Dataset, first: TaskBatch, repeated: TaskBatch
+) -> None:
+    if all(map(_same, tree_leaves(first), tree_leaves(repeated))):
         return
     name = _called(config) + ".task" if hasattr(config, "task") else _called(dataset) + ".sample"
     raise UserError(
-        f"{place}: {name} gives another task when it is asked for the same one again; take "
-        "everything random from its generator"
+        f"{place}: {name} returns a different task when called again for the same one; draw "
+        "all random numbers from its generator"
     )
 
 
@@ -142,9 +144,9 @@ class _Check:
                 raise say(f"makes {_shown(made[name])} for '{name}', where {list(tensor.shape)} is expected")
         if unknown := sorted(made.keys() - theta.keys()):
             raise say(f"makes '{unknown[0]}', which the model does not have")
-        again = learner.generated(self.phi, embedding)
+        repeated = learner.generated(self.phi, embedding)
         for name, tensor in theta.items():
-            self._refuse_wrong(say, made[name], partial(again.__getitem__, name), tensor.dtype, f"'{name}'")
+            self._refuse_wrong(say, made[name], partial(repeated.__getitem__, name), tensor.dtype, f"'{name}'")
 
     def _algorithm(self, start: Parameters) -> None:
         learner, task, number = self.learner, self.task, self.number
@@ -175,7 +177,7 @@ class _Check:
         self,
         say: Callable[[str], UserError],
         made: Tensor,
-        again: Callable[[], Tensor],
+        repeat: Callable[[], Tensor],
         dtype: torch.dtype,
         what: str = "a result",
     ) -> None:
@@ -183,7 +185,7 @@ class _Check:
             raise say(f"makes {what} in {_name(made.dtype)}, where {_name(dtype)} is expected")
         if not made.isfinite().all():
             raise say(f"makes {what} with numbers that are not finite")
-        if not _same(made, again()):
+        if not _same(made, repeat()):
             raise say(
                 f"makes {what} that differs when it is called again with the same; it must be a pure function, and "
                 "anything random must come from metarun.core.counters"

@@ -301,11 +301,11 @@ def test_stopping_exits_130(command: Command, experiment: Experiment) -> None:
     def stop(settings: Settings, folder: Path) -> None:
         begun(folder)
         write_status(folder, "interrupted")
-        raise Interrupted("stopped at step 3; go on with: metarun resume=run")
+        raise Interrupted("stopped at step 3; resume with: metarun resume=run")
 
     experiment(stop)
     code, _, err = command("hydra.run.dir=run")
-    assert (code, err) == (130, "metarun: stopped at step 3; go on with: metarun resume=run\n")
+    assert (code, err) == (130, "metarun: stopped at step 3; resume with: metarun resume=run\n")
     assert json.loads(Path("run/status.json").read_text())["status"] == "interrupted"
 
     def stop_early(settings: Settings, folder: Path) -> None:
@@ -321,7 +321,7 @@ def test_a_folder_that_holds_a_run_is_not_touched(command: Command, ran: list[An
     Path("run/result.json").write_text("{}")
     code, _, err = command("hydra.run.dir=run")
     assert (code, ran) == (2, [])
-    assert "holds a run already" in err
+    assert "contains a run" in err
     assert [path.name for path in Path("run").iterdir()] == ["result.json"]
 
 

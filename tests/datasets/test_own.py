@@ -270,7 +270,7 @@ def test_a_mistake_names_the_method(own: Any, expected: str) -> None:
 
 def test_randomness_from_elsewhere_is_refused() -> None:
     elsewhere = np.random.default_rng(0)
-    with pytest.raises(UserError, match="gave something else when asked again for the same task; draw whatever is"):
+    with pytest.raises(UserError, match="returned a different task when called again for the same one; draw all"):
         loaded(gives(lambda given, _: [*given[:3], elsewhere.normal(size=4)]))
 
 

@@ -184,7 +184,7 @@ def test_a_folder_that_holds_a_run_is_no_place_for_another(command: Command) -> 
     ran(command, *WAVES)
     code, _, err = command("mode=info", *WAVES, "hydra.run.dir=run")
     assert code == 2
-    assert "holds a run already; choose another folder" in err
+    assert "contains a run; choose another folder" in err
 
 
 def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def test_a_failed_run_names_its_reason_and_its_log(tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_names_the_line_to_go_on_with(tmp_path: Path) -> None:
-    reason = "stopped at step 7 of 10; go on with: metarun resume=elsewhere/a"
+    reason = "stopped at step 7 of 10; resume with: metarun resume=elsewhere/a"
     folder = write_run(tmp_path / "a b", status="interrupted", reason=reason)
     (found,) = unfinished(runs(folder))
     assert (found.reason, found.next) == ("stopped at step 7 of 10", "start it anew: it had saved no state yet")

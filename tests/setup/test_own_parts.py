@@ -79,7 +79,7 @@ def test_a_run_of_own_parts_is_stopped_resumed_and_tested(
         patch.setattr(TrainingLog, "step", stop)
         code, _, err = command(*own, "hydra.run.dir=parts")
     assert code == 130
-    line = re.search(r"go on with: metarun (--config-dir conf resume=\S+)", err)
+    line = re.search(r"resume with: metarun (--config-dir conf resume=\S+)", err)
     assert line, err
     assert command(*line[1].split())[0] == 0
     assert numbers("parts") == numbers("whole")

@@ -125,7 +125,7 @@ def test_ctrl_c_lets_jobs_save_and_begins_no_other(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert err.splitlines()[-1].startswith("metarun: sweep stopped: 0 of 3 jobs ended, 0 failed; go on with: ")
+    assert err.splitlines()[-1].startswith("metarun: sweep stopped: 0 of 3 jobs ended, 0 failed; resume with: ")
     states = [state(sweep / f"seed={seed}") for seed in (0, 1)]
     assert all(one["status"] == "interrupted" and "stopped at step" in one["reason"] for one in states)
     assert not (sweep / "seed=2").exists()

@@ -65,7 +65,7 @@ def test_a_job_that_was_stopped_goes_on_where_it_stood(command: Command, runs: R
     code, _, err = command(*SWEEP)
     assert code == 130
     assert err.splitlines()[-1] == (
-        "metarun: sweep stopped: 0 of 4 jobs ended, 0 failed; go on with: metarun resume=sweep"
+        "metarun: sweep stopped: 0 of 4 jobs ended, 0 failed; resume with: metarun resume=sweep"
     )
     assert runs.begun == [("maml", 0)], "after it none begins"
     assert not Path("sweep/algorithm=maml,seed=1").exists(), "and leaves no trace"

@@ -328,7 +328,7 @@ def test_a_stopped_and_a_crashed_run_go_on_bit_for_bit(
     code, _, err = command(*options(name, problem), "hydra.run.dir=parts")
     assert code == 130, err
     parts = Path("parts")
-    assert err.splitlines()[-1].endswith(f"stopped at step 2 of 6; go on with: metarun resume={parts.absolute()}")
+    assert err.splitlines()[-1].endswith(f"stopped at step 2 of 6; resume with: metarun resume={parts.absolute()}")
     assert status(parts)["status"] == "interrupted"
     assert state_of(parts)["step"] == 2
 

@@ -263,7 +263,7 @@ class NoisyConfig(SinusoidConfig):
 def test_a_dataset_whose_tasks_are_others_at_every_call() -> None:
     chosen = settings(*SINES)
     line = refusal(replace(chosen, dataset=NoisyConfig(**vars(chosen.dataset))))
-    assert line.startswith(f"dataset=sinusoid: {__name__}.Noisy.sample gives another task when it is asked for the")
+    assert line.startswith(f"dataset=sinusoid: {__name__}.Noisy.sample returns a different task when called again")
 
 
 @pytest.mark.parametrize("kind", [SinusoidConfig, NoisyConfig])
@@ -276,7 +276,7 @@ def test_further_data_whose_tasks_are_others_at_every_call(kind: type[SinusoidCo
     if kind is SinusoidConfig:
         refuse_unsound_tests(chosen, tests)
         return
-    with pytest.raises(UserError, match=rf"^test_dataset.mine: {__name__}.Noisy.sample gives another task"):
+    with pytest.raises(UserError, match=rf"^test_dataset.mine: {__name__}.Noisy.sample returns a different task"):
         refuse_unsound_tests(chosen, tests)
 
 

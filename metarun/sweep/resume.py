@@ -1,4 +1,4 @@
-"""A sweep's folder as the base of a new command: the overrides that it was begun with."""
+"""Resuming a sweep: the saved overrides of its folder, and the command that resumes it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from metarun.sweep.space import of_sweep
 _FOLDER = "hydra.sweep.dir"
 
 
-def saved_sweep(overrides: Sequence[str], parsed: Sequence[Override]) -> list[str] | None:
-    """The overrides of the sweep that ``resume`` names, with what was typed beside it; ``None`` if it names no sweep.
+def resumed_overrides(overrides: Sequence[str], parsed: Sequence[Override]) -> list[str] | None:
+    """The saved overrides of the sweep in ``resume=FOLDER`` and the typed ones; ``None`` if ``resume`` is not a sweep.
 
-    Raises `UserError` for a broken file, for saved overrides that could do more than choose settings (see `refusal`)
-    unless they are typed again, and for settings of jobs typed beside it.
+    Raises `UserError` for an invalid file, for saved overrides that could do more than choose settings (see `refusal`)
+    unless they are typed again, and for typed settings of jobs.
     """
     given = {override.key_or_group: override.value() for override in parsed}
     path = given.get("resume")
@@ -42,10 +42,11 @@ def saved_sweep(overrides: Sequence[str], parsed: Sequence[Override]) -> list[st
     return [*_lines(kept), *beside, f"{_FOLDER}={quoted(path)}"]
 
 
-def command_again(typed: Sequence[str], folder: str) -> list[str]:
-    """The arguments that take up the sweep in ``folder``, given what was typed for it.
+def resume_arguments(typed: Sequence[str], folder: str) -> list[str]:
+    """The arguments that resume the sweep in ``folder``, given those that started it.
 
-    What is not used from a saved file is typed again: beside ``resume`` if it belongs to the launcher, else all of it.
+    Overrides that are not used from a saved file are repeated: beside ``resume`` if all belong to the launcher,
+    otherwise the whole command is.
     """
     parsed = [one for one in parse(typed) if one.key_or_group != _FOLDER and not typed_only(one.key_or_group)]
     refused = [one for one in parsed if refusal(one) is not None]
@@ -55,7 +56,7 @@ def command_again(typed: Sequence[str], folder: str) -> list[str]:
 
 
 def _lines(overrides: Sequence[Override]) -> list[str]:
-    """What was typed for these overrides; keys that are swept together have one line."""
+    """The overrides as typed; keys that are swept together are one argument."""
     return list(dict.fromkeys(str(one.input_line) for one in overrides))
 
 
