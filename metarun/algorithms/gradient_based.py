@@ -101,7 +101,7 @@ class LearnedStart(GradientBased, Learned):
     ``proximal`` λ the inner loss is L_S(θ) + λ/2 ‖θ − θ⁰‖².
     """
 
-    test_steps: int | str | None = number(least=0, words=(BEST,))
+    test_steps: int | str | None = number(least=0, literals=(BEST,))
     test_minibatch: int | None = number(least=1)
     proximal: float = number(least=0)
 

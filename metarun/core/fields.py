@@ -14,10 +14,10 @@ def number(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
-    words: tuple[str, ...] = (),
+    literals: tuple[str, ...] = (),
 ) -> Any:
-    """A number ``>= least``, ``<= most``, ``> above`` and ``< below``, where given; or one of ``words``."""
-    return field(metadata={"least": least, "most": most, "above": above, "below": below, "allowed": words})
+    """A number ``>= least``, ``<= most``, ``> above`` and ``< below``, where given; or one of ``literals``."""
+    return field(metadata={"least": least, "most": most, "above": above, "below": below, "allowed": literals})
 
 
 def choice(*allowed: str) -> Any:

@@ -39,13 +39,13 @@ from metarun.datasets.functions import (
 class Family(NamedTuple):
     """A family of functions of up to three parameters.
 
-    parameters: the keys of their ranges; value: y from (parameters ``[3, T, 1]``, x ``[T, n]``); words: a pattern of
+    parameters: the keys of their ranges; value: y from (parameters ``[3, T, 1]``, x ``[T, n]``); description: a pattern of
     the formula; either_sign: whether the first parameter may be negative as well.
     """
 
     parameters: tuple[str, ...]
     value: Callable[[Tensor, Tensor], Tensor]
-    words: str
+    description: str
     either_sign: bool = False
 
 
@@ -170,4 +170,4 @@ class RegressionFamilies(Functions):
     def _formula(family: Family, values: list[float]) -> str:
         first, *others = zip(family.parameters, values, strict=False)
         terms = [-value if name in _SUBTRACTED else value for name, value in others]
-        return family.words.format(first[1], *(f"{'-' if term < 0 else '+'} {abs(term):.3g}" for term in terms))
+        return family.description.format(first[1], *(f"{'-' if term < 0 else '+'} {abs(term):.3g}" for term in terms))

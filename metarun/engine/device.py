@@ -33,7 +33,7 @@ class DeviceSettings:
     precision: str = choice("float32", "tf32", "bf16", "float64")
     compile: str = choice("auto", "true", "false")
     cuda_graphs: str = choice("auto", "true", "false")
-    threads: int | str | None = number(least=1, most=1024, words=("auto",))
+    threads: int | str | None = number(least=1, most=1024, literals=("auto",))
     deterministic: bool
 
     @property

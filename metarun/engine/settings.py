@@ -19,7 +19,7 @@ class EngineSettings:
     episode_seed: int = number(least=0, most=2**63 - 1)
     order: str = choice("shuffled", "sequential")
     schedule_per: str = choice("group", "run")
-    task_chunk: int | str = number(least=1, words=("auto",))
+    task_chunk: int | str = number(least=1, literals=("auto",))
     val_every: int = number(least=1)
     val_episodes: int = number(least=2)
     test_episodes: int = number(least=2)

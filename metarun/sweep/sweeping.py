@@ -30,14 +30,14 @@ from metarun.sweep.compositions import Compositions, told
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.job import Job, Runs
 from metarun.sweep.launching import ELSEWHERE, chosen, launched, neighbors, ready, refuse_parallel, stopping
+from metarun.sweep.messages import conclude, introduce
 from metarun.sweep.objective import direction
 from metarun.sweep.outcomes import outcome
+from metarun.sweep.progress import SweepProgress
 from metarun.sweep.resume import resume_arguments
 from metarun.sweep.search import INVALID, SEED, Outcome, Proposal, Search
 from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import asked, of_sweep
-from metarun.sweep.watching import Watcher
-from metarun.sweep.words import conclude, introduce
 from metarun.training.messages import short
 
 NOT_SETTINGS = ("resume", CONFIG_DIR)
@@ -107,24 +107,26 @@ class _Sweep:
             stop_on_failure=self.settings.on_failure == "stop",
         )
         with (
-            Watcher(self.folder.path, search.total, done, self.settings.objective) as watcher,
+            SweepProgress(self.folder.path, search.total, done, self.settings.objective) as progress,
             stopping(self.folder),
         ):
             while jobs:
                 left = [one for one in jobs if self._outcome(one).state != "done"]
-                watcher.follow(one.name for one in left)
-                self._launched(context, job, left, len(outcomes), watcher)
+                progress.follow(one.name for one in left)
+                self._launched(context, job, left, len(outcomes), progress)
                 found = {one.name: self._outcome(one) for one in jobs}
                 search.tell(found | self._invalid())
                 outcomes += [(one, found[one.name]) for one in jobs]
                 if self.folder.stop_file.exists():
                     break
                 jobs = self._next(search)
-                watcher.total = search.total
+                progress.total = search.total
                 reported = self._report_left_out(search, reported)
         return outcomes
 
-    def _launched(self, context: HydraContext, job: Job, jobs: list[Proposal], first: int, watcher: Watcher) -> None:
+    def _launched(
+        self, context: HydraContext, job: Job, jobs: list[Proposal], first: int, progress: SweepProgress
+    ) -> None:
         """Run jobs to their ends; one whose process dies is failed, and the others go on."""
         left = jobs
         while left:
@@ -133,7 +135,7 @@ class _Sweep:
                 launched(context, self.config, job, texts, first)
                 return
             except Exception as error:  # the launcher's own, for a process that was killed
-                waiting = watcher.open()
+                waiting = progress.open()
                 died = [one for one in left if one.name in waiting and self._begun(one)]
                 if not died or self.folder.stop_file.exists():
                     raise

@@ -1,4 +1,4 @@
-"""What a run says at its start and at its end."""
+"""Messages of a run at its start and at its end."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a sweep says at its start and at its end."""
+"""Messages of a sweep at its start and at its end."""
 
 from collections.abc import Sequence
 from pathlib import Path

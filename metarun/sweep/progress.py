@@ -1,4 +1,4 @@
-"""What is told while a sweep runs: a line for each job that ends, as soon as it does, and the time left."""
+"""Progress of a running sweep: a line for each job that ends, and the estimated time left."""
 
 import sys
 import threading
@@ -16,14 +16,14 @@ from metarun.sweep.outcomes import outcome
 from metarun.sweep.search import Outcome
 
 POLL = 0.5
-"""Seconds between looks at the folders of jobs that have not ended."""
+"""Seconds between polls of the folders of running jobs."""
 ENDED = ("done", "failed", "interrupted")
 
 
-class Watcher:
-    """Looks after the jobs' folders from a thread of its own. A context: within, it looks; it ends with a last look.
+class SweepProgress:
+    """Context manager that polls the job folders in a thread and prints a line for each job that ends.
 
-    done: jobs of an earlier start that need not run again.
+    done: jobs that ended before the sweep was resumed.
     """
 
     def __init__(self, sweep: Path, total: int, done: int, objective: str | None) -> None:
@@ -32,16 +32,16 @@ class Watcher:
         self._open: dict[str, object] = {}
         self._lock, self._over = threading.Lock(), threading.Event()
         self._bar = tqdm(desc="sweep", total=total, initial=done, disable=None, unit="job", leave=False)
-        self._thread = threading.Thread(target=self._look_on, daemon=True)
+        self._thread = threading.Thread(target=self._poll_until_exit, daemon=True)
 
     def follow(self, names: Iterable[str]) -> None:
-        """Look after these jobs too, from what their folders say now on."""
+        """Also poll these jobs, from now on."""
         with self._lock:
             self._open |= {name: self._stamp(name) for name in names}
 
     def open(self) -> set[str]:
-        """The jobs that have not ended since they are followed."""
-        self._look()
+        """The followed jobs that have not ended."""
+        self._poll()
         with self._lock:
             return set(self._open)
 
@@ -54,14 +54,14 @@ class Watcher:
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._look()
+        self._poll()
         self._bar.close()
 
-    def _look_on(self) -> None:
+    def _poll_until_exit(self) -> None:
         while not self._over.wait(POLL):
-            self._look()
+            self._poll()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         with self._lock:
             for name in list(self._open):
                 if self._stamp(name) == self._open[name]:
@@ -72,7 +72,7 @@ class Watcher:
                     self._tell(name, found)
 
     def _stamp(self, name: str) -> object:
-        """Something that changes when a job's status is written."""
+        """A value that changes when the status of a job is written."""
         try:
             file = (self._sweep / name / STATUS).stat()
         except OSError:
@@ -96,7 +96,7 @@ class Watcher:
             self._bar.write(f"{count}  {word}  {name}: {found.reason}", file=sys.stderr)
 
     def _left(self) -> str:
-        """About how long the rest takes, were it like what was done since the start."""
+        """Estimated time of the remaining jobs, from the mean time of those that ended."""
         done, left = self._ended - self._before, self.total - self._ended
         if not left:
             return ""
