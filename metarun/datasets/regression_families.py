@@ -39,8 +39,8 @@ from metarun.datasets.functions import (
 class Family(NamedTuple):
     """A family of functions of up to three parameters.
 
-    parameters: the keys of their ranges; value: y from (parameters ``[3, T, 1]``, x ``[T, n]``); description: a pattern of
-    the formula; either_sign: whether the first parameter may be negative as well.
+    parameters: the keys of their ranges; value: y from (parameters ``[3, T, 1]``, x ``[T, n]``); description: a format
+    string of the formula; either_sign: whether the first parameter may be negative as well.
     """
 
     parameters: tuple[str, ...]

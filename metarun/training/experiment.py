@@ -16,7 +16,7 @@ from metarun.engine.device import keep_freed_memory
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.planning import Planner
 from metarun.engine.processes.single import SINGLE_PROCESS, Processes
-from metarun.inspection.watch import Watch
+from metarun.inspection.monitor import Monitor
 from metarun.learner.learner import Learner
 from metarun.runs import checkpoint, hparams
 from metarun.runs.board import Board
@@ -93,11 +93,11 @@ def _experiment(
             introduce(settings, folder, shown, learner, phi, device, processes.count)
             write_status(folder, "running")
         evaluator = planner.evaluator(state.phi)
-        watch = None
+        monitor = None
         if board is not None:
-            watch = Watch(settings.tracking, settings.engine, board, learner, dataset, evaluator.chunk)
+            monitor = Monitor(settings.tracking, settings.engine, board, learner, dataset, evaluator.chunk)
         found = Experiment(
-            settings, folder, learner, dataset, board, watch, stop, planner, evaluator, processes, state, tests
+            settings, folder, learner, dataset, board, monitor, stop, planner, evaluator, processes, state, tests
         )
         try:
             yield found
@@ -146,7 +146,7 @@ class Experiment:
     learner: Learner
     dataset: Dataset
     board: Board | None
-    watch: Watch | None
+    monitor: Monitor | None
     stop: StopRequest
     planner: Planner
     evaluator: Evaluator
@@ -179,7 +179,7 @@ def meta_train(one: Experiment) -> State:
             config=one.settings.plain,
             folder=one.folder,
             log=log,
-            watch=one.watch,
+            monitor=one.monitor,
             state=one.state,
             planner=one.planner,
             evaluator=one.evaluator,

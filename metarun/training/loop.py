@@ -25,7 +25,7 @@ from metarun.engine.processes.single import Processes
 from metarun.engine.selection import Selector
 from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
-from metarun.inspection.watch import Watch
+from metarun.inspection.monitor import Monitor
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.runs import checkpoint
 from metarun.runs.checkpoint import Best, State
@@ -51,7 +51,7 @@ class Training:
     config: dict[str, Any]
     folder: Path
     log: TrainingLog
-    watch: Watch | None
+    monitor: Monitor | None
     """That of the first process."""
     state: State
     planner: Planner
@@ -73,8 +73,8 @@ class Training:
         if self.state.best is None:
             validated = self._validate()
             self._save()
-            if self.watch is not None:
-                self.watch.validated(self.state.phi, self.state.step, validated)
+            if self.monitor is not None:
+                self.monitor.on_validation(self.state.phi, self.state.step, validated)
 
     def _train(self, algorithm: Learned, stop: StopRequest, profiled: Callable[[], None]) -> None:
         state, settings = self.state, self.settings
@@ -183,11 +183,11 @@ class Training:
 
     def _look(self, validated: Episodes | None) -> None:
         """Show what there is to see after a meta-update, once it is saved; ``validated``: the validation, if any."""
-        if self.watch is None:
+        if self.monitor is None:
             return
         if validated is not None:
-            self.watch.validated(self.state.phi, self.state.step, validated)
-        self.watch.updated(self.state.phi, self.state.step)
+            self.monitor.on_validation(self.state.phi, self.state.step, validated)
+        self.monitor.on_update(self.state.phi, self.state.step)
 
     def _sequence(self) -> Sequence:
         groups = len(self.dataset.groups) if self.settings.order == "sequential" else 0

@@ -11,7 +11,7 @@ from metarun.core.errors import Interrupted
 from metarun.datasets.base import Dataset, class_names, data_name, source_of, task_names
 from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
 from metarun.inspection.insight import Insight, insight
-from metarun.inspection.watch import Watch
+from metarun.inspection.monitor import Monitor
 from metarun.runs import baselines, hparams
 from metarun.runs.board import Board
 from metarun.runs.checkpoint import State
@@ -73,8 +73,8 @@ class _MetaTest:
         one = self.one
         algorithm = with_test_steps(one.settings.algorithm, steps)
         learner = replace(one.learner, algorithm=algorithm)
-        if one.watch is not None:
-            one.watch.learner = learner
+        if one.monitor is not None:
+            one.monitor.learner = learner
         changed = replace(
             one,
             settings=replace(one.settings, algorithm=algorithm),
@@ -98,8 +98,8 @@ class _MetaTest:
         )
         if one.processes.is_main_process:
             content = self._written(measured)
-            if one.board is not None and one.watch is not None:
-                self._show(one.board, one.watch, measured, content)
+            if one.board is not None and one.monitor is not None:
+                self._show(one.board, one.monitor, measured, content)
             conclude(one.settings, one.folder, content)
 
     @property
@@ -189,7 +189,7 @@ class _MetaTest:
         write_status(one.folder, "done")
         return content
 
-    def _show(self, board: Board, watch: Watch, measured: _Measured, content: dict[str, Any]) -> None:
+    def _show(self, board: Board, monitor: Monitor, measured: _Measured, content: dict[str, Any]) -> None:
         """Put on the board what is only looked at; nothing that fails here ends the run."""
         tracking, step, test = self.one.settings.tracking, self.tested.step, measured.test
         board.scalars("meta-test", test.means() | test.pooled, step)
@@ -207,7 +207,7 @@ class _MetaTest:
             metric = str(content["metric"])
             with board.attempt("embeddings.csv, and what is made of task embeddings"):
                 seen = self._embedded(test.final(metric), metric)
-        watch.tested(self.tested.phi, step, test, seen, self.one.settings.engine.mode)
+        monitor.on_meta_test(self.tested.phi, step, test, seen, self.one.settings.engine.mode)
 
     def _embedded(self, values: Tensor, metric: str) -> Insight:
         """What is seen of the meta-test tasks before adaptation, written to a file too."""

@@ -185,7 +185,7 @@ def trained(settings: Settings, folder: Path) -> Ran:
         config=settings.plain,
         folder=folder,
         log=log,
-        watch=None,
+        monitor=None,
         state=state,
         planner=planner,
         evaluator=planner.evaluator(state.phi),

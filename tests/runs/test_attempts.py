@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from metarun.core.errors import Interrupted
-from metarun.inspection import watch
+from metarun.inspection import monitor
 from metarun.runs import attempts, board
 from metarun.runs.attempts import Attempts
 from metarun.runs.files import best_file
@@ -40,7 +40,7 @@ RUNS = {
 }  # fmt: skip
 """Runs that between them draw and write everything."""
 CASES = [
-    *(("made", watch, name) for name in (
+    *(("made", monitor, name) for name in (
         "adaptation_figure", "attention_figure", "embedding_figure", "examples_figure", "examples", "confusion",
         "cosine_figure", "projection_figure", "task_gradients", "step_sizes", "insight",
     )),
@@ -48,12 +48,12 @@ CASES = [
     ("made", meta_test, "write_embeddings"),
     ("made", meta_test, "markdown"),
     ("made", experiment, "origin"),
-    ("made", watch.layout, "bounds"),
-    ("made", watch.layout, "charts"),
-    ("attending", watch, "queries_figure"),
-    ("attending", watch, "attended"),
-    ("sequence", watch, "fits_figure"),
-    ("sequence", watch, "fits"),
+    ("made", monitor.layout, "bounds"),
+    ("made", monitor.layout, "charts"),
+    ("attending", monitor, "queries_figure"),
+    ("attending", monitor, "attended"),
+    ("sequence", monitor, "fits_figure"),
+    ("sequence", monitor, "fits"),
     ("sequence", progress, "forgetting_figure"),
     *(("made", SummaryWriter, name) for name in (
         "__init__", "add_scalar", "add_figure", "add_histogram", "add_embedding", "add_custom_scalars", "add_text",

@@ -1,4 +1,4 @@
-"""What is looked at beside a run's figures, when, and under which tags. φ is looked at and stays as it is."""
+"""Callbacks that write figures and statistics of a run to TensorBoard. They do not change φ."""
 
 from torch import Tensor
 
@@ -26,21 +26,21 @@ from metarun.runs.board import Board
 from metarun.runs.settings import TrackingSettings
 from metarun.runs.time_budget import TimeBudget
 
-MOST_LOOKS = 10
-"""Looks in a training where they go with validations. TensorBoard shows as many pictures of a tag unless told else."""
-MOST_KEPT = 32
-"""Looks at gradients that their projection shows; of more, every other is forgotten."""
+MAX_VALIDATIONS = 10
+"""Validations with figures, at most: as many images of a tag as TensorBoard shows by default."""
+MAX_PROJECTED = 32
+"""Points in time that the projection of gradients shows; beyond, every other one is dropped."""
 
 
 def evenly(number: int, total: int, most: int) -> bool:
-    """Whether the ``number``-th (from 1) of ``total`` is among the ``most`` that lie evenly; the last one always is."""
+    """Whether ``number`` (from 1) is one of ``most`` evenly spaced items of ``total``, which include the last one."""
     return number * most // total > (number - 1) * most // total
 
 
-class Watch:
-    """Looks at a learner at the times that the settings say, and puts what it sees on the board.
+class Monitor:
+    """Callbacks of a run, which write figures and statistics of the learner to the board as the settings say.
 
-    Nothing here raises: what cannot be computed or drawn is left out (`Board`).
+    Nothing here raises: what cannot be computed or drawn is skipped (`Board`).
 
     at_once: tasks computed at once.
     """
@@ -57,37 +57,39 @@ class Watch:
         self._settings, self._engine = settings, engine
         self._board, self._dataset = board, dataset
         self.learner = learner
-        """That is looked at; the test may have another number of inner steps than meta-training."""
+        """The meta-test may replace it, with another number of inner steps."""
         self._at_once, self._laid_out, self._budget = at_once, False, TimeBudget(settings.time_share)
-        self._seen: list[tuple[int, Tensor]] = []
-        self._learns = isinstance(learner.algorithm, Learned)
+        self._sketches: list[tuple[int, Tensor]] = []
+        self._has_outer_loop = isinstance(learner.algorithm, Learned)
 
-    def validated(self, phi: MetaParameters, step: int, episodes: Episodes) -> None:
+    def on_validation(self, phi: MetaParameters, step: int, episodes: Episodes) -> None:
         """After a validation at meta-update ``step``."""
         settings = self._settings
         if settings.layout:
             with self._board.attempt("bounds of meta-val's interval, and their layout"):
                 self._board.scalars(layout.BOUNDS, layout.bounds(episodes), step)
                 if not self._laid_out:
-                    self._lay_out(phi, episodes)
+                    self._write_layout(phi, episodes)
         if settings.embeddings and self.learner.hypernet.made:
             with self._board.attempt("norms of what the hypernetwork makes"):
                 count = min(episodes.count, EPISODES_AT_ONCE)
-                self._generated(insight(self.learner, phi, self._dataset, "val", count, self._at_once), step)
+                self._write_generated_norms(
+                    insight(self.learner, phi, self._dataset, "val", count, self._at_once), step
+                )
 
-    def updated(self, phi: MetaParameters, step: int) -> None:
+    def on_update(self, phi: MetaParameters, step: int) -> None:
         """After meta-update ``step``, and its validation if there was one."""
-        looks = self._due(step, self._settings.pictures_every)
-        pulls = self._learns and self._due(step, self._settings.gradients_every)
-        if not (looks or pulls):
+        figures = self._due(step, self._settings.pictures_every)
+        gradients = self._has_outer_loop and self._due(step, self._settings.gradients_every)
+        if not (figures or gradients):
             return
         with self._budget.spend():
-            if looks:
-                self._look(phi, step)
-            if pulls:
-                self._pull(phi, step)
+            if figures:
+                self._write_figures(phi, step)
+            if gradients:
+                self._write_gradients(phi, step)
 
-    def tested(self, phi: MetaParameters, step: int, episodes: Episodes, seen: Insight | None, mode: str) -> None:
+    def on_meta_test(self, phi: MetaParameters, step: int, episodes: Episodes, seen: Insight | None, mode: str) -> None:
         """After the meta-test of the φ of meta-update ``step``.
 
         seen: the tasks' embeddings, if they have any. mode: transductive or inductive.
@@ -97,7 +99,7 @@ class Watch:
         if settings.adaptation:
             board.figure(f"meta-test/adaptation of {metric}", lambda: adaptation_figure(episodes, metric, mode), step)
         if settings.embeddings and seen is not None:
-            self._embedded(seen, episodes.final(metric), metric, step)
+            self._write_embeddings(seen, episodes.final(metric), metric, step)
         if settings.attention:
             if seen is not None and seen.attention is not None:
                 board.figure("meta-test/attention over support", lambda: attention_figure(seen), step)
@@ -107,7 +109,7 @@ class Watch:
                     lambda: queries_figure(attended(learner, phi, dataset, stream)),
                     step,
                 )
-        self._pictures(phi, step, stream)
+        self._write_tasks(phi, step, stream)
         if settings.confusion:
             with board.attempt("meta-test/confusion"):
                 mistakes = confusion(episodes, class_names(dataset, stream), MOST)
@@ -121,25 +123,31 @@ class Watch:
         if step == engine.steps:
             return True
         number, odd = divmod(step, engine.val_every)
-        return not odd and evenly(number, -(-engine.steps // engine.val_every), MOST_LOOKS) and self._budget.available()
+        return (
+            not odd
+            and evenly(number, -(-engine.steps // engine.val_every), MAX_VALIDATIONS)
+            and self._budget.available()
+        )
 
-    def _lay_out(self, phi: MetaParameters, episodes: Episodes) -> None:
+    def _write_layout(self, phi: MetaParameters, episodes: Episodes) -> None:
         settings = self._settings
         sizes = settings.step_sizes and bool(step_sizes(self.learner, phi))
         metrics = episodes.curves
-        self._board.layout(layout.charts(metrics, gradients=settings.gradients and self._learns, step_sizes=sizes))
+        self._board.layout(
+            layout.charts(metrics, gradients=settings.gradients and self._has_outer_loop, step_sizes=sizes)
+        )
         self._laid_out = True
 
-    def _look(self, phi: MetaParameters, step: int) -> None:
+    def _write_figures(self, phi: MetaParameters, step: int) -> None:
         """Pictures of meta-val tasks, and the learned step sizes."""
-        self._pictures(phi, step, "val")
+        self._write_tasks(phi, step, "val")
         if self._settings.step_sizes:
             with self._board.attempt("learned step sizes"):
                 for layer, values in step_sizes(self.learner, phi).items():
                     self._board.scalars(layout.STEP_SIZE, {layer: values.mean().item()}, step)
                     self._board.histogram(f"step-sizes/{layer}", values, step)
 
-    def _pictures(self, phi: MetaParameters, step: int, stream: str) -> None:
+    def _write_tasks(self, phi: MetaParameters, step: int, stream: str) -> None:
         """The first tasks of a stream: images with what they are taken for, or functions."""
         settings, learner = self._settings, self.learner
         of, stage = (learner, phi, self._dataset, stream, settings.tasks, self._at_once), f"meta-{stream}"
@@ -148,7 +156,7 @@ class Watch:
         if settings.fits and draws_functions(learner):
             self._board.figure(f"{stage}/fits", lambda: fits_figure(fits(*of), stage), step)
 
-    def _pull(self, phi: MetaParameters, step: int) -> None:
+    def _write_gradients(self, phi: MetaParameters, step: int) -> None:
         """The gradients of some meta-training tasks."""
         settings, board = self._settings, self._board
         if not (settings.gradients or settings.similarity):
@@ -157,9 +165,9 @@ class Watch:
             progress = step / self._engine.steps
             count = settings.gradient_tasks
             found = task_gradients(self.learner, phi, self._dataset, count, progress, self._at_once)
-            self._pulled(found, step)
+            self._write_task_gradients(found, step)
 
-    def _pulled(self, found: TaskGradients, step: int) -> None:
+    def _write_task_gradients(self, found: TaskGradients, step: int) -> None:
         settings, board = self._settings, self._board
         if settings.gradients:
             for group, norms in (
@@ -170,17 +178,17 @@ class Watch:
                 # TensorBoard would group a name with a slash, such as that of a hypernetwork's head, separately.
                 board.scalars(group, {name.replace("/", "."): norm for name, norm in norms.items()}, step)
         if settings.similarity:
-            self._seen.append((step, found.sketches))
-            if len(self._seen) > MOST_KEPT:
-                self._seen = self._seen[::2]
+            self._sketches.append((step, found.sketches))
+            if len(self._sketches) > MAX_PROJECTED:
+                self._sketches = self._sketches[::2]
             board.figure("meta-gradients/cosines", lambda: cosine_figure(found.cosines, step), step)
-            steps, sketches = zip(*self._seen, strict=True)
+            steps, sketches = zip(*self._sketches, strict=True)
             board.figure("meta-gradients/projection", lambda: projection_figure(sketches, steps), step)
 
-    def _embedded(self, seen: Insight, values: Tensor, metric: str, step: int) -> None:
+    def _write_embeddings(self, seen: Insight, values: Tensor, metric: str, step: int) -> None:
         """Task embeddings of meta-test with the metric of each task, ``[T]``."""
         with self._board.attempt("norms of what the hypernetwork makes"):
-            self._generated(seen, step)
+            self._write_generated_norms(seen, step)
         facts = {
             "task": [str(number) for number in range(len(values))],
             **seen.facts,
@@ -189,7 +197,7 @@ class Watch:
         self._board.embeddings(seen.embeddings, facts, step)
         self._board.figure("meta-test/task embeddings", lambda: embedding_figure(seen, values, metric), step)
 
-    def _generated(self, seen: Insight, step: int) -> None:
+    def _write_generated_norms(self, seen: Insight, step: int) -> None:
         """The norms of generated tensors, mean over tasks."""
         norms = {f"norm of {name}": values.mean().item() for name, values in seen.norms.items()}
         self._board.scalars("generated", norms, step)

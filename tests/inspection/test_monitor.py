@@ -1,4 +1,4 @@
-"""When a training is looked at."""
+"""When figures are made during training, and their tags."""
 
 from itertools import pairwise
 
@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metarun.inspection.watch import evenly
+from metarun.inspection.monitor import evenly
 
 
 @given(total=st.integers(1, 300), most=st.integers(1, 40))
-def test_looks_lie_evenly(total: int, most: int) -> None:
+def test_figures_are_evenly_spaced(total: int, most: int) -> None:
     chosen = [number for number in range(1, total + 1) if evenly(number, total, most)]
     assert len(chosen) == min(total, most)
     assert chosen[-1] == total
@@ -19,8 +19,8 @@ def test_looks_lie_evenly(total: int, most: int) -> None:
     assert max(apart) - min(apart) <= 1
 
 
-def test_curves_of_gradients_are_in_their_groups(command: Command) -> None:
-    """Those of a hypernetwork's heads too, whose names have slashes."""
+def test_gradient_curves_have_one_group_each(command: Command) -> None:
+    """Including the heads of a hypernetwork, whose names have slashes."""
     small = ("debug=fast", "engine.steps=2", "engine.val_every=2", "engine.val_episodes=2", "engine.test_episodes=2")
     parts = ("dataset=sinusoid", "model=mlp", "model.hidden=[4]", "hypernet=full", "embedding=support")
     assert command(*small, *parts, "device.name=cpu", "tracking.gradient_tasks=2", "hydra.run.dir=run")[0] == 0
