@@ -7,7 +7,7 @@ from torch import Tensor
 from metarun.core.inputs import image_and_others
 from metarun.datasets.base import Dataset, class_names
 from metarun.engine.evaluation import episodes_of
-from metarun.inspection.few_tasks import before_and_after
+from metarun.inspection.predictions import predictions_before_and_after
 from metarun.learner.learner import Learner, MetaParameters
 
 
@@ -42,7 +42,7 @@ def examples(
     count = episodes_of(dataset, stream, tasks)
     batch = dataset.sample(stream, 0, count)
     support, query = batch.support, batch.query
-    _, logits = before_and_after(learner, phi, batch, query.x, query.mask, at_once)
+    _, logits = predictions_before_and_after(learner, phi, batch, query.x, query.mask, at_once)
     named, image = class_names(dataset, stream), learner.problem.inputs.images[0]
     found = []
     for number in range(count):

@@ -8,7 +8,7 @@ from torch import Tensor
 from metarun.core.inputs import one_of
 from metarun.datasets.base import Dataset, KnowsFunctions
 from metarun.engine.evaluation import episodes_of
-from metarun.inspection.few_tasks import before_and_after
+from metarun.inspection.predictions import predictions_before_and_after
 from metarun.learner.learner import Learner, MetaParameters
 
 POINTS = 161
@@ -55,7 +55,7 @@ def fits(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, t
     x, mask = grid.to(every_x.dtype).unsqueeze(-1), None
     if learner.model.transductive:
         x, mask = query_x, query.mask
-    before, after = before_and_after(learner, phi, batch, x, mask, at_once)
+    before, after = predictions_before_and_after(learner, phi, batch, x, mask, at_once)
     truth = dataset.values(stream, batch.number, grid) if isinstance(dataset, KnowsFunctions) else None
     facts = dataset.facts(stream, batch)
     adapts = learner.algorithm.steps(testing=True) > 0

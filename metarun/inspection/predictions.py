@@ -1,4 +1,4 @@
-"""What is predicted for a few tasks before and after adaptation, for people to look at."""
+"""Predictions for a few tasks before and after adaptation, for figures."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from metarun.engine.over_tasks import over_tasks
 from metarun.learner.learner import Learner, MetaParameters
 
 
-def before_and_after(
+def predictions_before_and_after(
     learner: Learner, phi: MetaParameters, tasks: TaskBatch, x: Inputs, mask: Tensor | None, at_once: int
 ) -> tuple[Tensor, Tensor]:
     """Predictions ``[T, q, outputs]`` for q inputs ``x`` of each task at θ_t⁰ and at θ_t', ``at_once`` tasks at once.
