@@ -17,8 +17,8 @@ from metarun.inspection.figures.examples import examples_figure
 from metarun.inspection.figures.fits import fits_figure
 from metarun.inspection.figures.gradients import cosine_figure, projection_figure
 from metarun.inspection.fits import draws_functions, fits
-from metarun.inspection.insight import Insight, insight
 from metarun.inspection.step_sizes import step_sizes
+from metarun.inspection.task_embeddings import TaskEmbeddings, task_embeddings
 from metarun.inspection.task_gradients import TaskGradients, task_gradients
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.runs import layout
@@ -74,7 +74,7 @@ class Monitor:
             with self._board.attempt("norms of what the hypernetwork makes"):
                 count = min(episodes.count, EPISODES_AT_ONCE)
                 self._write_generated_norms(
-                    insight(self.learner, phi, self._dataset, "val", count, self._at_once), step
+                    task_embeddings(self.learner, phi, self._dataset, "val", count, self._at_once), step
                 )
 
     def on_update(self, phi: MetaParameters, step: int) -> None:
@@ -89,7 +89,9 @@ class Monitor:
             if gradients:
                 self._write_gradients(phi, step)
 
-    def on_meta_test(self, phi: MetaParameters, step: int, episodes: Episodes, seen: Insight | None, mode: str) -> None:
+    def on_meta_test(
+        self, phi: MetaParameters, step: int, episodes: Episodes, seen: TaskEmbeddings | None, mode: str
+    ) -> None:
         """After the meta-test of the φ of meta-update ``step``.
 
         seen: the tasks' embeddings, if they have any. mode: transductive or inductive.
@@ -185,7 +187,7 @@ class Monitor:
             steps, sketches = zip(*self._sketches, strict=True)
             board.figure("meta-gradients/projection", lambda: projection_figure(sketches, steps), step)
 
-    def _write_embeddings(self, seen: Insight, values: Tensor, metric: str, step: int) -> None:
+    def _write_embeddings(self, seen: TaskEmbeddings, values: Tensor, metric: str, step: int) -> None:
         """Task embeddings of meta-test with the metric of each task, ``[T]``."""
         with self._board.attempt("norms of what the hypernetwork makes"):
             self._write_generated_norms(seen, step)
@@ -197,7 +199,7 @@ class Monitor:
         self._board.embeddings(seen.embeddings, facts, step)
         self._board.figure("meta-test/task embeddings", lambda: embedding_figure(seen, values, metric), step)
 
-    def _write_generated_norms(self, seen: Insight, step: int) -> None:
+    def _write_generated_norms(self, seen: TaskEmbeddings, step: int) -> None:
         """The norms of generated tensors, mean over tasks."""
         norms = {f"norm of {name}": values.mean().item() for name, values in seen.norms.items()}
         self._board.scalars("generated", norms, step)

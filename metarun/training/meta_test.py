@@ -10,8 +10,8 @@ from tqdm import tqdm
 from metarun.core.errors import Interrupted
 from metarun.datasets.base import Dataset, class_names, data_name, source_of, task_names
 from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
-from metarun.inspection.insight import Insight, insight
 from metarun.inspection.monitor import Monitor
+from metarun.inspection.task_embeddings import TaskEmbeddings, task_embeddings
 from metarun.runs import baselines, hparams
 from metarun.runs.board import Board
 from metarun.runs.checkpoint import State
@@ -209,10 +209,10 @@ class _MetaTest:
                 seen = self._embedded(test.final(metric), metric)
         monitor.on_meta_test(self.tested.phi, step, test, seen, self.one.settings.engine.mode)
 
-    def _embedded(self, values: Tensor, metric: str) -> Insight:
+    def _embedded(self, values: Tensor, metric: str) -> TaskEmbeddings:
         """What is seen of the meta-test tasks before adaptation, written to a file too."""
         one = self.one
-        seen = insight(one.learner, self.tested.phi, one.dataset, "test", len(values), one.evaluator.chunk)
+        seen = task_embeddings(one.learner, self.tested.phi, one.dataset, "test", len(values), one.evaluator.chunk)
         write_embeddings(one.folder, seen, values, metric)
         return seen
 

@@ -15,7 +15,7 @@ from metarun.core.kinds import TaskKind, with_likelihood
 from metarun.datasets.base import Dataset, source_of
 from metarun.engine.evaluation import Episodes, episodes_of
 from metarun.engine.sequence import stream_by_group
-from metarun.inspection.insight import Insight
+from metarun.inspection.task_embeddings import TaskEmbeddings
 from metarun.runs.baselines import compared, line, warning
 from metarun.runs.files import EMBEDDINGS, RESULT, TEST_DATASETS
 from metarun.runs.numbers import decimal
@@ -218,7 +218,7 @@ def _spaced(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
 
 
-def write_embeddings(folder: Path, seen: Insight, values: Tensor, metric: str) -> None:
+def write_embeddings(folder: Path, seen: TaskEmbeddings, values: Tensor, metric: str) -> None:
     """``embeddings.csv``: a row for each meta-test task: what the dataset says of it, its metric, e_t."""
     text = io.StringIO()
     writer = csv.writer(text)

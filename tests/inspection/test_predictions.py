@@ -1,4 +1,4 @@
-"""What is shown of a few tasks is what the learner predicts for them."""
+"""Figures of single tasks show the predictions of the learner."""
 
 from dataclasses import replace
 from typing import Any

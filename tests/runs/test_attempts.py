@@ -42,9 +42,9 @@ RUNS = {
 CASES = [
     *(("made", monitor, name) for name in (
         "adaptation_figure", "attention_figure", "embedding_figure", "examples_figure", "examples", "confusion",
-        "cosine_figure", "projection_figure", "task_gradients", "step_sizes", "insight",
+        "cosine_figure", "projection_figure", "task_gradients", "step_sizes", "task_embeddings",
     )),
-    ("made", meta_test, "insight"),
+    ("made", meta_test, "task_embeddings"),
     ("made", meta_test, "write_embeddings"),
     ("made", meta_test, "markdown"),
     ("made", experiment, "origin"),

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from metarun.inspection.attention import Attended
 from metarun.inspection.figures.names import short
-from metarun.inspection.insight import Insight
+from metarun.inspection.task_embeddings import TaskEmbeddings
 
 MOST_LABELED = 25
 """Support examples up to which each is labeled."""
 
 
-def attention_figure(seen: Insight, tasks: int = 4) -> Figure:
+def attention_figure(seen: TaskEmbeddings, tasks: int = 4) -> Figure:
     """How the support examples of the first tasks weigh in e_t: a row for each head, a column for each example.
 
     Examples are in the order of their labels.

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from metarun.inspection.figures.components import principal
 from metarun.inspection.figures.names import short
-from metarun.inspection.insight import Insight
+from metarun.inspection.task_embeddings import TaskEmbeddings
 
 MOST_COLORS = 10
 """Kinds of task that a figure tells apart by color."""
@@ -13,7 +13,7 @@ LETTERS = 24
 """Of a kind's name in the legend: a longer one would leave no room for the points."""
 
 
-def embedding_figure(seen: Insight, values: Tensor, metric: str) -> Figure:
+def embedding_figure(seen: TaskEmbeddings, values: Tensor, metric: str) -> Figure:
     """Task embeddings on their first two principal components.
 
     Colored by the first fact that has few values, some of which tasks share (a family, say); else by ``values``

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from metarun.inspection.attention import Attended
 from metarun.inspection.figures.attention import MOST_LABELED, attention_figure, queries_figure
-from metarun.inspection.insight import Insight
+from metarun.inspection.task_embeddings import TaskEmbeddings
 
 
-def insight(labels: Tensor, mask: Tensor | None, heads: int = 2) -> Insight:
+def task_embeddings(labels: Tensor, mask: Tensor | None, heads: int = 2) -> TaskEmbeddings:
     """Of tasks with these support labels ``[T, s, ...]``; an example's weight says where it stands."""
     tasks, examples = labels.shape[:2]
     weights = torch.arange(1.0, examples + 1).expand(tasks, heads, examples) / 100
-    return Insight(
+    return TaskEmbeddings(
         embeddings=torch.zeros(tasks, 3),
         norms={},
         attention=weights if mask is None else weights * mask[:, None],
@@ -37,16 +37,16 @@ def drawn(figure: Figure) -> list[tuple[list[float], list[str]]]:
 
 
 def test_support_examples_stand_in_the_order_of_their_labels() -> None:
-    figure = attention_figure(insight(torch.tensor([[[3.0], [1.0], [2.0]], [[0.5], [0.25], [-1.0]]]), None))
+    figure = attention_figure(task_embeddings(torch.tensor([[[3.0], [1.0], [2.0]], [[0.5], [0.25], [-1.0]]]), None))
     assert drawn(figure) == [([2, 3, 1], ["1", "2", "3"]), ([3, 2, 1], ["-1", "0.25", "0.5"])]
-    assert drawn(attention_figure(insight(torch.tensor([[2, 0, 1]]), None))) == [([2, 3, 1], ["0", "1", "2"])]
+    assert drawn(attention_figure(task_embeddings(torch.tensor([[2, 0, 1]]), None))) == [([2, 3, 1], ["0", "1", "2"])]
 
 
 @pytest.mark.parametrize("dimensions", [(), (1,)])
 def test_rows_that_fill_up_are_no_support_examples(dimensions: tuple[int, ...]) -> None:
     labels = torch.tensor([[2.0, -1.0, 1.0, 0.0], [3.0, 2.0, 0.0, 0.0], [4.0, 3.0, 2.0, 1.0]])
     mask = torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
-    assert drawn(attention_figure(insight(labels.view(3, 4, *dimensions), mask))) == [
+    assert drawn(attention_figure(task_embeddings(labels.view(3, 4, *dimensions), mask))) == [
         ([2, 3, 1], ["-1", "1", "2"]),
         ([2, 1], ["2", "3"]),
         ([4, 3, 2, 1], ["1", "2", "3", "4"]),
@@ -57,7 +57,7 @@ def test_each_task_is_labeled_where_its_own_examples_are_few() -> None:
     most = MOST_LABELED + 1
     mask = torch.ones(2, most)
     mask[1, 1:] = 0
-    shown = drawn(attention_figure(insight(torch.arange(most).repeat(2, 1), mask)))
+    shown = drawn(attention_figure(task_embeddings(torch.arange(most).repeat(2, 1), mask)))
     assert [labels for _, labels in shown] == [[], ["0"]]
 
 

@@ -18,7 +18,7 @@ from metarun.inspection.figures.fits import fits_figure
 from metarun.inspection.figures.gradients import cosine_figure, projection_figure
 from metarun.inspection.figures.names import short
 from metarun.inspection.fits import Fit
-from metarun.inspection.insight import Insight
+from metarun.inspection.task_embeddings import TaskEmbeddings
 
 
 def examples(guesses: list[int], labels: list[int], channels: int = 1, shade: float = 0.5) -> Examples:
@@ -183,7 +183,7 @@ def test_a_projection_is_of_directions() -> None:
 def test_kinds_of_long_names_leave_room_for_the_points(kinds: list[int], legend: int) -> None:
     """A task of drawn characters is told by all of them, and of few tasks no two are of a kind."""
     names = [", ".join(f"Alphabet {kind}/character{number:02}" for number in range(5)) for kind in kinds]
-    seen = Insight(torch.randn(4, 3), {}, None, torch.zeros(4, 1), None, {"classes": names})
+    seen = TaskEmbeddings(torch.randn(4, 3), {}, None, torch.zeros(4, 1), None, {"classes": names})
     figure = embedding_figure(seen, torch.rand(4), "accuracy")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

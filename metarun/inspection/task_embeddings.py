@@ -1,4 +1,4 @@
-"""What a learner makes of tasks before it adapts: their embeddings, and the parameters generated from them."""
+"""Task embeddings and the parameters generated from them, before adaptation."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ from metarun.learner.learner import Learner, MetaParameters
 
 
 @dataclass(frozen=True)
-class Insight:
-    """Of T tasks of a stream, on CPU.
+class TaskEmbeddings:
+    """Embeddings of T tasks of a stream, on the CPU.
 
-    embeddings: e_t ``[T, size]``. norms: of every tensor that the hypernetwork makes, its norm in θ_t⁰ ``[T]``.
-    attention: weights ``[T, heads, s]`` of the support examples in e_t, or ``None`` where the embedding has no such.
-    labels: of the support examples, ``[T, s, ...]``; mask: 0 for padding, ``[T, s]``, or ``None``: no padding.
-    facts: what the dataset says of each task, by name.
+    embeddings: e_t ``[T, size]``. norms: of every generated tensor, its norm in θ_t⁰ ``[T]``. attention: weights
+    ``[T, heads, s]`` of the support examples in e_t, or ``None`` if the embedding has no attention. labels: of the
+    support examples, ``[T, s, ...]``; mask: 0 for padding, ``[T, s]``, or ``None``: no padding. facts: metadata of the
+    tasks from the dataset, by name.
     """
 
     embeddings: Tensor
@@ -32,15 +32,15 @@ class Insight:
     facts: dict[str, list[str]]
 
 
-def insight(
+def task_embeddings(
     learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, tasks: int, chunk: int | None = None
-) -> Insight:
-    """Look at the first ``tasks`` tasks of a stream, ``chunk`` at once."""
+) -> TaskEmbeddings:
+    """Embed the first ``tasks`` tasks of a stream, ``chunk`` at once."""
     size = min(chunk or EPISODES_AT_ONCE, tasks)
     weigh = hasattr(learner.embedding, "weights")
     attending = _Weights(learner.embedding) if weigh else None
 
-    def look(phi: MetaParameters, task: Task) -> dict[str, Tensor]:
+    def embed(phi: MetaParameters, task: Task) -> dict[str, Tensor]:
         embedding = learner.embed(phi, task, testing=True)
         start = learner.generated(phi, embedding)
         seen = {f"norm {name}": start[name].norm() for name in sorted(learner.hypernet.made)}
@@ -56,16 +56,16 @@ def insight(
     with torch.no_grad():
         for first in range(0, tasks, size):
             batch = dataset.sample(stream, first // size, size)
-            parts.append(over_tasks(look)(phi, batch))
+            parts.append(over_tasks(embed)(phi, batch))
             for name, values in dataset.facts(stream, batch).items():
                 facts.setdefault(name, []).extend(values)
-    looked = {name: torch.cat([part[name] for part in parts])[:tasks].cpu() for name in parts[0]}
-    return Insight(
-        embeddings=looked["embedding"],
-        norms={name.removeprefix("norm "): value for name, value in looked.items() if name.startswith("norm ")},
-        attention=looked.get("attention"),
-        labels=looked["labels"],
-        mask=looked.get("mask"),
+    found = {name: torch.cat([part[name] for part in parts])[:tasks].cpu() for name in parts[0]}
+    return TaskEmbeddings(
+        embeddings=found["embedding"],
+        norms={name.removeprefix("norm "): value for name, value in found.items() if name.startswith("norm ")},
+        attention=found.get("attention"),
+        labels=found["labels"],
+        mask=found.get("mask"),
         facts={name: values[:tasks] for name, values in facts.items()},
     )
 
