@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from metarun.datasets.episodes import Episodes
+from metarun.datasets.episodes import EpisodicDataset
 from metarun.datasets.glyphs import GlyphsConfig
 from metarun.datasets.omniglot import OmniglotConfig
 
@@ -22,7 +22,7 @@ SHAPE: dict[str, Any] = {
 }
 
 
-def milliseconds(dataset: Episodes, device: torch.device, calls: int) -> list[float]:
+def milliseconds(dataset: EpisodicDataset, device: torch.device, calls: int) -> list[float]:
     """The time of each of ``calls`` calls, after 20 to warm up."""
     times = []
     for index in range(calls + 20):

@@ -16,7 +16,7 @@ from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds, split_of
 
 
-class Episodes:
+class EpisodicDataset:
     """N-way K-shot episodes (Vinyals et al. 2016): ``ways`` classes of a split, ``shots`` + ``queries`` images of each.
 
     The classes of a task come in random order and are labeled 0, 1, … in that order, so a class has another label in

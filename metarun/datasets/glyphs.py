@@ -17,7 +17,7 @@ from metarun.core.tasks import SPLITS
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
-from metarun.datasets.episodes import Episodes
+from metarun.datasets.episodes import EpisodicDataset
 from metarun.datasets.lettering import FACES, Distortion, distorted, enlarged, printed, script, shared_letters
 from metarun.datasets.lookalikes import distinct, likeness
 
@@ -58,13 +58,13 @@ RECIPE = Recipe(
 class GlyphsConfig(EpisodeShape):
     """Keys of ``conf/dataset/glyphs.yaml``."""
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Episodes:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> EpisodicDataset:
         letters = glyphs(RECIPE)
         classes = {
             split: [number for number, letter in enumerate(letters.names) if SCRIPTS[script(letter)] == split]
             for split in SPLITS
         }
-        return Episodes(
+        return EpisodicDataset(
             "glyphs",
             {split: letters.select(classes[split]) for split in SPLITS},
             self,

@@ -18,7 +18,7 @@ from metarun.core.tasks import SPLITS
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
-from metarun.datasets.episodes import Episodes
+from metarun.datasets.episodes import EpisodicDataset
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 _MODES = {1: "L", 3: "RGB"}
@@ -33,7 +33,7 @@ class ImageFolderConfig(EpisodeShape):
     channels: int = number(least=1, most=3)
     fractions: list[float]
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Episodes:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> EpisodicDataset:
         root = Path(self.root).expanduser()
         if self.channels not in _MODES:
             raise UserError(f"dataset.channels={self.channels}: choose 1 (grey) or 3 (color)")
@@ -56,7 +56,7 @@ class ImageFolderConfig(EpisodeShape):
             f"{self.size} {self.channels} {_fingerprint(root, files)}",
             lambda: self._decoded(files, names),
         )
-        return Episodes(
+        return EpisodicDataset(
             "image_folder",
             {split: pictures.select(classes[split]) for split in SPLITS},
             self,

@@ -14,7 +14,7 @@ from metarun.datasets import omniglot_files
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
-from metarun.datasets.episodes import Episodes
+from metarun.datasets.episodes import EpisodicDataset
 
 _SIZE = 28
 _TEST = 423
@@ -32,14 +32,14 @@ class OmniglotConfig(EpisodeShape):
     protocol: str = choice("vinyals", "random")
     rotations: bool
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Episodes:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> EpisodicDataset:
         characters = self._characters()
         classes = vinyals(characters.names) if self.protocol == "vinyals" else shuffled(len(characters.names), seed)
         # Turned after splitting: a character and its turns are always in one split.
         banks = {split: characters.select(classes[split]) for split in SPLITS}
         if self.rotations:
             banks = {split: bank.rotated() for split, bank in banks.items()}
-        return Episodes(
+        return EpisodicDataset(
             "omniglot",
             banks,
             self,

@@ -12,7 +12,7 @@ from metarun.core.intervals import paired_difference
 from metarun.core.names import shown
 from metarun.core.tasks import Task
 from metarun.datasets.base import Dataset
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 from metarun.engine.over_tasks import over_tasks
 from metarun.learner.learner import Learner, MetaParameters
 
@@ -63,7 +63,9 @@ class DivergenceCheck:
         """Whether the next validation must measure trivial baselines too; those of the fixed episodes stay the same."""
         return self._trivial is None
 
-    def __call__(self, phi: MetaParameters, step: int, episodes: Episodes, at_once: int, last: bool) -> Finding | None:
+    def __call__(
+        self, phi: MetaParameters, step: int, episodes: EvaluationResult, at_once: int, last: bool
+    ) -> Finding | None:
         """What the validation at meta-update ``step`` shows, if it is new.
 
         episodes: as they were measured at ``phi``, the first ``at_once`` of them sampled together. last: no other
@@ -95,7 +97,7 @@ class DivergenceCheck:
             values: Tensor = over_tasks(lambda phi, task: _unadapted(self.learner, phi, metric, task))(phi, batch)
         return values.double().cpu()
 
-    def _not_finite(self, seen: "_Seen", episodes: Episodes) -> Finding | None:
+    def _not_finite(self, seen: "_Seen", episodes: EvaluationResult) -> Finding | None:
         """Of any metric: classes are predicted, and counted, whatever a loss is."""
         lost = {name: int((~episodes.final(name).isfinite()).sum()) for name in (seen.metric, *episodes.curves)}
         name = next((name for name, count in lost.items() if count), None)

@@ -27,7 +27,7 @@ EPISODES_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
-class Episodes:
+class EvaluationResult:
     """Metrics of single episodes, float64 on CPU.
 
     curves: ``[episodes, steps + 1]`` each, before and after every inner step; or ``[episodes, 1]``, after the last
@@ -163,7 +163,7 @@ class Evaluator:
         progress: Callable[[int], object] = lambda done: None,
         group: int | None = None,
         with_baselines: bool = False,
-    ) -> Episodes:
+    ) -> EvaluationResult:
         """Measure the first ``episodes`` episodes of a stream; φ stays as it is.
 
         Fewer where the stream has no more that differ: episodes told twice would only make an interval look narrow.
@@ -185,7 +185,7 @@ class Evaluator:
         measured: _Part = tree_map(lambda *leaves: torch.cat(leaves)[:episodes].cpu(), *parts)
         (metrics, totals, answers), classes, sources, trivial = measured
         curves = {name: values.double() for name, values in metrics.items()}
-        return Episodes(curves, kind.pooled(totals), answers, classes, sources, trivial)
+        return EvaluationResult(curves, kind.pooled(totals), answers, classes, sources, trivial)
 
     def curves(self, phi: MetaParameters, tasks: TaskBatch, whole: bool) -> Curve:
         """The learner's curves on a batch of tasks (`Learner.curve`); where memory runs out, on halves of it."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Confusion:
     errors: int
 
 
-def confusion(episodes: Episodes, names: tuple[str, ...], most: int) -> Confusion | None:
+def confusion(episodes: EvaluationResult, names: tuple[str, ...], most: int) -> Confusion | None:
     """Of the ``most`` classes, if there are more, that the most frequent confusions are between.
 
     ``names``: of all the stream's classes. ``None`` where classes have none that mean the same in every task, or where

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from metarun.algorithms.base import Learned
 from metarun.datasets.base import Dataset, class_names
-from metarun.engine.evaluation import EPISODES_AT_ONCE, Episodes
+from metarun.engine.evaluation import EPISODES_AT_ONCE, EvaluationResult
 from metarun.engine.settings import EngineSettings
 from metarun.inspection.attention import attended
 from metarun.inspection.confusion import confusion
@@ -62,7 +62,7 @@ class Monitor:
         self._sketches: list[tuple[int, Tensor]] = []
         self._has_outer_loop = isinstance(learner.algorithm, Learned)
 
-    def on_validation(self, phi: MetaParameters, step: int, episodes: Episodes) -> None:
+    def on_validation(self, phi: MetaParameters, step: int, episodes: EvaluationResult) -> None:
         """After a validation at meta-update ``step``."""
         settings = self._settings
         if settings.layout:
@@ -90,7 +90,7 @@ class Monitor:
                 self._write_gradients(phi, step)
 
     def on_meta_test(
-        self, phi: MetaParameters, step: int, episodes: Episodes, seen: TaskEmbeddings | None, mode: str
+        self, phi: MetaParameters, step: int, episodes: EvaluationResult, seen: TaskEmbeddings | None, mode: str
     ) -> None:
         """After the meta-test of the φ of meta-update ``step``.
 
@@ -131,7 +131,7 @@ class Monitor:
             and self._budget.available()
         )
 
-    def _write_layout(self, phi: MetaParameters, episodes: Episodes) -> None:
+    def _write_layout(self, phi: MetaParameters, episodes: EvaluationResult) -> None:
         settings = self._settings
         sizes = settings.step_sizes and bool(step_sizes(self.learner, phi))
         metrics = episodes.curves

@@ -9,7 +9,7 @@ from metarun.core.errors import UserError
 from metarun.core.intervals import Estimate
 from metarun.core.names import listed, nearest, shown
 from metarun.report import keys
-from metarun.report.episodes import EPISODE_SEED, EPISODES, Episodes, episodes
+from metarun.report.episodes import EPISODE_SEED, EPISODES, EpisodeTable, episodes
 from metarun.report.runs import DONE, HUGE, Run, Unreadable, read
 from metarun.report.statistics import Paired, paired
 from metarun.report.text import clean, figure, probability
@@ -123,7 +123,7 @@ def _refuse_other_episodes(first: Run, second: Run) -> None:
             raise UserError(f"--paired: not the same episodes: {name} is {told}; test both with the same")
 
 
-def _episodes(run: Run) -> Episodes:
+def _episodes(run: Run) -> EpisodeTable:
     try:
         return episodes(run)
     except Unreadable as error:

@@ -20,7 +20,7 @@ Texts = TypeVar("Texts")
 
 
 @dataclass(frozen=True)
-class Episodes:
+class EpisodeTable:
     """A run's meta-test, episode by episode, in order.
 
     values: every metric after adaptation, by name. tasks: the task of each episode, its number and name, or its number
@@ -46,7 +46,7 @@ class Episodes:
             return None
 
 
-def episodes(run: Run) -> Episodes:
+def episodes(run: Run) -> EpisodeTable:
     """The episodes of a run that is done. Raises `Unreadable`."""
     file = run.folder / (episodes_file(run.further) if run.further else EPISODES)
     try:
@@ -57,7 +57,7 @@ def episodes(run: Run) -> Episodes:
 
 
 @lru_cache(maxsize=1000)
-def _read(file: Path, written: int) -> Episodes:
+def _read(file: Path, written: int) -> EpisodeTable:
     try:
         with file.open(newline="", encoding="utf-8") as lines:
             header, *rows = csv.reader(lines)
@@ -72,7 +72,7 @@ def _read(file: Path, written: int) -> Episodes:
     named = "classes" not in columns and any(columns.get("task_name", ()))
     if named:
         tasks = tuple(zip(tasks, columns["task_name"], strict=True))
-    return Episodes(values, _same(tasks), _same(columns.get("classes")), named)
+    return EpisodeTable(values, _same(tasks), _same(columns.get("classes")), named)
 
 
 @lru_cache(maxsize=100)

@@ -6,14 +6,14 @@ from typing import Any
 
 from metarun.core.intervals import paired_difference
 from metarun.core.kinds import TaskKind
-from metarun.engine.evaluation import Episodes, half_width
+from metarun.engine.evaluation import EvaluationResult, half_width
 from metarun.runs.numbers import decimal
 
 SIGNIFICANT = 0.05
 """The p-value of the paired test below which a difference is significant."""
 
 
-def compared(kind: TaskKind, test: Episodes) -> dict[str, Any]:
+def compared(kind: TaskKind, test: EvaluationResult) -> dict[str, Any]:
     """The ``baselines`` of a result.
 
     ``methods`` has each baseline's mean with the half-width of its interval, ``best`` names the one of best mean. The

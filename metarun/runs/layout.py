@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 
 BOUNDS = "interval"
 """The group of tags that hold the bounds of meta-val's 95 % interval."""
@@ -14,7 +14,7 @@ STEP_SIZE = "step-size"
 """The group of tags that hold the mean step size of each layer."""
 
 
-def bounds(episodes: Episodes) -> dict[str, float]:
+def bounds(episodes: EvaluationResult) -> dict[str, float]:
     """The bounds of the 95 % interval of each metric's mean, by tag."""
     found: dict[str, float] = {}
     for metric in episodes.curves:

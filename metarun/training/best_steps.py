@@ -6,7 +6,7 @@ from typing import Any
 
 from metarun.algorithms.base import Algorithm
 from metarun.core.kinds import TaskKind
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class BestSteps:
         return {"chosen": self.chosen, "tried": len(self.curve) - 1, "metric": self.metric, "meta_val": self.curve}
 
 
-def best_steps(episodes: Episodes, kind: TaskKind) -> BestSteps:
+def best_steps(episodes: EvaluationResult, kind: TaskKind) -> BestSteps:
     """The step after which the mean over meta-val episodes is best; of equals the first, and none that is not finite
     where another is.
     """

@@ -18,7 +18,7 @@ from metarun.core.errors import Diverged, Interrupted, UserError
 from metarun.datasets.base import Dataset, Sampler
 from metarun.datasets.repeated import Repeated
 from metarun.engine.divergence import DivergenceCheck
-from metarun.engine.evaluation import Episodes, Evaluator
+from metarun.engine.evaluation import EvaluationResult, Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.planning import Planner
 from metarun.engine.processes.single import Processes
@@ -181,7 +181,7 @@ class Training:
             "Lower the inner or outer step size (algorithm.inner_lr, algorithm.outer.lr)"
         )
 
-    def _look(self, validated: Episodes | None) -> None:
+    def _look(self, validated: EvaluationResult | None) -> None:
         """Show what there is to see after a meta-update, once it is saved; ``validated``: the validation, if any."""
         if self.monitor is None:
             return
@@ -219,7 +219,7 @@ class Training:
         behind = [self.dataset.sample("train", 0, count, group) for group in range(len(self.state.forgetting))]
         return OutputRegularizer(self.learner, self.state.kept, behind, self.state.decisions["task_chunk"])
 
-    def _validate(self, optimizer: OuterOptimizer | None = None) -> Episodes:
+    def _validate(self, optimizer: OuterOptimizer | None = None) -> EvaluationResult:
         """Measure φ on the fixed meta-val episodes, and keep it if it is the best so far; of equals, the first.
 
         The best state is saved with its ``optimizer``, so that the run can go on from there if the last one is damaged.

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from metarun.core.errors import Interrupted
 from metarun.datasets.base import Dataset, class_names, data_name, source_of, task_names
-from metarun.engine.evaluation import Episodes, Evaluator, episodes_of
+from metarun.engine.evaluation import EvaluationResult, Evaluator, episodes_of
 from metarun.inspection.monitor import Monitor
 from metarun.inspection.task_embeddings import TaskEmbeddings, task_embeddings
 from metarun.runs import baselines, hparams
@@ -45,9 +45,9 @@ class _Measured:
     ``None`` where φ was trained on other data; and the summary of meta-val.
     """
 
-    test: Episodes
-    further: Mapping[str, Episodes]
-    train: Episodes | None
+    test: EvaluationResult
+    further: Mapping[str, EvaluationResult]
+    train: EvaluationResult | None
     validation: dict[str, Any]
 
 
@@ -120,7 +120,7 @@ class _MetaTest:
         whole_curve: bool = False,
         with_baselines: bool = False,
         further: FurtherTest | None = None,
-    ) -> Episodes:
+    ) -> EvaluationResult:
         """Measure φ on a stream of the run's dataset, or of a further one."""
         one, engine = self.one, self.one.settings.engine
         label = f"meta-{stream.removesuffix('_eval')}{f' {further.name}' if further else ''}"

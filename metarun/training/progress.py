@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from metarun.datasets.base import Dataset
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 from metarun.inspection.figures.forgetting import forgetting_figure
 from metarun.runs.board import Board
 from metarun.runs.numbers import decimal
@@ -70,7 +70,7 @@ class TrainingLog:
         """Whether means are logged after this meta-update."""
         return step % self._every == 0 or step == self._steps
 
-    def validated(self, step: int, episodes: Episodes, metric: str, best: bool) -> None:
+    def validated(self, step: int, episodes: EvaluationResult, metric: str, best: bool) -> None:
         """After a validation at meta-update ``step``."""
         figures = {name: episodes.mean(name) for name in episodes.curves} | episodes.pooled
         self._board.scalars("meta-val", figures, step)

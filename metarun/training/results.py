@@ -13,7 +13,7 @@ from metarun.core.files import write_json, write_text
 from metarun.core.intervals import paired_difference
 from metarun.core.kinds import TaskKind, with_likelihood
 from metarun.datasets.base import Dataset, source_of
-from metarun.engine.evaluation import Episodes, episodes_of
+from metarun.engine.evaluation import EvaluationResult, episodes_of
 from metarun.engine.sequence import stream_by_group
 from metarun.inspection.task_embeddings import TaskEmbeddings
 from metarun.runs.baselines import compared, line, warning
@@ -28,8 +28,8 @@ from metarun.training.messages import amount
 def result(
     kind: TaskKind,
     dataset: str,
-    test: Episodes,
-    train: Episodes | None,
+    test: EvaluationResult,
+    train: EvaluationResult | None,
     validation: dict[str, Any],
     forgetting: dict[str, Any] | None,
     protocol: dict[str, Any],
@@ -64,7 +64,7 @@ def result(
 
 
 def further_result(
-    settings: Settings, of: FurtherTest, test: Episodes, own: Mapping[str, Any], trained: Mapping[str, Any]
+    settings: Settings, of: FurtherTest, test: EvaluationResult, own: Mapping[str, Any], trained: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What a result holds of a further data set: the meta-test, the baselines and the protocol.
 
@@ -82,7 +82,7 @@ def further_result(
     }
 
 
-def tested(kind: TaskKind, dataset: str, test: Episodes) -> dict[str, Any]:
+def tested(kind: TaskKind, dataset: str, test: EvaluationResult) -> dict[str, Any]:
     """The block of figures of a meta-test: ``test``, with its whole curves."""
     return measured(
         dataset,
@@ -96,12 +96,12 @@ def tested(kind: TaskKind, dataset: str, test: Episodes) -> dict[str, Any]:
 def measured(dataset: str, summary: dict[str, Any], **more: dict[str, Any]) -> dict[str, Any]:
     """A block of figures: ``dataset`` names what they were measured on, ``metrics`` has an entry for each metric.
 
-    summary: as `Episodes.summary`. more: further parts of the block; empty ones are left out.
+    summary: as `EvaluationResult.summary`. more: further parts of the block; empty ones are left out.
     """
     return {"dataset": dataset, "metrics": summary, **{name: part for name, part in more.items() if part}}
 
 
-def adaptation_gain(kind: TaskKind, test: Episodes) -> dict[str, Any]:
+def adaptation_gain(kind: TaskKind, test: EvaluationResult) -> dict[str, Any]:
     """By how much adaptation betters the run's metric, paired by episode; negative where it does harm.
 
     Mean, half-width of its interval and p of a paired t-test, all clustered by task; nothing without inner steps.
@@ -182,7 +182,9 @@ def write_result(folder: Path, content: dict[str, Any]) -> None:
     write_json(folder / RESULT, content)
 
 
-def write_episodes(file: Path, episodes: Episodes, tasks: Sequence[str] = (), classes: Sequence[str] = ()) -> None:
+def write_episodes(
+    file: Path, episodes: EvaluationResult, tasks: Sequence[str] = (), classes: Sequence[str] = ()
+) -> None:
     """``episodes.csv``, or that of a further data set: a row for each meta-test episode.
 
     Every metric is there before and after adaptation.

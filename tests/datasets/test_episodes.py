@@ -11,7 +11,7 @@ from speaking import said, speaking_bank, speaking_episodes
 from metarun.core.errors import UserError
 from metarun.core.tasks import Task
 from metarun.datasets.base import STREAMS, EpisodeShape, Seeds
-from metarun.datasets.episodes import Episodes
+from metarun.datasets.episodes import EpisodicDataset
 
 SHAPE = EpisodeShape(3, 2, 4, None, None, None)
 
@@ -63,9 +63,9 @@ def test_a_class_in_two_splits_is_refused() -> None:
     leaking = dataclasses.replace(leaking, names=(*leaking.names[:3], banks["train"].names[4]))
     settings = {"seeds": Seeds(0, 0), "device": torch.device("cpu"), "dtype": torch.float32}
     words = {"noun": "classes", "remark": "", "facts": {}}
-    Episodes("fine", banks, SHAPE, **settings, **words)
+    EpisodicDataset("fine", banks, SHAPE, **settings, **words)
     with pytest.raises(ValueError, match="class '0-4' is in meta-train and in meta-test"):
-        Episodes("leaking", {**banks, "test": leaking}, SHAPE, **settings, **words)
+        EpisodicDataset("leaking", {**banks, "test": leaking}, SHAPE, **settings, **words)
 
 
 def test_the_label_of_a_class_varies() -> None:
@@ -160,10 +160,10 @@ def test_an_unknown_stream_is_refused() -> None:
         speaking_episodes(SHAPE).sample("meta-test", 0, 1)
 
 
-def halves(shape: EpisodeShape) -> Episodes:
+def halves(shape: EpisodeShape) -> EpisodicDataset:
     """Meta-train classes in groups of three ("low"), three ("mid") and two ("high")."""
     banks = {name: speaking_bank(split, [9] * 8) for split, name in enumerate(("train", "val", "test"))}
-    return Episodes(
+    return EpisodicDataset(
         *("grouped", banks, shape),
         **{"seeds": Seeds(0, 0), "device": torch.device("cpu"), "dtype": torch.float64},
         **{"noun": "classes", "remark": "", "facts": {}},

@@ -12,7 +12,7 @@ from PIL import Image
 
 from metarun.core.errors import UserError
 from metarun.datasets import image_folder
-from metarun.datasets.episodes import Episodes
+from metarun.datasets.episodes import EpisodicDataset
 from metarun.datasets.image_folder import ImageFolderConfig, divided
 
 CLASSES = {"train": ["ant", "bee", "cat"], "val": ["dog", "eel"], "test": ["fox", "gnu"]}
@@ -46,7 +46,7 @@ def loose(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def load(root: Path, seed: int = 0, **changes: Any) -> Episodes:
+def load(root: Path, seed: int = 0, **changes: Any) -> EpisodicDataset:
     settings = {
         **{"root": str(root), "size": 8, "channels": 3, "fractions": [0.6, 0.2, 0.2]},
         **{"ways": 2, "shots": 1, "queries": 2, "train_ways": None, "train_shots": None, "train_queries": None},

@@ -18,7 +18,7 @@ from tiny_data import drawing
 from metarun.core.errors import UserError
 from metarun.datasets import omniglot, omniglot_files
 from metarun.datasets.bank import Bank
-from metarun.datasets.episodes import Episodes
+from metarun.datasets.episodes import EpisodicDataset
 from metarun.datasets.omniglot import OmniglotConfig, shuffled, vinyals
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/omniglot"
@@ -66,7 +66,7 @@ def config(root: Path, **changes: Any) -> OmniglotConfig:
     return OmniglotConfig(**{**settings, **changes})
 
 
-def load(root: Path, seed: int = 0, **changes: Any) -> Episodes:
+def load(root: Path, seed: int = 0, **changes: Any) -> EpisodicDataset:
     return config(root, **changes).load(seed, torch.device("cpu"), torch.float32)
 
 

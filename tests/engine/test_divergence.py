@@ -17,7 +17,7 @@ from metarun.core.errors import Diverged
 from metarun.core.kinds import Regression
 from metarun.engine import divergence
 from metarun.engine.divergence import DivergenceCheck
-from metarun.engine.evaluation import Episodes, Evaluator
+from metarun.engine.evaluation import EvaluationResult, Evaluator
 from metarun.runs.files import BEST, LAST
 from metarun.training.messages import harmed
 from metarun.training.results import adaptation_gain
@@ -35,12 +35,14 @@ INFINITE = (*WAVES, "algorithm.inner_lr=1.5", "algorithm.test_steps=8", "algorit
 TRIVIAL = 4.0
 
 
-def episodes(after: float | Tensor, trivial: float, metric: str = "mse") -> Episodes:
+def episodes(after: float | Tensor, trivial: float, metric: str = "mse") -> EvaluationResult:
     """Episodes around a mean, whose trivial baseline is another."""
     noise = torch.tensor([-1.0, 1.0] * 20, dtype=torch.float64)
     values = after * (1 + 0.1 * noise)
     name = "support_mean" if metric == "mse" else "majority_class"
-    return Episodes({metric: values[:, None]}, baselines={name: trivial * (1 + 0.1 * noise.view(-1, 2).T.flatten())})
+    return EvaluationResult(
+        {metric: values[:, None]}, baselines={name: trivial * (1 + 0.1 * noise.view(-1, 2).T.flatten())}
+    )
 
 
 class Story:
@@ -260,10 +262,10 @@ def test_a_result_that_is_not_finite_says_of_how_many_episodes(command: Command)
 
 def test_the_median_counts_what_is_lost_as_the_worst() -> None:
     values = torch.tensor([1.0, torch.nan, 2.0, torch.inf, 3.0], dtype=torch.float64)
-    summary = Episodes({"mse": values[:, None]}).summary()["mse"]
+    summary = EvaluationResult({"mse": values[:, None]}).summary()["mse"]
     assert (summary["not_finite"], summary["median"]) == (2, 3.0)
-    assert Episodes({"mse": values[:4, None]}).summary()["mse"]["median"] == torch.inf
-    assert "median" not in Episodes({"mse": values[::2, None]}).summary()["mse"]
+    assert EvaluationResult({"mse": values[:4, None]}).summary()["mse"]["median"] == torch.inf
+    assert "median" not in EvaluationResult({"mse": values[::2, None]}).summary()["mse"]
 
 
 @pytest.mark.parametrize(("harm", "told"), [(0.06, True), (0.0, False), (-0.06, False)])
@@ -271,7 +273,7 @@ def test_a_meta_test_that_adaptation_makes_worse_says_so(harm: float, told: bool
     """Too little for the few episodes of a validation: a fifth of its spread."""
     noise = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     change = harm + 0.3 * (noise - noise.mean())
-    test = Episodes({"mse": torch.stack((torch.ones_like(noise), 1 + change), 1)})
+    test = EvaluationResult({"mse": torch.stack((torch.ones_like(noise), 1 + change), 1)})
     gain = adaptation_gain(Regression(), test)
     found = scipy.stats.ttest_rel(torch.ones(1000), 1 + change)
     assert gain["mean"] == pytest.approx(-harm, abs=1e-12)
@@ -279,7 +281,7 @@ def test_a_meta_test_that_adaptation_makes_worse_says_so(harm: float, told: bool
     line = harmed({"adaptation_gain": gain}, settings("dataset=sinusoid", "algorithm.inner_lr=0.4").algorithm)
     expected = "adaptation makes the mse worse (paired t-test: p < 0.001); lower algorithm.inner_lr (now 0.4)"
     assert line == (expected if told else None)
-    assert adaptation_gain(Regression(), Episodes({"mse": torch.ones(3, 1)})) == {}
+    assert adaptation_gain(Regression(), EvaluationResult({"mse": torch.ones(3, 1)})) == {}
 
 
 def test_one_that_learns_nothing_is_not_stopped(command: Command) -> None:

@@ -13,7 +13,7 @@ from metarun.core.tasks import TaskBatch
 from metarun.datasets.base import Seeds
 from metarun.datasets.sinusoid import Sinusoid
 from metarun.engine.baselines import baselines
-from metarun.engine.evaluation import Episodes, Evaluator, half_width
+from metarun.engine.evaluation import EvaluationResult, Evaluator, half_width
 from metarun.engine.processes.single import SINGLE_PROCESS, Processes
 from metarun.setup import assemble
 
@@ -81,7 +81,7 @@ def test_the_last_point_alone_is_that_of_the_whole_curve() -> None:
 def test_summary_and_adaptation() -> None:
     torch.manual_seed(0)
     curve = torch.rand(50, 3, dtype=torch.float64)
-    episodes = Episodes({"mse": curve})
+    episodes = EvaluationResult({"mse": curve})
     summary = episodes.summary()["mse"]
     half = half_width(curve[:, 2])
     assert summary == {"mean": curve[:, 2].mean().item(), "ci95": half, "episodes": 50, "tasks": 50}
@@ -138,7 +138,7 @@ def test_explained_variance_does_not_cancel_however_episodes_are_shared(chunk: i
     )
     phi["theta"]["head.bias"] += 1e4  # so that errors are as small as the spread
 
-    def measured(process: Processes) -> Episodes:
+    def measured(process: Processes) -> EvaluationResult:
         return Evaluator(learner, chunk, processes=process)(phi, dataset, "test", 11)
 
     table: dict[int, list[Any]] = {}
@@ -157,7 +157,7 @@ def test_baselines_are_measured_on_the_same_episodes(chunk: int | None, processe
     dataset = Blobs()
     learner, phi = build(dataset, *CONV)
 
-    def measured(process: Processes) -> Episodes:
+    def measured(process: Processes) -> EvaluationResult:
         return Evaluator(learner, chunk, processes=process)(
             phi, dataset, "test", 7, whole_curve=False, with_baselines=True
         )

@@ -24,7 +24,7 @@ from metarun.config.following import settle
 from metarun.config.groups import GROUPS
 from metarun.core.tasks import Task
 from metarun.datasets.base import Dataset
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.planning import Planner
 from metarun.engine.processes.single import SINGLE_PROCESS
@@ -134,7 +134,7 @@ class Ran(NamedTuple):
     first: MetaParameters
     last: MetaParameters
     metrics: list[dict[str, Tensor]]
-    episodes: list[Episodes]
+    episodes: list[EvaluationResult]
 
 
 class _Watched(Silence):
@@ -142,12 +142,12 @@ class _Watched(Silence):
 
     def __init__(self) -> None:
         self.metrics: list[dict[str, Tensor]] = []
-        self.episodes: list[Episodes] = []
+        self.episodes: list[EvaluationResult] = []
 
     def step(self, step: int, metrics: dict[str, Tensor], lr: float, norm: Tensor, speed: float | None) -> None:  # type: ignore[override]
         self.metrics.append(metrics | {"gradient_norm": norm})
 
-    def validated(self, step: int, episodes: Episodes, metric: str, best: bool) -> None:  # type: ignore[override]
+    def validated(self, step: int, episodes: EvaluationResult, metric: str, best: bool) -> None:  # type: ignore[override]
         self.episodes.append(episodes)
 
 

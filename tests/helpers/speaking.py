@@ -4,7 +4,7 @@ import torch
 
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds
-from metarun.datasets.episodes import Episodes
+from metarun.datasets.episodes import EpisodicDataset
 
 
 def speaking_bank(split: int, counts: list[int]) -> Bank:
@@ -14,11 +14,11 @@ def speaking_bank(split: int, counts: list[int]) -> Bank:
     return Bank.of(images, torch.tensor(counts), [f"{split}-{number}" for number in range(len(counts))])
 
 
-def speaking_episodes(shape: EpisodeShape, seed: int = 0, dtype: torch.dtype = torch.float64) -> Episodes:
+def speaking_episodes(shape: EpisodeShape, seed: int = 0, dtype: torch.dtype = torch.float64) -> EpisodicDataset:
     """8 / 6 / 7 classes of 9 to 16 images."""
     counts = [[9 + (3 * number + split) % 8 for number in range(classes)] for split, classes in enumerate((8, 6, 7))]
     banks = {name: speaking_bank(split, counts[split]) for split, name in enumerate(("train", "val", "test"))}
-    return Episodes(
+    return EpisodicDataset(
         *("speaking", banks, shape),
         **{"seeds": Seeds(seed, seed), "device": torch.device("cpu"), "dtype": dtype},
         **{"noun": "classes", "remark": "made up", "facts": {"split": "made up"}},

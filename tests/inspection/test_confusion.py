@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 from metarun.inspection.confusion import confusion
 
 
-def episodes(label: Tensor, guess: Tensor, classes: Tensor) -> Episodes:
-    return Episodes({"accuracy": torch.zeros(len(label), 1)}, {}, {"label": label, "guess": guess}, classes)
+def episodes(label: Tensor, guess: Tensor, classes: Tensor) -> EvaluationResult:
+    return EvaluationResult({"accuracy": torch.zeros(len(label), 1)}, {}, {"label": label, "guess": guess}, classes)
 
 
-def made(seed: int, count: int = 30, of: int = 9, ways: int = 3, queries: int = 12) -> Episodes:
+def made(seed: int, count: int = 30, of: int = 9, ways: int = 3, queries: int = 12) -> EvaluationResult:
     """Random episodes with guesses that are right two times of three; some rows fill up."""
     generator = torch.Generator().manual_seed(seed)
     classes = torch.stack([torch.randperm(of, generator=generator)[:ways] for _ in range(count)])
@@ -23,7 +23,7 @@ def made(seed: int, count: int = 30, of: int = 9, ways: int = 3, queries: int = 
     return episodes(label.masked_fill(filled, -1), guess.masked_fill(filled, -1), classes)
 
 
-def by_hand(told: Episodes) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
+def by_hand(told: EvaluationResult) -> tuple[dict[tuple[int, int], int], dict[tuple[int, int], int]]:
     """Of each true and other class: how many queries were taken for it, and how many could have been."""
     taken: dict[tuple[int, int], int] = {}
     asked: dict[tuple[int, int], int] = {}
@@ -81,4 +81,4 @@ def test_a_label_that_means_the_same_everywhere_is_a_class() -> None:
 
 def test_classes_without_names_are_not_compared() -> None:
     assert confusion(made(0), (), 9) is None
-    assert confusion(Episodes({"mse": torch.zeros(2, 1)}), NAMES, 9) is None
+    assert confusion(EvaluationResult({"mse": torch.zeros(2, 1)}), NAMES, 9) is None

@@ -8,7 +8,7 @@ from scipy.stats import ttest_rel
 from torch import Tensor
 
 from metarun.core.kinds import Classification, Regression
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 from metarun.runs.baselines import compared, line, scalars, warning
 
 
@@ -17,12 +17,12 @@ def normal(seed: int, mean: float, spread: float = 1.0) -> Tensor:
     return mean + spread * torch.randn(40, generator=generator, dtype=torch.float64)
 
 
-def result(found: dict[str, Any], test: Episodes) -> dict[str, Any]:
+def result(found: dict[str, Any], test: EvaluationResult) -> dict[str, Any]:
     return {"baselines": found, "meta_test": {"metrics": test.summary()}}
 
 
-def regression(mse: Tensor, **baselines: Tensor) -> Episodes:
-    return Episodes({"mse": mse[:, None]}, baselines=baselines)
+def regression(mse: Tensor, **baselines: Tensor) -> EvaluationResult:
+    return EvaluationResult({"mse": mse[:, None]}, baselines=baselines)
 
 
 @pytest.mark.parametrize(("mean", "beaten"), [(2.0, True), (4.5, False), (7.0, False)])
@@ -43,7 +43,7 @@ def test_the_advantage_is_over_the_best_paired_by_episode(mean: float, beaten: b
 
 def test_more_is_better_of_accuracy() -> None:
     accuracy = normal(1, 0.5, 0.05)
-    test = Episodes(
+    test = EvaluationResult(
         {"accuracy": accuracy[:, None]},
         baselines={"nearest_centroid": normal(2, 0.6, 0.05), "majority_class": normal(3, 0.2, 0.01)},
     )
@@ -66,14 +66,16 @@ def test_visits_to_one_task_are_no_evidence_of_others() -> None:
     task = torch.arange(40) % 2
     mse, ridge = normal(1, 1.0, 0.01), normal(2, 2.0, 0.01) + 0.8 * task
     alone = compared(Regression(), regression(mse, ridge=ridge))
-    clustered = compared(Regression(), Episodes({"mse": mse[:, None]}, sources=task, baselines={"ridge": ridge}))
+    clustered = compared(
+        Regression(), EvaluationResult({"mse": mse[:, None]}, sources=task, baselines={"ridge": ridge})
+    )
     assert alone["beaten"]
     assert not clustered["beaten"]
     assert clustered["advantage"]["p"] > 0.05
 
 
 def test_one_task_and_figures_that_are_not_finite_have_no_test() -> None:
-    single = Episodes({"mse": torch.tensor([[1.0]])}, baselines={"ridge": torch.tensor([2.0])})
+    single = EvaluationResult({"mse": torch.tensor([[1.0]])}, baselines={"ridge": torch.tensor([2.0])})
     found = compared(Regression(), single)
     assert found["advantage"]["p"] is None
     assert "no test" in str(warning(result(found, single)))

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 from metarun.runs.layout import bounds, charts
 
 TAGS = [
@@ -44,4 +44,4 @@ def test_the_bounds_are_those_of_students_interval() -> None:
     values = torch.tensor([[9.0, 1.0], [9.0, 2.0], [9.0, 4.0]], dtype=torch.float64)
     half = 4.302653 * (7 / 3) ** 0.5 / 3**0.5
     wanted = {"interval/meta-val mse lower": 7 / 3 - half, "interval/meta-val mse upper": 7 / 3 + half}
-    assert bounds(Episodes({"mse": values})) == pytest.approx(wanted, rel=1e-6)
+    assert bounds(EvaluationResult({"mse": values})) == pytest.approx(wanted, rel=1e-6)

@@ -14,7 +14,7 @@ from builders import ALGORITHMS, CPU, algorithm, settings
 import metarun
 from metarun.algorithms.gradient_based import GradientBased
 from metarun.core.kinds import Classification, Regression, TaskKind
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 from metarun.runs import checkpoint
 from metarun.runs.files import best_file
 from metarun.training.best_steps import best_steps
@@ -50,7 +50,7 @@ def test_a_test_adapts_as_training_did(name: str) -> None:
 )
 def test_the_best_step_is_the_first_of_the_best(kind: TaskKind, curve: list[float], steps: int) -> None:
     each = torch.tensor([curve, curve], dtype=torch.float64)
-    found = best_steps(Episodes({kind.metric: each, "other": -each}), kind)
+    found = best_steps(EvaluationResult({kind.metric: each, "other": -each}), kind)
     assert found.chosen == steps
     assert found.told()["tried"] == len(curve) - 1
 

@@ -3,10 +3,10 @@
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from metarun.engine.evaluation import Episodes
+from metarun.engine.evaluation import EvaluationResult
 
 
-def adaptation_figure(episodes: Episodes, metric: str, mode: str) -> Figure:
+def adaptation_figure(episodes: EvaluationResult, metric: str, mode: str) -> Figure:
     """The metric on the queries before and after every inner step, with its 95 % interval over episodes.
 
     ``mode``: transductive or inductive.
