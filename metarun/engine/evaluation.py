@@ -28,7 +28,7 @@ EPISODES_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Metrics of single episodes, float64 on CPU.
+    """Metrics of an evaluation, episode by episode: float64 on the CPU.
 
     curves: ``[episodes, steps + 1]`` each, before and after every inner step; or ``[episodes, 1]``, after the last
     alone. pooled: figures over the examples of all episodes together, after the last. answers: what queries were and

@@ -12,7 +12,7 @@ from metarun.learner.learner import Learner, MetaParameters
 
 
 @dataclass(frozen=True)
-class Examples:
+class ImagePredictions:
     """Of one task, on CPU, in the order of the labels and without rows that fill up.
 
     support, query: images ``[n, C, H, W]``; support_labels, query_labels: ``[n]``. guesses: the labels that the adapted
@@ -37,7 +37,7 @@ def shows_images(learner: Learner) -> bool:
 
 def examples(
     learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, tasks: int, at_once: int
-) -> list[Examples]:
+) -> list[ImagePredictions]:
     """The first ``tasks`` tasks of a stream, where there are so many."""
     count = episodes_of(dataset, stream, tasks)
     batch = dataset.sample(stream, 0, count)
@@ -50,7 +50,7 @@ def examples(
             _ordered(part.y[number], None if part.mask is None else part.mask[number]) for part in (support, query)
         )
         found.append(
-            Examples(
+            ImagePredictions(
                 support=image_and_others(support.x, image)[0][number][learned].cpu(),
                 support_labels=support.y[number][learned].cpu(),
                 query=image_and_others(query.x, image)[0][number][asked].cpu(),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metarun.inspection.examples import Examples
+from metarun.inspection.examples import ImagePredictions
 from metarun.inspection.figures.names import short
 
 MOST_CLASSES, MOST_SUPPORT, MOST_QUERIES = 10, 5, 10
@@ -24,7 +24,7 @@ MOST_LETTERS = 14
 """Of a class's name."""
 
 
-def examples_figure(tasks: Sequence[Examples], stage: str) -> Figure:
+def examples_figure(tasks: Sequence[ImagePredictions], stage: str) -> Figure:
     """A block for each task, and in it a row for each class: support images, then queries in a green frame where they
     are taken for what they are, else in a red one with the class that they are taken for.
 
@@ -49,7 +49,7 @@ def examples_figure(tasks: Sequence[Examples], stage: str) -> Figure:
 class _Sheet:
     """Where things stand, in pixels of the images."""
 
-    def __init__(self, tasks: Sequence[Examples]) -> None:
+    def __init__(self, tasks: Sequence[ImagePredictions]) -> None:
         image = tasks[0].support
         self.edge = max(1, round(EDGE * image.shape[-1] / 28))
         self.high, self.side = (size + 2 * self.edge + GAP for size in image.shape[-2:])
@@ -81,7 +81,7 @@ class _Sheet:
         )
 
 
-def _draw(axes: Axes, paper: NDArray[np.uint8], task: Examples, sheet: _Sheet, top: int, left: int) -> None:
+def _draw(axes: Axes, paper: NDArray[np.uint8], task: ImagePredictions, sheet: _Sheet, top: int, left: int) -> None:
     edge, side = sheet.edge, sheet.side
     for row, label in enumerate(_classes(task)):
         above = top + row * sheet.high
@@ -103,7 +103,7 @@ def _draw(axes: Axes, paper: NDArray[np.uint8], task: Examples, sheet: _Sheet, t
                 )  # fmt: skip
 
 
-def _classes(task: Examples) -> list[int]:
+def _classes(task: ImagePredictions) -> list[int]:
     labels: list[int] = torch.cat((task.support_labels, task.query_labels)).unique().tolist()
     return labels[:MOST_CLASSES]
 

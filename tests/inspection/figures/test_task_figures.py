@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from metarun.inspection.confusion import Confusion
-from metarun.inspection.examples import Examples
+from metarun.inspection.examples import ImagePredictions
 from metarun.inspection.figures.confusion import confusion_figure
 from metarun.inspection.figures.embeddings import embedding_figure
 from metarun.inspection.figures.examples import MOST_QUERIES, RIGHT, WRONG, examples_figure
@@ -21,10 +21,12 @@ from metarun.inspection.fits import Fit
 from metarun.inspection.task_embeddings import TaskEmbeddings
 
 
-def examples(guesses: list[int], labels: list[int], channels: int = 1, shade: float = 0.5) -> Examples:
+def examples(guesses: list[int], labels: list[int], channels: int = 1, shade: float = 0.5) -> ImagePredictions:
     images = torch.full((len(labels), channels, 28, 28), shade)
     support = torch.tensor(sorted(set(labels)))
-    return Examples(images[: len(support)], support, images, torch.tensor(labels), torch.tensor(guesses), ("α", "β"))
+    return ImagePredictions(
+        images[: len(support)], support, images, torch.tensor(labels), torch.tensor(guesses), ("α", "β")
+    )
 
 
 def paper(figure: Figure) -> NDArray[np.uint8]:
@@ -69,7 +71,7 @@ def test_each_task_has_a_place_of_its_own() -> None:
 
 
 def test_images_need_not_be_square() -> None:
-    wide = Examples(
+    wide = ImagePredictions(
         *(torch.zeros(1, 1, 14, 42), torch.tensor([0]), torch.ones(1, 1, 14, 42), torch.tensor([0])),
         torch.tensor([0]),
         ("α",),
@@ -92,7 +94,7 @@ def test_what_is_placed_by_hand_lies_within_the_figure(form: str) -> None:
     torch.manual_seed(0)
     figure = {
         "examples": lambda: examples_figure(
-            [Examples(*(torch.rand(2, 1, 28, 28), torch.arange(2)) * 2, torch.arange(2), names)] * 3, "meta-val"
+            [ImagePredictions(*(torch.rand(2, 1, 28, 28), torch.arange(2)) * 2, torch.arange(2), names)] * 3, "meta-val"
         ),
         "cosines": lambda: cosine_figure(-torch.rand(20, 20), 123_456),
         "projection": lambda: projection_figure([torch.randn(8, 5) for _ in range(3)], [10, 20, 100_000]),
