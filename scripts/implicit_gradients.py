@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_leaves, tree_map
 
-from metarun.algorithms.base import Draws, Outcome
+from metarun.algorithms.base import Draws, ObjectiveOutput
 from metarun.algorithms.imaml import IMAML
 from metarun.core.tasks import Task, TaskBatch
 from metarun.engine.meta_gradient import MetaGradient
@@ -91,7 +91,9 @@ class Unrolled(IMAML):
     def point(self, theta: Parameters, draws: Draws) -> Parameters:
         return theta if self.second_order else super().point(theta, draws)
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         return self.judged(model, own, self.adapt(model, own, theta, task.support, draws), task)
 
 

@@ -156,7 +156,7 @@ class Algorithm:
         return model.predict(state.theta, state.running, support, x, mask)
 
 
-class Outcome(NamedTuple):
+class ObjectiveOutput(NamedTuple):
     """What the outer loop needs of one task.
 
     objective: a scalar whose gradient with respect to θ⁰ and the algorithm's own parameters is the outer rule's.
@@ -174,7 +174,9 @@ class Learned(Algorithm):
 
     outer: OuterLoop
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         """Adapt from θ⁰ and judge.
 
         The engine averages the objective over tasks and differentiates with respect to φ, through whatever made θ⁰.
@@ -182,10 +184,10 @@ class Learned(Algorithm):
         """
         return self.judged(model, own, self.adapt(model, own, theta, task.support, draws), task)
 
-    def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> Outcome:
+    def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> ObjectiveOutput:
         """The loss on the queries where the inner loop stands."""
         prediction = self.predict(model, own, state, task.support, task.query.x, task.query.mask)
-        return Outcome(model.kind.loss(prediction, task.query.y, task.query.mask), state.theta, prediction)
+        return ObjectiveOutput(model.kind.loss(prediction, task.query.y, task.query.mask), state.theta, prediction)
 
 
 def with_gradient(value: Tensor, at: Parameters, gradient: Parameters) -> Tensor:

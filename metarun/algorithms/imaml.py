@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.func import grad
 from torch.utils._pytree import tree_map
 
-from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
+from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput, with_gradient
 from metarun.algorithms.curvature import gauss_newton, hessian
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
 from metarun.algorithms.solver import conjugate_gradients, dot, neumann_series
@@ -66,7 +66,9 @@ class IMAML(ConstantRate, LearnedStart):
         share = torch.where(too_far, fall / torch.where(too_far, 2 * (fall + rise), 1.0), 1.0)
         return stepped._replace(theta={name: at + share * moved[name] for name, at in state.theta.items()})
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         start = {name: tensor.detach() for name, tensor in theta.items()}
         state = tree_map(torch.detach, self.adapt(model, own, start, task.support, draws))
         outcome, end = self.judged(model, own, state, task), state.theta

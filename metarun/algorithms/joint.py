@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from metarun.algorithms.base import Adapted, Draws, Learned, Outcome
+from metarun.algorithms.base import Adapted, Draws, Learned, ObjectiveOutput
 from metarun.algorithms.cosine_head import CosineHead
 from metarun.algorithms.gradient_based import ConstantRate, GradientBased
 from metarun.algorithms.on_features import seen_through
@@ -36,11 +36,13 @@ class Joint(Learned):
                 "nothing can be predicted without adaptation; use algorithm=finetune"
             )
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         seen, asked = model.outputs(theta, {}, task.support, task.query.x, task.query.mask)
         mask = joined(task.support, task.query.x, task.query.mask)
         loss = model.kind.loss(torch.cat((seen, asked)), torch.cat((task.support.y, task.query.y)), mask)
-        return Outcome(loss, theta, asked)
+        return ObjectiveOutput(loss, theta, asked)
 
 
 @dataclass(kw_only=True)
@@ -102,13 +104,15 @@ class Finetune(Joint, ConstantRate, GradientBased):
             for name, tensor in heads.items()
         }
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         if not own:
             return super().objective(model, own, theta, task, draws)
         head = {HEAD + name.removeprefix(CLASSES): tensor for name, tensor in own.items()}
         everything = task._replace(support=_named(task.support, task.classes), query=_named(task.query, task.classes))
         outcome = super().objective(model, own, theta | head, everything, draws)
-        return Outcome(outcome.objective, theta, outcome.prediction[:, task.classes])
+        return ObjectiveOutput(outcome.objective, theta, outcome.prediction[:, task.classes])
 
 
 def _passing(theta: Parameters) -> Parameters:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
+from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput, with_gradient
 from metarun.algorithms.prior import Prior
 from metarun.algorithms.reptile import Reptile
 from metarun.core.fields import number
@@ -35,7 +35,9 @@ class MEML(Reptile):
     ) -> Adapted:
         return self._enhanced(own, super().step(model, own, state, support, number, draws), number)
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         """As Reptile's, for φ = (θ₀, log σ²), both by log p of the parameters before they are last pulled back.
 
         After that pull they would lie at θ₀ where β is large: there would be nothing to learn.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import vjp
 from torch.utils._pytree import tree_map
 
-from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
+from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput, with_gradient
 from metarun.core.tasks import AnyExamples, Task
 from metarun.models.base import Parameters, TaskModel
 
@@ -30,12 +30,12 @@ class InnerLoop(Protocol):
         self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted: ...
 
-    def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> Outcome: ...
+    def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> ObjectiveOutput: ...
 
 
 def recomputed(
     algorithm: InnerLoop, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
-) -> Outcome:
+) -> ObjectiveOutput:
     """As `Unrolled.objective`, to rounding."""
     steps = algorithm.steps(testing=False)
     held: Parameters = _detached(own)
@@ -69,7 +69,7 @@ def recomputed(
             own_part, slope = back(slope)
         own_slope = tree_map(torch.add, own_slope, own_part)
     objective = with_gradient(total, theta, slope) + with_gradient(torch.zeros_like(total), own, own_slope)
-    return Outcome(objective, last.adapted, last.prediction)
+    return ObjectiveOutput(objective, last.adapted, last.prediction)
 
 
 def _detached(tree: Any) -> Any:

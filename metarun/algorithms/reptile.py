@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metarun.algorithms import remembered_optimizer
-from metarun.algorithms.base import Adapted, Draws, Outcome, with_gradient
+from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput, with_gradient
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
 from metarun.core.tasks import AnyExamples, Task
 from metarun.models.base import Parameters, TaskModel
@@ -39,7 +39,9 @@ class Reptile(ConstantRate, LearnedStart):
             remembered_optimizer.report(self.inner_optimizer, model.memory, state.optimizer, before + number + 1)
         return state
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         start = {name: tensor.detach() for name, tensor in theta.items()}
         outcome = super().objective(model, own, start, task, draws)
         away = {name: start[name] - outcome.adapted[name] for name in start}

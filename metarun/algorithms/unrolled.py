@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metarun.algorithms import step_norms
-from metarun.algorithms.base import Adapted, Draws, Outcome
+from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput
 from metarun.algorithms.gradient_based import LearnedStart
 from metarun.algorithms.inner_rates import PREFIX, InnerRates
 from metarun.algorithms.recomputation import recomputed
@@ -165,7 +165,9 @@ class Unrolled(LearnedStart):
         state = super().step(model, own, state, support, number, draws)
         return state._replace(theta=step_norms.placed(own, state.theta, number + 1, number))
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         if self.recompute:
             return recomputed(self, model, own, theta, task, draws)
         if "step_weights" not in draws:

@@ -9,7 +9,7 @@ from metarun.core.choosing import Seeds, best
 from metarun.core.errors import Interrupted, UserError
 from metarun.core.names import listed
 from metarun.runs.failures import OurBug
-from metarun.sweep.search import Outcome, Proposal, Search, finite
+from metarun.sweep.search import JobOutcome, Proposal, Search, finite
 from metarun.training.messages import short
 
 
@@ -23,7 +23,7 @@ def introduce(folder: Path, search: Search, done: int) -> None:
 def conclude(
     folder: Path,
     search: Search,
-    outcomes: Sequence[tuple[Proposal, Outcome]],
+    outcomes: Sequence[tuple[Proposal, JobOutcome]],
     resume_command: str,
     *,
     stopped: bool,
@@ -50,9 +50,9 @@ def conclude(
         print(f"failed      {len(failed)} of {search.total}; the search went on without them")
 
 
-def _tell_best(outcomes: Sequence[tuple[Proposal, Outcome]]) -> None:
+def _tell_best(outcomes: Sequence[tuple[Proposal, JobOutcome]]) -> None:
     """The configuration of best objective, a mean over its seeds, by the report's rule (`metarun.core.choosing`)."""
-    configurations: dict[str, list[Outcome]] = {}
+    configurations: dict[str, list[JobOutcome]] = {}
     for job, outcome in outcomes:
         configurations.setdefault(job.configuration, []).append(outcome)
     kinds = {(outcome.metric, outcome.higher_is_better) for _, outcome in outcomes if finite(outcome)}
@@ -70,7 +70,7 @@ def _tell_best(outcomes: Sequence[tuple[Proposal, Outcome]]) -> None:
         print(f"best        meta-val {metric} {fmean(found[chosen].found):.4f}{seeds}: {chosen}")
 
 
-def _by_seed(outcomes: Sequence[Outcome]) -> Seeds:
+def _by_seed(outcomes: Sequence[JobOutcome]) -> Seeds:
     values = tuple(outcome.value for outcome in outcomes if finite(outcome) and outcome.value is not None)
     failed = sum(outcome.state == "failed" or (outcome.state == "done" and not finite(outcome)) for outcome in outcomes)
     return Seeds(values, failed, len(outcomes) - len(values) - failed)

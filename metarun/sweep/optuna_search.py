@@ -14,7 +14,7 @@ from metarun.core.errors import UserError
 from metarun.core.fields import number
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.random_search import Random
-from metarun.sweep.search import INVALID, SEED, Outcome, Proposal, Search, finite
+from metarun.sweep.search import INVALID, SEED, JobOutcome, Proposal, Search, finite
 from metarun.sweep.space import Asked, Choice, Dimension, searched
 from metarun.sweep.trials import jobs_of, single_keys
 
@@ -130,7 +130,7 @@ class OptunaSearch(Search):
         ended = [trial for trial in trials if trial.state.is_finished() and self._is_whole(trial)]
         return [job for trial in ended for job in self._jobs(trial.number, trial.params)]
 
-    def tell(self, outcomes: Mapping[str, Outcome]) -> None:
+    def tell(self, outcomes: Mapping[str, JobOutcome]) -> None:
         import optuna
 
         assert self._study is not None

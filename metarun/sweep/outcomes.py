@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from metarun.sweep import folder as folders
-from metarun.sweep.search import Outcome
+from metarun.sweep.search import JobOutcome
 
 
-def outcome(place: Path, objective: str | None) -> Outcome:
+def outcome(place: Path, objective: str | None) -> JobOutcome:
     """Of the job in a folder; its value is the meta-val figure of ``objective``, ``None``: of the run's own metric."""
     told = folders.state(place)
     if told["status"] != "done":
-        return Outcome(str(told["status"]), str(told.get("reason") or ""), mistake="bug" not in told)
+        return JobOutcome(str(told["status"]), str(told.get("reason") or ""), mistake="bug" not in told)
     content = folders.result(place)
     metric = objective or str(content.get("metric"))
     figure = _mapping(_mapping(_mapping(content.get("meta_val")).get("metrics")).get(metric))
     better = _mapping(content.get("higher_is_better")).get(metric)
-    return Outcome("done", "", figure.get("mean"), figure.get("ci95"), metric, better)
+    return JobOutcome("done", "", figure.get("mean"), figure.get("ci95"), metric, better)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from metarun.core.color import colored
 from metarun.runs.files import LOG, STATUS
 from metarun.sweep.outcomes import outcome
-from metarun.sweep.search import Outcome
+from metarun.sweep.search import JobOutcome
 
 POLL = 0.5
 """Seconds between polls of the folders of running jobs."""
@@ -79,7 +79,7 @@ class SweepProgress:
             return None
         return file.st_mtime_ns, file.st_ino
 
-    def _tell(self, name: str, found: Outcome) -> None:
+    def _tell(self, name: str, found: JobOutcome) -> None:
         self._ended += 1
         self._bar.update()
         count = f"{self._ended:>{len(str(self.total))}} of {self.total}"

@@ -36,7 +36,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """What became of a job.
 
     state: ``done``, ``failed``, ``interrupted``, ``running``, ``missing`` or ``invalid``. reason: of a failure, one
@@ -70,11 +70,11 @@ class Search(ABC):
         """The jobs that ended in an earlier start of the sweep and are not proposed again."""
         return ()
 
-    def tell(self, outcomes: Mapping[str, Outcome]) -> None:
+    def tell(self, outcomes: Mapping[str, JobOutcome]) -> None:
         """What became of the jobs last proposed, by their names."""
         return None
 
 
-def finite(outcome: Outcome) -> bool:
+def finite(outcome: JobOutcome) -> bool:
     """Whether a job ended with an objective that is a number."""
     return outcome.state == "done" and outcome.value is not None and math.isfinite(outcome.value)

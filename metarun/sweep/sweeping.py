@@ -35,7 +35,7 @@ from metarun.sweep.objective import direction
 from metarun.sweep.outcomes import outcome
 from metarun.sweep.progress import SweepProgress
 from metarun.sweep.resume import resume_arguments
-from metarun.sweep.search import INVALID, SEED, Outcome, Proposal, Search
+from metarun.sweep.search import INVALID, SEED, JobOutcome, Proposal, Search
 from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import asked, of_sweep
 from metarun.training.messages import short
@@ -85,7 +85,7 @@ class _Sweep:
             callbacks.on_multirun_end(config=self.config, config_name=CONFIG_NAME)
             conclude(folder.path, search, outcomes, self._resume_command(), stopped=folder.stop_file.exists())
 
-    def _all(self, search: Search, context: HydraContext) -> list[tuple[Proposal, Outcome]]:
+    def _all(self, search: Search, context: HydraContext) -> list[tuple[Proposal, JobOutcome]]:
         """Run what the search proposes until it has no more, or is stopped.
 
         Returns what became of all jobs, those of earlier starts included.
@@ -181,8 +181,8 @@ class _Sweep:
             able.append(job)
         return able
 
-    def _invalid(self) -> dict[str, Outcome]:
-        return {job.name: Outcome(INVALID, reason) for job, reason in self._left_out}
+    def _invalid(self) -> dict[str, JobOutcome]:
+        return {job.name: JobOutcome(INVALID, reason) for job, reason in self._left_out}
 
     def _report_left_out(self, search: Search, before: int) -> int:
         """Report the jobs left out but the first ``before`` of them, which were; returns how many there are now."""
@@ -206,7 +206,7 @@ class _Sweep:
             raise UserError(f"{explained(error)} (in the job {' '.join(overrides)})") from error
         return own_parts.checked(plain(config, config.hydra.runtime.choices), self.config_dir)
 
-    def _outcome(self, job: Proposal) -> Outcome:
+    def _outcome(self, job: Proposal) -> JobOutcome:
         return outcome(self.folder.path / job.name, self.settings.objective)
 
     @cached_property

@@ -7,7 +7,7 @@ import torch
 from builders import CONV, Blobs, build, task_of
 from torch import Tensor
 
-from metarun.algorithms.base import Draws, Outcome
+from metarun.algorithms.base import Draws, ObjectiveOutput
 from metarun.algorithms.protonet import ProtoNet
 from metarun.core.tasks import Task
 from metarun.engine.evaluation import Evaluator
@@ -26,7 +26,9 @@ class Counting(ProtoNet):
     def memory(self, theta: Parameters) -> Parameters:
         return {"updates": torch.zeros(()), "mean": torch.zeros(2), "untouched": torch.full((3,), 7.0)}
 
-    def objective(self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws) -> Outcome:
+    def objective(
+        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    ) -> ObjectiveOutput:
         outcome = super().objective(model, own, theta, task, draws)
         model.memory.report("updates", model.memory.now("updates") + 1)
         model.memory.report("mean", task.number.to(outcome.objective).expand(2))

@@ -11,7 +11,7 @@ from metarun.core.errors import UserError
 from metarun.setup.settings import Settings
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.optuna_search import Optuna, OptunaSearch
-from metarun.sweep.search import Outcome, Proposal
+from metarun.sweep.search import JobOutcome, Proposal
 from metarun.sweep.space import Choice, Dimension, Interval
 
 SPACE: dict[str, Dimension] = {
@@ -57,7 +57,7 @@ def run(searching: OptunaSearch, most: int = 1000) -> list[Proposal]:
         for job in jobs:
             n = values(job)["n"]
             value = math.nan if n == "1" else cost(job)
-            outcomes[job.name] = Outcome("failed", "bad luck") if n == "8" else Outcome("done", "", value)
+            outcomes[job.name] = JobOutcome("failed", "bad luck") if n == "8" else JobOutcome("done", "", value)
         searching.tell(outcomes)
         done += jobs
         if len(done) >= most:
@@ -96,14 +96,14 @@ def test_as_many_at_once_as_asked_and_a_job_for_each_seed(tmp_path: Path) -> Non
     jobs = searching.ask()
     assert [job.trial for job in jobs] == [0, 0, 0, 1, 1, 1]
     assert [values(job)["seed"] for job in jobs[:3]] == ["0", "1", "2"]
-    told = {job.name: Outcome("done", "", float(values(job)["seed"])) for job in jobs}
+    told = {job.name: JobOutcome("done", "", float(values(job)["seed"])) for job in jobs}
     searching.tell(told)
     assert searching._study is not None
     assert [trial.value for trial in searching._study.trials] == [1.0, 1.0], "the mean over seeds"
     sizes = []
     while jobs := searching.ask():
         sizes.append(len(jobs))
-        searching.tell({job.name: Outcome("done", "", 0.0) for job in jobs})
+        searching.tell({job.name: JobOutcome("done", "", 0.0) for job in jobs})
     assert sizes == [6, 3]
 
 
@@ -112,7 +112,7 @@ def test_a_trial_without_all_its_seeds_has_failed(tmp_path: Path) -> None:
 
     searching = search(tmp_path, trials=1, seeds=("0", "1"))
     one, two = searching.ask()
-    searching.tell({one.name: Outcome("done", "", 1.0), two.name: Outcome("failed", "no luck")})
+    searching.tell({one.name: JobOutcome("done", "", 1.0), two.name: JobOutcome("failed", "no luck")})
     assert searching._study is not None
     assert searching._study.trials[0].state == optuna.trial.TrialState.FAIL
     assert list(searching.ask()) == []
