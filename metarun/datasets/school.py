@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from metarun.core.errors import UserError
 from metarun.datasets.base import Seeds
-from metarun.datasets.table import Table
+from metarun.datasets.table import TableDataset
 from metarun.datasets.table_columns import TaskRows, numbered
 from metarun.datasets.table_files import missing_package, read
 from metarun.datasets.table_streams import TableShape
@@ -28,9 +28,9 @@ _NUMERIC = "buif"
 class SchoolConfig(TableShape):
     """Keys of ``conf/dataset/school.yaml``."""
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Table:
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> TableDataset:
         rows = _from_matlab(self.path) if self.path.lower().endswith(".mat") else _from_table(self.path)
-        return Table("school", _without_constants(rows), self, Seeds(seed, episode_seed), device, dtype)
+        return TableDataset("school", _without_constants(rows), self, Seeds(seed, episode_seed), device, dtype)
 
 
 def _from_table(path: str) -> TaskRows:

@@ -31,12 +31,12 @@ class TableConfig(TableShape):
     features: list[str] | None
     kind: str = choice("regression", "classification")
 
-    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> "Table":
+    def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> "TableDataset":
         rows = numbered(read(self.path), self.task, self.target, self.features, self.kind)
-        return Table("table", rows, self, Seeds(seed, episode_seed), device, dtype)
+        return TableDataset("table", rows, self, Seeds(seed, episode_seed), device, dtype)
 
 
-class Table:
+class TableDataset:
     """Tasks whose examples are rows of a table, drawn anew at every visit.
 
     With ``split=rows`` every task is in all three splits, which part its rows: meta-test adapts to a task's meta-train

@@ -25,10 +25,10 @@ class LearnedEmbedding:
     knows_tasks = True
 
     def build(self, problem: Problem, model: TaskModel) -> Embedding:
-        return Table(self, problem.known_tasks)
+        return EmbeddingTable(self, problem.known_tasks)
 
 
-class Table(Embedding):
+class EmbeddingTable(Embedding):
     def __init__(self, config: LearnedEmbedding, tasks: int) -> None:
         super().__init__()
         self.steps, self.rate = config.fit_steps, config.fit_lr

@@ -11,12 +11,12 @@ from tables import write
 
 from metarun.core.errors import UserError
 from metarun.datasets.school import SchoolConfig
-from metarun.datasets.table import Table
+from metarun.datasets.table import TableDataset
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/multitask/school/school.mat"
 
 
-def load(path: Path, seed: int = 0, **changes: Any) -> Table:
+def load(path: Path, seed: int = 0, **changes: Any) -> TableDataset:
     settings: dict[str, Any] = {
         **{"split": "rows", "fractions": [0.65, 0.1, 0.25]},
         **{"shots": None, "queries": None, "train_shots": None, "train_queries": None},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metarun.datasets.table import Table, TableConfig
+from metarun.datasets.table import TableConfig, TableDataset
 
 DEFAULTS: dict[str, Any] = {
     **{"task": "task", "target": "target", "features": None, "kind": "regression"},
@@ -34,12 +34,12 @@ def speaking(folder: Path, sizes: Sequence[int]) -> Path:
     return write(folder / "table.csv", ["task", "target", "row", "place", "noise"], speaking_rows(sizes))
 
 
-def load(path: Path, seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> Table:
+def load(path: Path, seed: int = 0, dtype: torch.dtype = torch.float64, **changes: Any) -> TableDataset:
     config = TableConfig(path=str(path), **{**DEFAULTS, **changes})
     return config.load(seed, torch.device("cpu"), dtype)
 
 
-def real_rows(table: Table, part: Any) -> list[list[int]]:
+def real_rows(table: TableDataset, part: Any) -> list[list[int]]:
     """Which rows of a `speaking` table each task of a batch holds."""
     target = (part.y[..., 0] * table.target_std + table.target_mean) / 0.3
     mask = torch.ones_like(target) if part.mask is None else part.mask
