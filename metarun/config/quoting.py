@@ -131,5 +131,5 @@ def command_line(config: Mapping[str, Any], *overrides: str) -> str:
     if folder is None:
         return to_paste("metarun", *overrides)
     place = Path(folder)
-    short = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
-    return to_paste("metarun", "--config-dir", path_argument(short), *overrides)
+    relative = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
+    return to_paste("metarun", "--config-dir", path_argument(relative), *overrides)

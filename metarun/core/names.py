@@ -88,8 +88,8 @@ def unknown_option(group: str, option: str, options: Sequence[str]) -> UserError
     return UserError(f"{group}={option}: no such {group}{nearest(option, options)} (options: {listed(options)})")
 
 
-def short(names: Sequence[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Each full name's shortest ending that no other of them shares, and that is not ``taken``."""
+def short_keys(names: Sequence[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """The shortest suffix of each full name that is unique and not in ``taken``."""
     reserved = set(taken)
     endings = {name: [name.split(".", skip)[-1] for skip in range(name.count("."), -1, -1)] for name in names}
     count: dict[str, int] = {}

@@ -66,10 +66,10 @@ def _by_row(
     rows: TaskRows, count: NDArray[np.int64], fractions: Sequence[float], given: str, seed: int
 ) -> NDArray[np.int64]:
     sizes = _sizes(count, fractions)
-    short = int(sizes[:, 0].argmin())
-    if sizes[short, 0] < _LEAST_TRAIN_ROWS:
+    smallest = int(sizes[:, 0].argmin())
+    if sizes[smallest, 0] < _LEAST_TRAIN_ROWS:
         raise UserError(
-            f"{rows.source}: task {quoted(rows.tasks[short])} has {counted(int(count[short]), 'row')}, too few for "
+            f"{rows.source}: task {quoted(rows.tasks[smallest])} has {counted(int(count[short]), 'row')}, too few for "
             f"{given} of each task, which must leave {_LEAST_TRAIN_ROWS} for meta-train and 1 each for the others"
         )
     return np.concatenate([np.zeros((len(count), 1), np.int64), sizes.cumsum(1)], 1)

@@ -41,7 +41,7 @@ from metarun.setup.assemble import compose
 from metarun.setup.settings import Settings
 from metarun.setup.suite import FurtherTest, further_tests
 from metarun.training.initial_state import first_state
-from metarun.training.messages import short
+from metarun.training.messages import relative_to_cwd
 from metarun.training.profiling import FOLDER as PROFILE
 from metarun.training.results import protocol
 from metarun.training.soundness import refuse_unsound, refuse_unsound_tests
@@ -330,7 +330,7 @@ def _left(run: _Run) -> str:
     files.append([EPISODES, "a row for each meta-test episode"])
     files += [[episodes_file(one.name), f"the same on {one.name}"] for one in run.tests]
     files += [[RESULT, "figures and their protocol"]]
-    return f"Left in {short(run.folder)}\n{columns(files)}"
+    return f"Left in {relative_to_cwd(run.folder)}\n{columns(files)}"
 
 
 def _layers(parameters: Parameters) -> list[list[str]]:

@@ -9,7 +9,7 @@ from metarun.config.groups import PARTS
 from metarun.core.choosing import Seeds, best
 from metarun.core.errors import UserError
 from metarun.core.intervals import Estimate
-from metarun.core.names import listed, nearest, short
+from metarun.core.names import listed, nearest, short_keys
 from metarun.report import keys
 from metarun.report.episodes import episodes, shared
 from metarun.report.runs import DONE, HUGE, Run, Unreadable
@@ -129,7 +129,7 @@ class Group:
     @cached_property
     def names(self) -> dict[str, str]:
         """The short name of each key that varies."""
-        return short(self.keys, taken=SORTS)
+        return short_keys(self.keys, taken=SORTS)
 
     @cached_property
     def selecting(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from metarun.core.names import short
+from metarun.core.names import short_keys
 from metarun.report import keys
 from metarun.report.grouping import label
 from metarun.report.runs import DONE, LOG, Run
@@ -33,7 +33,7 @@ def unfinished(runs: Sequence[Run], now: datetime | None = None) -> list[Unfinis
     problems: dict[str, list[Run]] = {}
     for run in runs:
         problems.setdefault(keys.of(run, "dataset"), []).append(run)
-    names = {dataset: short([*keys.varying(mine), keys.SEED]) for dataset, mine in problems.items()}
+    names = {dataset: short_keys([*keys.varying(mine), keys.SEED]) for dataset, mine in problems.items()}
     return [_told(run, names[keys.of(run, "dataset")], now or datetime.now(UTC)) for run in runs if run.status != DONE]
 
 

@@ -10,14 +10,14 @@ from metarun.core.errors import Interrupted, UserError
 from metarun.core.names import listed
 from metarun.runs.failures import OurBug
 from metarun.sweep.search import JobOutcome, Proposal, Search, finite
-from metarun.training.messages import short
+from metarun.training.messages import relative_to_cwd
 
 
 def introduce(folder: Path, search: Search, done: int) -> None:
     """How many jobs there are, over what, and where."""
     jobs = f"{search.total} job{'s' * (search.total != 1)}"
     before = f", {done} of them done before" if done else ""
-    print(f"sweep of {jobs} over {listed(search.keys)}{before} · {short(folder)}")
+    print(f"sweep of {jobs} over {listed(search.keys)}{before} · {relative_to_cwd(folder)}")
 
 
 def conclude(
@@ -36,8 +36,8 @@ def conclude(
     failed = [(job, outcome) for job, outcome in outcomes if outcome.state == "failed"]
     _tell_best(outcomes)
     if done:
-        print(f"compare     {to_paste('metarun-report', path_argument(short(folder)))}")
-        print(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
+        print(f"compare     {to_paste('metarun-report', path_argument(relative_to_cwd(folder)))}")
+        print(f"look        {to_paste('tensorboard', '--logdir', path_argument(relative_to_cwd(folder)))}")
     told = f"{len(done) + len(failed)} of {search.total} jobs ended, {len(failed)} failed"
     bugs = [(job, outcome) for job, outcome in failed if not outcome.mistake]
     if failed and (bugs or not search.tolerant or not (stopped or done)):

@@ -38,7 +38,7 @@ from metarun.sweep.resume import resume_arguments
 from metarun.sweep.search import INVALID, SEED, JobOutcome, Proposal, Search
 from metarun.sweep.settings import SweepSettings
 from metarun.sweep.space import asked, of_sweep
-from metarun.training.messages import short
+from metarun.training.messages import relative_to_cwd
 
 NOT_SETTINGS = ("resume", CONFIG_DIR)
 """Keys of a run's configuration that say nothing of what it computes."""
@@ -233,7 +233,9 @@ class _Sweep:
         return str(self.config.hydra.runtime.choices[group])
 
     def _resume_command(self) -> str:
-        return command_line({CONFIG_DIR: self.config_dir}, *resume_arguments(self.typed, str(short(self.folder.path))))
+        return command_line(
+            {CONFIG_DIR: self.config_dir}, *resume_arguments(self.typed, str(relative_to_cwd(self.folder.path)))
+        )
 
 
 def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:

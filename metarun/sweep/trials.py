@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from metarun.config.together import keys_of, separate
-from metarun.core.names import short
+from metarun.core.names import short_keys
 from metarun.sweep.names import job_name
 from metarun.sweep.search import SEED, Proposal
 
@@ -14,7 +14,7 @@ def jobs_of(number: int, values: Mapping[str, Value], fixed: Sequence[str], seed
     """The jobs of trial ``number`` (from 0). Their names tell no more of each value than one wants to read."""
     values, before = _apart(values), f"trial-{number + 1:03}"
     own = [f"{key}={value}" for key, value in values.items()]
-    names = short(list(values), taken=[SEED])
+    names = short_keys(list(values), taken=[SEED])
     told = {names[key]: value if isinstance(value, str) else f"{value:.4g}" for key, value in values.items()}
     if not seeds:
         return [Proposal(job_name(told, before), list(fixed), own, number)]

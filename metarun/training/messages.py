@@ -41,7 +41,7 @@ def introduce(
     log.info(parts)
     several = f"{processes} processes, each on " if processes > 1 else ""
     how = f"{several}{_device(device)}, {settings.device.precision}, {settings.engine.mode}"
-    log.info(f"{how} · run folder {short(folder)}")
+    log.info(f"{how} · run folder {relative_to_cwd(folder)}")
     if advice := settings.device.advice(device):
         log.warning(advice)
 
@@ -59,9 +59,9 @@ def conclude(settings: Settings, folder: Path, content: Mapping[str, Any]) -> No
     _tested(settings, content, metric, f"{which}, {settings.engine.mode}")
     for name, block in content.get(TEST_DATASETS, {}).items():
         _tested(settings, block, metric, f"{TESTS}.{name}")
-    log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(short(folder)))}")
+    log.info(f"look        {to_paste('tensorboard', '--logdir', path_argument(relative_to_cwd(folder)))}")
     if settings.trains:
-        command = command_line(settings.plain, "mode=test", path_setting("checkpoint", short(folder)))
+        command = command_line(settings.plain, "mode=test", path_setting("checkpoint", relative_to_cwd(folder)))
         log.info(f"again       {command}")
 
 
@@ -130,7 +130,7 @@ def margin(figure: Mapping[str, Any]) -> str:
     return told
 
 
-def short(folder: Path) -> Path:
+def relative_to_cwd(folder: Path) -> Path:
     """The path as the user would type it."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 

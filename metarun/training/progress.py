@@ -103,10 +103,10 @@ class TrainingLog:
             known = f"{metric} of each group: {'  '.join(each)}"
         log.info(f"step {step:,}: learned {group}; {known}")
 
-    def profiled(self, short: str, table: str) -> None:
+    def profiled(self, summary: str, table: str) -> None:
         """After the meta-updates that were profiled."""
         self._board.text("profile", lambda: f"```\n{table}```")
-        log.info(short)
+        log.info(summary)
 
     def __enter__(self) -> Self:
         if self._redirect is not None:

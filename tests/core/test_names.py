@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metarun.core.names import short
+from metarun.core.names import short_keys
 
 names = st.lists(
     st.lists(st.sampled_from(["lr", "outer", "algorithm", "val", "x"]), min_size=1, max_size=4).map(".".join),
@@ -14,7 +14,7 @@ names = st.lists(
 
 @given(names)
 def test_short_names_are_unique_endings(full: list[str]) -> None:
-    found = short(full, taken=("val",))
+    found = short_keys(full, taken=("val",))
     assert list(found) == full
     assert len(set(found.values())) == len(full)
     assert all(name == ending or name.endswith(f".{ending}") for name, ending in found.items())
@@ -22,7 +22,7 @@ def test_short_names_are_unique_endings(full: list[str]) -> None:
 
 
 def test_short_names_are_as_short_as_can_be() -> None:
-    assert short(["algorithm.outer.lr", "model.lr", "model.layers"]) == {
+    assert short_keys(["algorithm.outer.lr", "model.lr", "model.layers"]) == {
         "algorithm.outer.lr": "outer.lr",
         "model.lr": "model.lr",
         "model.layers": "layers",

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from metarun.inspection.attention import Attended
-from metarun.inspection.figures.names import short
+from metarun.inspection.figures.names import abbreviate
 from metarun.inspection.task_embeddings import TaskEmbeddings
 
 MOST_LABELED = 25
@@ -36,7 +36,7 @@ def attention_figure(seen: TaskEmbeddings, tasks: int = 4) -> Figure:
         axes.set_yticks([])
         axes.set_ylabel("heads", fontsize=8)
         told = "  ".join(fact[number] for fact in seen.facts.values())
-        axes.set_title(short(f"task {number}: {told}", 100), fontsize=8, loc="left")
+        axes.set_title(abbreviate(f"task {number}: {told}", 100), fontsize=8, loc="left")
     axes.set_xlabel("support examples, by label")
     figure.colorbar(image, ax=rows, label="weight in e_t")
     return figure
@@ -58,7 +58,7 @@ def queries_figure(seen: Sequence[Attended]) -> Figure:
         classes = task.right is not None
         axes.set_xticks(*_label_ticks(task.support, classes), fontsize=7, rotation=0 if classes else 90)
         axes.set_yticks(*_label_ticks(task.query, classes), fontsize=7)
-        title = short(f"task {number}: {task.told}".removesuffix(": "), 40)
+        title = abbreviate(f"task {number}: {task.told}".removesuffix(": "), 40)
         if task.right is not None:
             for labels, line in ((task.support, axes.axvline), (task.query, axes.axhline)):
                 for border in (labels.diff().nonzero()[:, 0] + 0.5).tolist():

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from metarun.inspection.confusion import Confusion
-from metarun.inspection.figures.names import short
+from metarun.inspection.figures.names import abbreviate
 
 MOST = 16
 """Classes in the figure."""
@@ -20,7 +20,7 @@ def confusion_figure(found: Confusion, episodes: int) -> Figure:
     """
     asked = found.asked.numpy()
     share = np.divide(found.taken.numpy(), asked, out=np.full(asked.shape, np.nan), where=asked > 0)
-    names = [short(name, LONG) for name in found.names]
+    names = [abbreviate(name, LONG) for name in found.names]
     side = 0.38 * len(names) + 0.075 * max(map(len, names)) + 1.2
     figure = Figure(figsize=(max(side + 0.9, 4.6), max(side, 3.4)), layout="constrained")
     axes = figure.subplots()

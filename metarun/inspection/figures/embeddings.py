@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from metarun.inspection.figures.components import principal
-from metarun.inspection.figures.names import short
+from metarun.inspection.figures.names import abbreviate
 from metarun.inspection.task_embeddings import TaskEmbeddings
 
 MOST_COLORS = 10
@@ -29,7 +29,7 @@ def embedding_figure(seen: TaskEmbeddings, values: Tensor, metric: str) -> Figur
     else:
         for kind in sorted(set(kinds)):
             chosen = [one == kind for one in kinds]
-            name = short(kind, LETTERS)
+            name = abbreviate(kind, LETTERS)
             # Matplotlib leaves labels out that begin with an underscore.
             name = f" {name}" if name.startswith("_") else name
             axes.scatter(points[chosen, 0], points[chosen, 1], s=8, label=name, alpha=0.7, linewidth=0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metarun.inspection.examples import ImagePredictions
-from metarun.inspection.figures.names import short
+from metarun.inspection.figures.names import abbreviate
 
 MOST_CLASSES, MOST_SUPPORT, MOST_QUERIES = 10, 5, 10
 """Classes of a task that are drawn, and images of each."""
@@ -85,7 +85,7 @@ def _draw(axes: Axes, paper: NDArray[np.uint8], task: ImagePredictions, sheet: _
     edge, side = sheet.edge, sheet.side
     for row, label in enumerate(_classes(task)):
         above = top + row * sheet.high
-        name = short(task.names[label], MOST_LETTERS)
+        name = abbreviate(task.names[label], MOST_LETTERS)
         axes.text(left - GAP, above + sheet.high / 2, name, fontsize=9, ha="right", va="center")
         for place, image in enumerate(task.support[task.support_labels == label][: sheet.support]):
             _paste(paper, image, above + edge, left + place * side + edge)
@@ -97,7 +97,7 @@ def _draw(axes: Axes, paper: NDArray[np.uint8], task: ImagePredictions, sheet: _
             _paste(paper, task.query[query], above + edge, beside + edge)
             if guess != label:
                 axes.text(
-                    beside + side - GAP - edge, above + edge, short(task.names[guess], 6),
+                    beside + side - GAP - edge, above + edge, abbreviate(task.names[guess], 6),
                     fontsize=7, color="white", ha="right", va="top",
                     bbox={"facecolor": [part / 255 for part in WRONG], "linewidth": 0, "pad": 0.6},
                 )  # fmt: skip

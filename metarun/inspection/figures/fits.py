@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from metarun.inspection.figures.names import short
+from metarun.inspection.figures.names import abbreviate
 from metarun.inspection.fits import Fit
 
 MOST_ACROSS = 4
@@ -27,7 +27,7 @@ def fits_figure(fits: Sequence[Fit], stage: str) -> Figure:
         (shown["after" if fit.before else "predicted"],) = axes.plot(*fit.after, color="tab:orange", linewidth=1.8)
         (shown["queries"],) = axes.plot(*fit.query, ".", color="0.6", markersize=4)
         (shown["support"],) = axes.plot(*fit.support, "^", color="tab:red", markersize=5)
-        axes.set_title(short(f"task {number}: {fit.told}".removesuffix(": "), 45), fontsize=8, loc="left")
+        axes.set_title(abbreviate(f"task {number}: {fit.told}".removesuffix(": "), 45), fontsize=8, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=7)
     figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(shown), frameon=False, fontsize=8)

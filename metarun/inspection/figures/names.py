@@ -1,9 +1,9 @@
-"""Names where there is little room."""
+"""Abbreviated names."""
 
 from textwrap import shorten
 
 
-def short(name: str, letters: int) -> str:
-    """A name in so many letters: its first words; the end of a single one, which tells a path from its neighbors."""
+def abbreviate(name: str, letters: int) -> str:
+    """A name in at most ``letters`` letters: its first words, or the end of a single word, such as a path."""
     words = shorten(name, letters, placeholder="…")
     return words if words != "…" else f"…{name[1 - letters :]}"

@@ -16,7 +16,7 @@ from metarun.inspection.figures.embeddings import embedding_figure
 from metarun.inspection.figures.examples import MOST_QUERIES, RIGHT, WRONG, examples_figure
 from metarun.inspection.figures.fits import fits_figure
 from metarun.inspection.figures.gradients import cosine_figure, projection_figure
-from metarun.inspection.figures.names import short
+from metarun.inspection.figures.names import abbreviate
 from metarun.inspection.fits import Fit
 from metarun.inspection.task_embeddings import TaskEmbeddings
 
@@ -118,7 +118,7 @@ def test_what_is_placed_by_hand_lies_within_the_figure(form: str) -> None:
     ],
 )
 def test_names_are_cut_where_they_tell_least(name: str, told: str) -> None:
-    assert short(name, 12) == told
+    assert abbreviate(name, 12) == told
 
 
 def fit(*, before: bool, truth: bool) -> Fit:
