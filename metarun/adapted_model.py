@@ -22,9 +22,9 @@ class AdaptedModel:
     """
 
     def __init__(
-        self, learner: Learner, own: Parameters, state: Adapted, support: AnyExamples, lock: threading.RLock
+        self, learner: Learner, params: Parameters, state: Adapted, support: AnyExamples, lock: threading.RLock
     ) -> None:
-        self._learner, self._own, self._state, self._support, self._lock = learner, own, state, support, lock
+        self._learner, self._own, self._state, self._support, self._lock = learner, params, state, support, lock
 
     @property
     def parameters(self) -> Parameters:

@@ -164,8 +164,8 @@ class MetaLearner:
             if support is None or query is None:
                 raise UserError("evaluate: give a task, several tasks, or support=(x, y) and query=(x, y)")
             learned = self._given.examples(support, ("support x", "support y"))
-            judged = self._given.examples(query, ("query x", "query y"))
-            batches, alone = [self._task(learned, judged, descriptor, identity)], True
+            query_examples = self._given.examples(query, ("query x", "query y"))
+            batches, alone = [self._task(learned, query_examples, descriptor, identity)], True
         else:
             refuse_both(support=support, query=query, descriptor=descriptor, identity=identity)
             alone = isinstance(tasks, Task) and not tasks.number.dim()

@@ -92,9 +92,9 @@ class Unrolled(IMAML):
         return theta if self.second_order else super().point(theta, draws)
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
-        return self.judged(model, own, self.adapt(model, own, theta, task.support, draws), task)
+        return self.query_loss(model, params, self.adapt(model, params, theta, task.support, draws), task)
 
 
 def unrolled(imaml: IMAML, order: int) -> Unrolled:

@@ -1,4 +1,4 @@
-"""What a meta-learner is: how it adapts to a task, how it predicts, and what its outer loop minimizes.
+"""The interface of algorithms: adaptation to a task, prediction, and the objective of the outer loop.
 
 Everything here is written for one task; the engine batches it.
 """
@@ -18,11 +18,11 @@ from metarun.models.base import Parameters, TaskModel
 from metarun.models.inner_optimizer import OptimizerState
 
 Draws = dict[str, Tensor]
-"""What one task's inner loop is told from outside, by name."""
+"""Inputs of a task's inner loop besides φ and the task, by name (see `Algorithm.draws`)."""
 
 
 class Adapted(NamedTuple):
-    """Where the inner loop stands: θ, where it began, the inner optimizer's state, the running statistics."""
+    """State of the inner loop: θ, its start θ⁰, the state of the inner optimizer, the running statistics."""
 
     theta: Parameters
     start: Parameters
@@ -34,21 +34,22 @@ class Adapted(NamedTuple):
 class Algorithm:
     """A meta-learner; its fields are the keys of its ``conf/algorithm/*.yaml`` file.
 
-    Its own meta-parameters (step sizes, say) are named ``own`` below: the group ``algorithm`` of φ.
+    ``params`` below are the meta-parameters of the algorithm (learned step sizes, for example): the group ``algorithm``
+    of φ.
     """
 
     kinds: ClassVar[tuple[type[TaskKind], ...]] = (Classification, Regression)
-    """Kinds of task that it can learn."""
+    """Supported kinds of task."""
     because: ClassVar[str] = ""
-    """Why it can learn no others, as the rest of a sentence: ", since …"."""
+    """Why other kinds are not supported, as the rest of a sentence: ", since …"."""
     needs_head: ClassVar[bool] = True
-    """Whether the task model ends in a layer with one output per class or target; else it makes features."""
+    """Whether the task model ends in a layer with one output per class or target; otherwise it outputs features."""
     attends: ClassVar[bool] = False
-    """Whether it is a `metarun.algorithms.on_features.Attending`, which says how support examples weigh."""
+    """Whether it is a `metarun.algorithms.on_features.Attending`, with attention weights of support examples."""
 
     @property
     def context_size(self) -> int:
-        """How many numbers of context the task model is to have."""
+        """Number of context parameters of the task model."""
         return 0
 
     @property
@@ -58,42 +59,41 @@ class Algorithm:
 
     @property
     def recomputes(self) -> bool:
-        """Whether the adapted parameters carry no gradient, the objective being given its own."""
+        """Whether the adapted parameters carry no gradient, because the objective is given one (`with_gradient`)."""
         return False
 
     @property
     def tries_steps(self) -> int | None:
-        """Where the number of inner steps of the test is to be chosen on meta-val: up to how many are tried."""
+        """The maximum number of inner steps to try, if that of the test is chosen on meta-val; otherwise ``None``."""
         return None
 
     def holds(self, name: str) -> bool:
-        """Whether the meta-parameter of its own of that name stays at its start."""
+        """Whether the algorithm's meta-parameter ``name`` is frozen."""
         return False
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
-        """Its own meta-parameters at the start, for a task model with parameters like ``theta``."""
+        """Initial meta-parameters of the algorithm, for a task model with parameters like ``theta``."""
         return {}
 
-    def bound(self, own: Parameters) -> None:
-        """Bring its own meta-parameters back, in place, to the values that they may have: after every meta-update."""
+    def bound(self, params: Parameters) -> None:
+        """Clamp the algorithm's meta-parameters in place to their valid range; called after every meta-update."""
         return
 
     def last_layer(self, linear: nn.Linear) -> nn.Module:
-        """The task model's last layer, in place of a linear one."""
+        """The last layer of the task model, given the linear one that it replaces."""
         return linear
 
     def memory(self, theta: Parameters) -> Parameters:
-        """What it remembers of tasks besides its meta-parameters, as it is before the first task, by names of its own.
+        """Initial values of what the algorithm keeps over tasks without gradients, by name.
 
-        In an inner loop it is found as ``model.memory``, where `metarun.models.memory.Memory.report` takes what it is
-        to become.
+        The inner loop reads it as ``model.memory``, and `metarun.models.memory.Memory.report` takes the new values.
         """
         return {}
 
     def network(self, features: int, problem: Problem) -> nn.Module:
-        """A network of its own beside the task model, whose parameters are its own meta-parameters as well.
+        """A network beside the task model, whose parameters belong to the algorithm's meta-parameters.
 
-        It is found as `TaskModel.own`. ``features``: the number of outputs of the task model.
+        It is available as `TaskModel.algorithm_network`. ``features``: the number of outputs of the task model.
         """
         return nn.Module()
 
@@ -102,23 +102,23 @@ class Algorithm:
         return 0
 
     def check(self, problem: Problem) -> None:
-        """Raise `UserError` where these settings make no sense for the problem."""
+        """Raise `UserError` if these settings do not fit the problem."""
         return
 
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
-        """What the inner loops of T tasks are told before batching: random choices, and what is annealed.
+        """Inputs of the inner loops of T tasks that are computed before batching: random choices, annealed values.
 
-        Tensors ``[T, ...]``, pure in the tasks' numbers and sizes and in ``progress``, the share of meta-training done.
-        Here ``tasks.number`` is shifted by an amount that belongs to the run's seed (`Learner.draws`).
+        Tensors ``[T, ...]``, a pure function of the tasks' numbers and sizes and of ``progress``, the fraction of
+        meta-training done. ``tasks.number`` is offset by the seed of the run (`Learner.draws`).
         """
         return {}
 
-    def begin(self, own: Parameters, theta: Parameters) -> Adapted:
-        """The inner loop before its first step."""
+    def begin(self, params: Parameters, theta: Parameters) -> Adapted:
+        """State of the inner loop before its first step."""
         return Adapted(theta, theta, {}, {})
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted:
         """Inner step ``number`` (from 0)."""
         raise NotImplementedError(f"{type(self).__name__} has no inner steps")
@@ -126,19 +126,19 @@ class Algorithm:
     def adapt(
         self,
         model: TaskModel,
-        own: Parameters,
+        params: Parameters,
         theta: Parameters,
         support: AnyExamples,
         draws: Draws,
         testing: bool = False,
         visit: Callable[[Adapted], None] | None = None,
     ) -> Adapted:
-        """The whole inner loop, from θ⁰. ``visit`` is shown where it stands before and after each step."""
-        state = self.begin(own, theta)
+        """The whole inner loop from θ⁰. ``visit`` is called with the state before the first and after each step."""
+        state = self.begin(params, theta)
         if visit is not None:
             visit(state)
         for number in range(self.steps(testing)):
-            state = self.step(model, own, state, support, number, draws)
+            state = self.step(model, params, state, support, number, draws)
             if visit is not None:
                 visit(state)
         return state
@@ -146,7 +146,7 @@ class Algorithm:
     def predict(
         self,
         model: TaskModel,
-        own: Parameters,
+        params: Parameters,
         state: Adapted,
         support: AnyExamples,
         x: Inputs,
@@ -157,10 +157,10 @@ class Algorithm:
 
 
 class ObjectiveOutput(NamedTuple):
-    """What the outer loop needs of one task.
+    """Output of `Learned.objective` for one task.
 
-    objective: a scalar whose gradient with respect to θ⁰ and the algorithm's own parameters is the outer rule's.
-    adapted: θ' as the inner loop left it. prediction: for the queries, ``[q, outputs]``.
+    objective: a scalar whose gradient with respect to θ⁰ and ``params`` is that of the outer rule.
+    adapted: θ' after the inner loop. prediction: for the queries, ``[q, outputs]``.
     """
 
     objective: Tensor
@@ -170,27 +170,27 @@ class ObjectiveOutput(NamedTuple):
 
 @dataclass(kw_only=True)
 class Learned(Algorithm):
-    """A meta-learner with an outer loop; a baseline that learns nothing beforehand is an `Algorithm` only."""
+    """A meta-learner with an outer loop; a baseline without meta-training is only an `Algorithm`."""
 
     outer: OuterLoop
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
-        """Adapt from θ⁰ and judge.
+        """Adapt from θ⁰ and return the objective.
 
         The engine averages the objective over tasks and differentiates with respect to φ, through whatever made θ⁰.
-        The plain rule is the loss on the queries after adaptation; others override it.
+        The default is the loss on the queries after adaptation; other rules override it.
         """
-        return self.judged(model, own, self.adapt(model, own, theta, task.support, draws), task)
+        return self.query_loss(model, params, self.adapt(model, params, theta, task.support, draws), task)
 
-    def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> ObjectiveOutput:
-        """The loss on the queries where the inner loop stands."""
-        prediction = self.predict(model, own, state, task.support, task.query.x, task.query.mask)
+    def query_loss(self, model: TaskModel, params: Parameters, state: Adapted, task: Task) -> ObjectiveOutput:
+        """The loss on the queries at the current state of the inner loop."""
+        prediction = self.predict(model, params, state, task.support, task.query.x, task.query.mask)
         return ObjectiveOutput(model.kind.loss(prediction, task.query.y, task.query.mask), state.theta, prediction)
 
 
 def with_gradient(value: Tensor, at: Parameters, gradient: Parameters) -> Tensor:
-    """``value``, with ``gradient`` as its derivative with respect to ``at``: for outer rules that are no derivative."""
+    """``value`` with ``gradient`` as its derivative by ``at``, for outer rules that are not derivatives."""
     zeros = [((point - point.detach()) * gradient[name].detach()).sum() for name, point in at.items()]
     return value.detach() + sum(zeros)

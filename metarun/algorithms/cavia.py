@@ -22,5 +22,5 @@ class CAVIA(MAML):
     def adapts(self, name: str) -> bool:
         return name == CONTEXT
 
-    def begin(self, own: Parameters, theta: Parameters) -> Adapted:
-        return super().begin(own, {**theta, CONTEXT: torch.zeros_like(theta[CONTEXT])})
+    def begin(self, params: Parameters, theta: Parameters) -> Adapted:
+        return super().begin(params, {**theta, CONTEXT: torch.zeros_like(theta[CONTEXT])})

@@ -58,20 +58,20 @@ class ClosedForm(OnFeatures):
         return {"log_scale": scale, "log_noise": scale.new_zeros(problem.kind.targets)}
 
     @abstractmethod
-    def weight(self, own: Parameters, kind: TaskKind) -> float | Tensor:
+    def weight(self, params: Parameters, kind: TaskKind) -> float | Tensor:
         """λ."""
 
-    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        penalty = self.weight(own, model.kind)
+    def answer(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        penalty = self.weight(params, model.kind)
         support, queries = self.design(support, queries)
-        mean = self.mean(own, self.scores(support, penalty, queries))
+        mean = self.mean(params, self.scores(support, penalty, queries))
         if not model.kind.predicts_variance:
             return mean
-        return model.kind.joined(mean, own["log_noise"] + leverages(support, penalty, queries).log1p()[:, None])
+        return model.kind.joined(mean, params["log_noise"] + leverages(support, penalty, queries).log1p()[:, None])
 
-    def mean(self, own: Parameters, scores: Tensor) -> Tensor:
+    def mean(self, params: Parameters, scores: Tensor) -> Tensor:
         """The prediction that z W ``[q, targets]`` makes."""
-        return own["log_scale"].exp() * scores
+        return params["log_scale"].exp() * scores
 
 
 def start(kind: TaskKind) -> Start:

@@ -33,8 +33,8 @@ class CNP(OnFeatures):
     def network(self, features: int, problem: Problem) -> nn.Module:
         return Process(features, problem.kind, self.encoder, self.decoder)
 
-    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        prediction: Tensor = functional_call(model.own, own, (support, queries))
+    def answer(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        prediction: Tensor = functional_call(model.algorithm_network, params, (support, queries))
         return prediction
 
 

@@ -47,7 +47,7 @@ class GradientBased(Algorithm):
         """Where the inner gradient is taken: at a detached point, it is a constant to the outer loop (first order)."""
         return {name: tensor.detach() for name, tensor in theta.items()}
 
-    def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+    def directed(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
         """What the inner optimizer is given for the gradient of the loss at ``theta``, θ⁰ being ``start``."""
         return gradient
 
@@ -56,7 +56,7 @@ class GradientBased(Algorithm):
         return {}, 0
 
     @abstractmethod
-    def rate(self, own: Parameters, name: str, step: int) -> float | Tensor:
+    def rate(self, params: Parameters, name: str, step: int) -> float | Tensor:
         """Step size of that parameter in inner step ``step`` (from 0): a number, or a tensor that goes with it."""
 
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
@@ -66,7 +66,7 @@ class GradientBased(Algorithm):
         return {"minibatches": minibatches(tasks.number, tasks.support, self.steps(testing), size)}
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted:
         if "minibatches" in draws:
             support = support.rows(draws["minibatches"][number])
@@ -74,10 +74,10 @@ class GradientBased(Algorithm):
         moving = {n: t for n, t in theta.items() if self.adapts(n)}
         fixed = {n: t for n, t in theta.items() if not self.adapts(n)}
         gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
-        gradient = self.directed(own, gradient, moving, self.point(state.start, draws))
+        gradient = self.directed(params, gradient, moving, self.point(state.start, draws))
         past, before = self.recalled(model, gradient)
         direction, optimizer = self.inner_optimizer.direction(gradient, state.optimizer or past, before + number + 1)
-        moved = {n: state.theta[n] - self.rate(own, n, number) * step for n, step in direction.items()}
+        moved = {n: state.theta[n] - self.rate(params, n, number) * step for n, step in direction.items()}
         return Adapted({**state.theta, **moved}, state.start, optimizer, running)
 
 
@@ -87,7 +87,7 @@ class ConstantRate:
 
     inner_lr: float = number(above=0)
 
-    def rate(self, own: Parameters, name: str, step: int) -> float:
+    def rate(self, params: Parameters, name: str, step: int) -> float:
         return self.inner_lr
 
 
@@ -123,7 +123,7 @@ class LearnedStart(GradientBased, Learned):
                 "use algorithm=protonet"
             )
 
-    def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+    def directed(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
         if not self.proximal:
             return gradient
         return {name: slope + self.proximal * (theta[name] - start[name]) for name, slope in gradient.items()}

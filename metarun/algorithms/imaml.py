@@ -44,9 +44,9 @@ class IMAML(ConstantRate, LearnedStart):
             )
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted:
-        stepped = super().step(model, own, state, support, number, draws)
+        stepped = super().step(model, params, state, support, number, draws)
         if not self.shorten:
             return stepped
         seen = support.rows(draws["minibatches"][number]) if "minibatches" in draws else support
@@ -67,14 +67,14 @@ class IMAML(ConstantRate, LearnedStart):
         return stepped._replace(theta={name: at + share * moved[name] for name, at in state.theta.items()})
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
         start = {name: tensor.detach() for name, tensor in theta.items()}
-        state = tree_map(torch.detach, self.adapt(model, own, start, task.support, draws))
-        outcome, end = self.judged(model, own, state, task), state.theta
+        state = tree_map(torch.detach, self.adapt(model, params, start, task.support, draws))
+        outcome, end = self.query_loss(model, params, state, task), state.theta
 
         def query_loss(theta: Parameters) -> Tensor:
-            return self.judged(model, own, state._replace(theta=theta), task).objective
+            return self.query_loss(model, params, state._replace(theta=theta), task).objective
 
         curved = (gauss_newton if self.curvature == "gauss_newton" else hessian)(model, end, task.support)
         held = self.proximal + self.damping

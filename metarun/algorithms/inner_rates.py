@@ -70,16 +70,16 @@ class InnerRates:
             return {key: rate.log() for key, rate in rates.items()}
         return {key: rate / self.unit(high) for key, rate in rates.items()}
 
-    def rate(self, own: Parameters, name: str, step: int, highest: float) -> Tensor:
+    def rate(self, params: Parameters, name: str, step: int, highest: float) -> Tensor:
         """The step size of a tensor of θ in inner step ``step`` (from 0); ``highest`` as for `unit`."""
-        kept = own[self._key(name)] if self.learned else own[self._key(name)].detach()
+        kept = params[self._key(name)] if self.learned else params[self._key(name)].detach()
         return self.value(kept[min(step, len(kept) - 1)] if self.each_step else kept, highest)
 
     def value(self, kept: Tensor, highest: float) -> Tensor:
         """The step sizes of a meta-parameter; ``highest`` as for `unit`."""
         return kept.exp() if self.logarithmic else kept * self.unit(highest)
 
-    def bound(self, own: Parameters, highest: float) -> None:
+    def bound(self, params: Parameters, highest: float) -> None:
         """Bring learned step sizes back between ``least`` and ``most``, in place; ``highest`` as for `unit`."""
         if not self.learned or (self.least is None and self.most is None):
             return
@@ -87,7 +87,7 @@ class InnerRates:
             None if bound is None else log(bound) if self.logarithmic else bound / self.unit(highest)
             for bound in (self.least, self.most)
         )
-        for key, kept in own.items():
+        for key, kept in params.items():
             if key.startswith(PREFIX):
                 kept.clamp_(least, most)
 

@@ -37,7 +37,7 @@ class Joint(Learned):
             )
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
         seen, asked = model.outputs(theta, {}, task.support, task.query.x, task.query.mask)
         mask = joined(task.support, task.query.x, task.query.mask)
@@ -80,14 +80,14 @@ class Finetune(Joint, ConstantRate, GradientBased):
     def predict(
         self,
         model: TaskModel,
-        own: Parameters,
+        params: Parameters,
         state: Adapted,
         support: AnyExamples,
         x: Inputs,
         mask: Tensor | None = None,
     ) -> Tensor:
         if self.head != "nearest_centroid":
-            return super().predict(model, own, state, support, x, mask)
+            return super().predict(model, params, state, support, x, mask)
         features = state._replace(theta=state.theta | _passing(state.theta))
         return by_centroids(*seen_through(model, features, support, x, mask))
 
@@ -105,13 +105,13 @@ class Finetune(Joint, ConstantRate, GradientBased):
         }
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
-        if not own:
-            return super().objective(model, own, theta, task, draws)
-        head = {HEAD + name.removeprefix(CLASSES): tensor for name, tensor in own.items()}
+        if not params:
+            return super().objective(model, params, theta, task, draws)
+        head = {HEAD + name.removeprefix(CLASSES): tensor for name, tensor in params.items()}
         everything = task._replace(support=_named(task.support, task.classes), query=_named(task.query, task.classes))
-        outcome = super().objective(model, own, theta | head, everything, draws)
+        outcome = super().objective(model, params, theta | head, everything, draws)
         return ObjectiveOutput(outcome.objective, theta, outcome.prediction[:, task.classes])
 
 

@@ -30,11 +30,11 @@ def initial(units: int, dtype: torch.dtype) -> Parameters:
     }
 
 
-def direction(own: Parameters, gradient: Parameters) -> Parameters:
+def direction(params: Parameters, gradient: Parameters) -> Parameters:
     """(1 + a) g for every number g of the gradient, a being what the network makes of g."""
     flat = torch.cat([tensor.flatten() for tensor in gradient.values()])
-    hidden = torch.tanh(F.linear(features(flat), own[f"{PREFIX}hidden.weight"], own[f"{PREFIX}hidden.bias"]))
-    gain = F.linear(hidden, own[f"{PREFIX}output.weight"], own[f"{PREFIX}output.bias"]).squeeze(-1)
+    hidden = torch.tanh(F.linear(features(flat), params[f"{PREFIX}hidden.weight"], params[f"{PREFIX}hidden.bias"]))
+    gain = F.linear(hidden, params[f"{PREFIX}output.weight"], params[f"{PREFIX}output.bias"]).squeeze(-1)
     moved = ((1 + gain) * flat).split([tensor.numel() for tensor in gradient.values()])
     return {name: part.view(gradient[name].shape) for name, part in zip(gradient, moved, strict=True)}
 

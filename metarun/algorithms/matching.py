@@ -40,15 +40,15 @@ class Matching(Attending):
     def network(self, features: int, problem: Problem) -> nn.Module:
         return FullContext(features, self.context_steps) if self.full_context else nn.Module()
 
-    def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+    def attend(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         features, mask = support.features, support.mask[:, 0]
         if self.full_context:
-            features, queries = functional_call(model.own, own, (features, queries, mask))
-        scale = own[SCALE].exp() if self.learned_scale else self.scale
+            features, queries = functional_call(model.algorithm_network, params, (features, queries, mask))
+        scale = params[SCALE].exp() if self.learned_scale else self.scale
         return attention(scale * unit(queries) @ unit(features).T, mask)
 
-    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        share = self.attend(model, own, support, queries) @ support.labels
+    def answer(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        share = self.attend(model, params, support, queries) @ support.labels
         # A class that the support set lacks has none, whose logarithm would be infinite.
         return share.clamp(min=torch.finfo(share.dtype).tiny).log()
 

@@ -23,12 +23,12 @@ class MBML(MAML):
     optimizer_units: int = number(least=0)
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
-        own = super().parameters(theta, problem)
+        params = super().parameters(theta, problem)
         if not self.optimizer_units:
-            return own
+            return params
         dtype = next(iter(theta.values())).dtype
-        return own | learned_optimizer.initial(self.optimizer_units, dtype)
+        return params | learned_optimizer.initial(self.optimizer_units, dtype)
 
-    def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
-        gradient = super().directed(own, gradient, theta, start)
-        return learned_optimizer.direction(own, gradient) if self.optimizer_units else gradient
+    def directed(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        gradient = super().directed(params, gradient, theta, start)
+        return learned_optimizer.direction(params, gradient) if self.optimizer_units else gradient

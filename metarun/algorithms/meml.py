@@ -31,45 +31,47 @@ class MEML(Reptile):
         return super().parameters(theta, problem) | self.prior.initial(theta)
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted:
-        return self._enhanced(own, super().step(model, own, state, support, number, draws), number)
+        return self._enhanced(params, super().step(model, params, state, support, number, draws), number)
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
         """As Reptile's, for φ = (θ₀, log σ²), both by log p of the parameters before they are last pulled back.
 
         After that pull they would lie at θ₀ where β is large: there would be nothing to learn.
         """
-        start, held = ({name: tensor.detach() for name, tensor in part.items()} for part in (theta, own))
+        start, held = ({name: tensor.detach() for name, tensor in part.items()} for part in (theta, params))
         state = free = self.begin(held, start)
         for step in range(self.steps(testing=False)):
             free = super().step(model, held, state, task.support, step, draws)
             state = self._enhanced(held, free, step)
-        outcome = self.judged(model, held, state, task)
+        outcome = self.query_loss(model, held, state, task)
         moves = {name: free.theta[name] - start[name] for name in start}
         away = {name: -self._precision(held, name) * move for name, move in moves.items()}
         slopes = self.prior.slopes(held, moves)
-        learned = theta | {name: own[name] for name in slopes}
+        learned = theta | {name: params[name] for name in slopes}
         return outcome._replace(objective=with_gradient(outcome.objective, learned, away | slopes))
 
-    def _precision(self, own: Parameters, name: str) -> float | Tensor:
+    def _precision(self, params: Parameters, name: str) -> float | Tensor:
         """1/σ², but no more than 1/γ, so that θ₀ doesn't go past the mean of the tasks' θ_t."""
-        variance, least = self.prior.of(own, name), self.outer.lr
+        variance, least = self.prior.of(params, name), self.outer.lr
         return 1 / (variance.clamp_min(least) if isinstance(variance, Tensor) else max(variance, least))
 
-    def _enhanced(self, own: Parameters, state: Adapted, number: int) -> Adapted:
+    def _enhanced(self, params: Parameters, state: Adapted, number: int) -> Adapted:
         """After inner step ``number``."""
         steps = max(self.inner_steps, 1)
         times = (number + 1) * self.blocks // steps - number * self.blocks // steps
         theta = state.theta
         for _ in range(times if self.enhancement else 0):
             # From the start, so that the whole way back ends there exactly.
-            theta = {name: at + (1 - self._share(own, name)) * (theta[name] - at) for name, at in state.start.items()}
+            theta = {
+                name: at + (1 - self._share(params, name)) * (theta[name] - at) for name, at in state.start.items()
+            }
         return state._replace(theta=theta)
 
-    def _share(self, own: Parameters, name: str) -> float | Tensor:
+    def _share(self, params: Parameters, name: str) -> float | Tensor:
         """min(β/σ², 1)."""
-        share = self.enhancement / self.prior.of(own, name)
+        share = self.enhancement / self.prior.of(params, name)
         return share.clamp_max(1) if isinstance(share, Tensor) else min(share, 1.0)

@@ -29,15 +29,15 @@ class MetaCurvature(MAML):
             if size > 1
         }
 
-    def directed(self, own: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
-        gradient = super().directed(own, gradient, theta, start)
-        return {name: self._curved(own, name, tensor) for name, tensor in gradient.items()}
+    def directed(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        gradient = super().directed(params, gradient, theta, start)
+        return {name: self._curved(params, name, tensor) for name, tensor in gradient.items()}
 
-    def _curved(self, own: Parameters, name: str, gradient: Tensor) -> Tensor:
+    def _curved(self, params: Parameters, name: str, gradient: Tensor) -> Tensor:
         curved = as_axes(gradient)
         for axis, letters in zip(AXES, ("oip,ok->kip", "oip,ik->okp", "oip,pk->oik"), strict=True):
-            if f"{name}.{axis}" in own:
-                curved = torch.einsum(letters, curved, own[f"{name}.{axis}"])
+            if f"{name}.{axis}" in params:
+                curved = torch.einsum(letters, curved, params[f"{name}.{axis}"])
         return curved.reshape(gradient.shape)
 
 

@@ -31,7 +31,7 @@ class MetaOpt(ClosedForm):
                 "targets; use algorithm.head=ridge"
             )
 
-    def weight(self, own: Parameters, kind: TaskKind) -> float:
+    def weight(self, params: Parameters, kind: TaskKind) -> float:
         return self.penalty or start(kind).penalty
 
     def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:

@@ -32,19 +32,19 @@ class OnFeatures(Learned):
     needs_head: ClassVar[bool] = False
 
     @abstractmethod
-    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+    def answer(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         """Predictions ``[q, outputs]`` for the features of queries ``[q, features]``."""
 
     def predict(
         self,
         model: TaskModel,
-        own: Parameters,
+        params: Parameters,
         state: Adapted,
         support: AnyExamples,
         x: Inputs,
         mask: Tensor | None = None,
     ) -> Tensor:
-        return self.answer(model, own, *seen_through(model, state, support, x, mask))
+        return self.answer(model, params, *seen_through(model, state, support, x, mask))
 
 
 @dataclass(kw_only=True)
@@ -54,20 +54,20 @@ class Attending(OnFeatures):
     attends: ClassVar[bool] = True
 
     @abstractmethod
-    def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+    def attend(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         """How much each support example counts in each prediction, ``[q, s]``, from features as `answer` gets them."""
 
     def attention(
         self,
         model: TaskModel,
-        own: Parameters,
+        params: Parameters,
         state: Adapted,
         support: AnyExamples,
         x: Inputs,
         mask: Tensor | None = None,
     ) -> Tensor:
         """How much each support example counts in each of the predictions that `predict` makes, ``[q, s]``."""
-        return self.attend(model, own, *seen_through(model, state, support, x, mask))
+        return self.attend(model, params, *seen_through(model, state, support, x, mask))
 
 
 def seen_through(

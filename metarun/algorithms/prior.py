@@ -31,11 +31,11 @@ class Prior:
             return {}
         return {_key(name): torch.log(tensor.new_tensor(self._given(name))) for name, tensor in theta.items()}
 
-    def of(self, own: Parameters, name: str) -> float | Tensor:
+    def of(self, params: Parameters, name: str) -> float | Tensor:
         """σ² of a tensor of θ."""
-        return own[_key(name)].exp() if self.learned else self._given(name)
+        return params[_key(name)].exp() if self.learned else self._given(name)
 
-    def slopes(self, own: Parameters, away: Parameters) -> Parameters:
+    def slopes(self, params: Parameters, away: Parameters) -> Parameters:
         """The derivative of −log p by log σ², for parameters ``away`` from the start: a scalar for each layer.
 
         Per number of the layer, ½ (1 − mean (θ_t − θ₀)²/σ²), so that large layers learn theirs as fast as small ones.
@@ -45,7 +45,7 @@ class Prior:
         squares: dict[str, list[Tensor]] = {}
         for name, tensor in away.items():
             squares.setdefault(_key(name), []).append(tensor.flatten().square())
-        return {key: (1 - torch.cat(parts).mean() / own[key].exp()) / 2 for key, parts in squares.items()}
+        return {key: (1 - torch.cat(parts).mean() / params[key].exp()) / 2 for key, parts in squares.items()}
 
     def _given(self, name: str) -> float:
         for prefix, variance in ((LAYERS, self.layers), (NORMS, self.norms), (HEAD, self.head)):

@@ -18,7 +18,7 @@ class ProtoNet(OnFeatures):
     kinds: ClassVar[tuple[type[TaskKind], ...]] = (Classification,)
     because: ClassVar[str] = ", since it takes the mean of each class"
 
-    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+    def answer(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         return by_centroids(support, queries)
 
 

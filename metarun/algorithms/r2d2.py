@@ -21,14 +21,14 @@ class R2D2(ClosedForm):
     """
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
-        own = super().parameters(theta, problem)
-        own["log_penalty"] = torch.full_like(own["log_scale"], log(self.penalty or start(problem.kind).penalty))
+        params = super().parameters(theta, problem)
+        params["log_penalty"] = torch.full_like(params["log_scale"], log(self.penalty or start(problem.kind).penalty))
         if not problem.kind.by_class:
-            own["bias"] = torch.zeros_like(own["log_scale"])
-        return own
+            params["bias"] = torch.zeros_like(params["log_scale"])
+        return params
 
-    def weight(self, own: Parameters, kind: TaskKind) -> Tensor:
-        return own["log_penalty"].exp()
+    def weight(self, params: Parameters, kind: TaskKind) -> Tensor:
+        return params["log_penalty"].exp()
 
     def design(self, support: SupportFeatures, queries: Tensor) -> tuple[SupportFeatures, Tensor]:
         one = torch.ones_like(queries[:, :1])
@@ -37,6 +37,6 @@ class R2D2(ClosedForm):
     def scores(self, support: SupportFeatures, penalty: float | Tensor, queries: Tensor) -> Tensor:
         return queries @ ridge(support, penalty)
 
-    def mean(self, own: Parameters, scores: Tensor) -> Tensor:
-        mean = super().mean(own, scores)
-        return mean + own["bias"] if "bias" in own else mean
+    def mean(self, params: Parameters, scores: Tensor) -> Tensor:
+        mean = super().mean(params, scores)
+        return mean + params["bias"] if "bias" in params else mean

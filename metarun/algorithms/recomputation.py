@@ -24,32 +24,32 @@ class InnerLoop(Protocol):
 
     def steps(self, testing: bool) -> int: ...
 
-    def begin(self, own: Parameters, theta: Parameters) -> Adapted: ...
+    def begin(self, params: Parameters, theta: Parameters) -> Adapted: ...
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted: ...
 
-    def judged(self, model: TaskModel, own: Parameters, state: Adapted, task: Task) -> ObjectiveOutput: ...
+    def query_loss(self, model: TaskModel, params: Parameters, state: Adapted, task: Task) -> ObjectiveOutput: ...
 
 
 def recomputed(
-    algorithm: InnerLoop, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+    algorithm: InnerLoop, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
 ) -> ObjectiveOutput:
     """As `Unrolled.objective`, to rounding."""
     steps = algorithm.steps(testing=False)
-    held: Parameters = _detached(own)
+    held: Parameters = _detached(params)
 
-    def step(number: int, own: Parameters, state: Adapted) -> Adapted:
-        return algorithm.step(model, own, state, task.support, number, draws)
+    def step(number: int, params: Parameters, state: Adapted) -> Adapted:
+        return algorithm.step(model, params, state, task.support, number, draws)
 
-    def loss(own: Parameters, state: Adapted) -> Tensor:
-        return algorithm.judged(model, own, state, task).objective
+    def loss(params: Parameters, state: Adapted) -> Tensor:
+        return algorithm.query_loss(model, params, state, task).objective
 
-    states = [_detached(algorithm.begin(own, theta))]
+    states = [_detached(algorithm.begin(params, theta))]
     for number in range(steps):
         states.append(_detached(step(number, held, states[-1])))
-    last = algorithm.judged(model, held, states[-1], task)
+    last = algorithm.query_loss(model, held, states[-1], task)
 
     weights = {steps: torch.ones_like(last.objective)}
     if "step_weights" in draws:
@@ -68,7 +68,7 @@ def recomputed(
             _, back = _with_pullback(algorithm.begin, held, _detached(theta))
             own_part, slope = back(slope)
         own_slope = tree_map(torch.add, own_slope, own_part)
-    objective = with_gradient(total, theta, slope) + with_gradient(torch.zeros_like(total), own, own_slope)
+    objective = with_gradient(total, theta, slope) + with_gradient(torch.zeros_like(total), params, own_slope)
     return ObjectiveOutput(objective, last.adapted, last.prediction)
 
 

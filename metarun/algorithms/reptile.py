@@ -31,18 +31,18 @@ class Reptile(ConstantRate, LearnedStart):
         return remembered_optimizer.recalled(self.inner_optimizer, model.memory, moving)
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted:
-        state = super().step(model, own, state, support, number, draws)
+        state = super().step(model, params, state, support, number, draws)
         if self.keep_moments:
             _, before = self.recalled(model, {})
             remembered_optimizer.report(self.inner_optimizer, model.memory, state.optimizer, before + number + 1)
         return state
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
         start = {name: tensor.detach() for name, tensor in theta.items()}
-        outcome = super().objective(model, own, start, task, draws)
+        outcome = super().objective(model, params, start, task, draws)
         away = {name: start[name] - outcome.adapted[name] for name in start}
         return outcome._replace(objective=with_gradient(outcome.objective, at=theta, gradient=away))

@@ -19,13 +19,13 @@ def initial(theta: Parameters, steps: int) -> Parameters:
     return {PREFIX + name: torch.zeros(steps + 1, *tensor.shape) for name, tensor in norms.items()}
 
 
-def placed(own: Parameters, theta: Parameters, step: int, before: int | None) -> Parameters:
+def placed(params: Parameters, theta: Parameters, step: int, before: int | None) -> Parameters:
     """θ with the additions of place ``step`` (0: the start) instead of those of ``before``; ``None``: θ has none.
 
     Places beyond the last are the last.
     """
     moved = {}
-    for key, added in own.items():
+    for key, added in params.items():
         if key.startswith(PREFIX):
             name, last = key.removeprefix(PREFIX), len(added) - 1
             change = added[min(step, last)]

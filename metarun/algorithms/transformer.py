@@ -42,13 +42,13 @@ class Transformer(Attending):
     def network(self, features: int, problem: Problem) -> nn.Module:
         return Encoder(features, problem.kind, self.layers, self.width, self.heads)
 
-    def answer(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
-        prediction: Tensor = functional_call(model.own, own, (support, queries))[0]
+    def answer(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+        prediction: Tensor = functional_call(model.algorithm_network, params, (support, queries))[0]
         return prediction
 
-    def attend(self, model: TaskModel, own: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
+    def attend(self, model: TaskModel, params: Parameters, support: SupportFeatures, queries: Tensor) -> Tensor:
         """Of the last block, the mean over its heads, when it is asked for the class that it predicts."""
-        prediction, weights = functional_call(model.own, own, (support, queries))
+        prediction, weights = functional_call(model.algorithm_network, params, (support, queries))
         weights = weights.mean(1)
         asked = prediction.argmax(-1) if len(weights) > 1 else torch.zeros_like(prediction[:, 0], dtype=torch.int64)
         return weights[asked, torch.arange(len(asked), device=asked.device)]

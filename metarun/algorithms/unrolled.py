@@ -112,27 +112,27 @@ class Unrolled(LearnedStart):
         """The largest step size at the start."""
         return self._between[1]
 
-    def bound(self, own: Parameters) -> None:
-        self.rates.bound(own, self.highest_rate)
+    def bound(self, params: Parameters) -> None:
+        self.rates.bound(params, self.highest_rate)
 
     def holds(self, name: str) -> bool:
         return name.startswith(PREFIX) and not self.rates.learned
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
-        own: Parameters = {}
+        params: Parameters = {}
         moving = {name: tensor for name, tensor in theta.items() if self.adapts(name)}
         if self._constant_rate is None:
-            own = self.rates.initial(self._between, moving, self.inner_steps)
-        return own | step_norms.initial(theta, self.inner_steps) if self.step_norms else own
+            params = self.rates.initial(self._between, moving, self.inner_steps)
+        return params | step_norms.initial(theta, self.inner_steps) if self.step_norms else params
 
     def adapts(self, name: str) -> bool:
         if not name.startswith(NORMS):
             return True
         return not self.step_norms and (self.inner_norms == "all" or name.endswith(PARTS_OF_NORMS[self.inner_norms]))
 
-    def rate(self, own: Parameters, name: str, step: int) -> float | Tensor:
+    def rate(self, params: Parameters, name: str, step: int) -> float | Tensor:
         constant = self._constant_rate
-        return self.rates.rate(own, name, step, self.highest_rate) if constant is None else constant
+        return self.rates.rate(params, name, step, self.highest_rate) if constant is None else constant
 
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
         draws = super().draws(tasks, testing, progress)
@@ -156,25 +156,25 @@ class Unrolled(LearnedStart):
             return theta
         return {name: tensor + draws["second_order"] * (theta[name] - tensor) for name, tensor in constant.items()}
 
-    def begin(self, own: Parameters, theta: Parameters) -> Adapted:
-        return super().begin(own, step_norms.placed(own, theta, 0, None))
+    def begin(self, params: Parameters, theta: Parameters) -> Adapted:
+        return super().begin(params, step_norms.placed(params, theta, 0, None))
 
     def step(
-        self, model: TaskModel, own: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
+        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
     ) -> Adapted:
-        state = super().step(model, own, state, support, number, draws)
-        return state._replace(theta=step_norms.placed(own, state.theta, number + 1, number))
+        state = super().step(model, params, state, support, number, draws)
+        return state._replace(theta=step_norms.placed(params, state.theta, number + 1, number))
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
         if self.recompute:
-            return recomputed(self, model, own, theta, task, draws)
+            return recomputed(self, model, params, theta, task, draws)
         if "step_weights" not in draws:
-            return super().objective(model, own, theta, task, draws)
-        state, total = self.begin(own, theta), one_of(task.query.x).new_zeros(())
+            return super().objective(model, params, theta, task, draws)
+        state, total = self.begin(params, theta), one_of(task.query.x).new_zeros(())
         for step, weight in enumerate(draws["step_weights"]):
-            state = self.step(model, own, state, task.support, step, draws)
-            outcome = self.judged(model, own, state, task)
+            state = self.step(model, params, state, task.support, step, draws)
+            outcome = self.query_loss(model, params, state, task)
             total = total + weight * outcome.objective
         return outcome._replace(objective=total)

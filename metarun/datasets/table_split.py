@@ -69,8 +69,8 @@ def _by_row(
     smallest = int(sizes[:, 0].argmin())
     if sizes[smallest, 0] < _LEAST_TRAIN_ROWS:
         raise UserError(
-            f"{rows.source}: task {quoted(rows.tasks[smallest])} has {counted(int(count[short]), 'row')}, too few for "
-            f"{given} of each task, which must leave {_LEAST_TRAIN_ROWS} for meta-train and 1 each for the others"
+            f"{rows.source}: task {quoted(rows.tasks[smallest])} has {counted(int(count[smallest]), 'row')}, too few "
+            f"for {given} of each task, which must leave {_LEAST_TRAIN_ROWS} for meta-train and 1 each for the others"
         )
     return np.concatenate([np.zeros((len(count), 1), np.int64), sizes.cumsum(1)], 1)
 

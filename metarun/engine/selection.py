@@ -90,10 +90,10 @@ class Selector:
         # The first candidates are as random as any.
         first = torch.arange(self._tasks)
         ratio = ratio_of(to_nearest(distances, chosen).mean(), to_nearest(distances, first).mean())
-        own = self._processes.local_slice(self._tasks)
+        local = self._processes.local_slice(self._tasks)
         return Chosen(
-            tree_map(lambda tensor: tensor[chosen[own].to(tensor.device)], pool),
-            counts[own] * (self._tasks / len(distances)),
+            tree_map(lambda tensor: tensor[chosen[local].to(tensor.device)], pool),
+            counts[local] * (self._tasks / len(distances)),
             {"tasks/distance_ratio": ratio},
         )
 
@@ -115,10 +115,10 @@ class Selector:
         assert isinstance(algorithm, Learned)
 
         def loss(phi: MetaParameters, task: Task, draws: Draws) -> Tensor:
-            own, start = phi["algorithm"], learner.start(phi, task, testing=False)
+            params, start = phi["algorithm"], learner.start(phi, task, testing=False)
             model = learner.for_task(phi, learning=True)
-            state = algorithm.adapt(model, own, start, task.support, draws)
-            return algorithm.judged(model, own, state, task).objective
+            state = algorithm.adapt(model, params, start, task.support, draws)
+            return algorithm.query_loss(model, params, state, task).objective
 
         def losses_of(tasks: TaskBatch) -> Tensor:
             draws = learner.draws(tasks, testing=False, progress=progress)
@@ -128,17 +128,17 @@ class Selector:
             losses = self._of_all(pool, losses_of).double()
         noise = counters.keys(counters.key(learner.seed, "task selection"), pool.number)
         chosen = drawn(losses, noise, self._settings.temperature, self._tasks).sort().values
-        own = self._processes.local_slice(self._tasks)
+        local = self._processes.local_slice(self._tasks)
         return Chosen(
-            tree_map(lambda tensor: tensor[chosen[own]], pool),
+            tree_map(lambda tensor: tensor[chosen[local]], pool),
             None,
             {"tasks/loss_rank": (ranks(losses)[chosen].mean() - 0.5) / len(losses)},
         )
 
     def _of_all(self, pool: TaskBatch, look: Callable[[TaskBatch], Tensor]) -> Tensor:
         """What ``look`` finds of every candidate, ``[n, ...]``."""
-        own = part(pool, self._processes.local_slice(len(pool.number)))
-        found = torch.cat([look(tasks) for tasks in chunks(own, self._chunk)])
+        local = part(pool, self._processes.local_slice(len(pool.number)))
+        found = torch.cat([look(tasks) for tasks in chunks(local, self._chunk)])
         return torch.cat(self._processes.all_gather([found], self._processes.count))
 
 

@@ -33,7 +33,7 @@ class Attended:
 
 def attended(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str) -> list[Attended]:
     """The first tasks of a stream. The learner's algorithm is one that attends."""
-    model, own, algorithm = learner.for_task(phi), phi["algorithm"], learner.algorithm
+    model, params, algorithm = learner.for_task(phi), phi["algorithm"], learner.algorithm
     assert isinstance(algorithm, Attending)
     tasks = episodes_of(dataset, stream, TASKS)
     batch = dataset.sample(stream, 0, tasks)
@@ -45,9 +45,9 @@ def attended(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: st
         support, query = task.support, task.query
         with torch.no_grad():
             theta = learner.start(phi, task, testing=True)
-            state = algorithm.adapt(model, own, theta, support, draws, testing=True)
-            weights = algorithm.attention(model, own, state, support, query.x, query.mask)
-            prediction = algorithm.predict(model, own, state, support, query.x, query.mask)
+            state = algorithm.adapt(model, params, theta, support, draws, testing=True)
+            weights = algorithm.attention(model, params, state, support, query.x, query.mask)
+            prediction = algorithm.predict(model, params, state, support, query.x, query.mask)
         rows, columns = _ordered(query.y, query.mask), _ordered(support.y, support.mask)
         right = model.kind.decision(prediction) == query.y if model.kind.by_class else None
         seen.append(

@@ -20,13 +20,13 @@ def predictions_before_and_after(
     algorithm = learner.algorithm
 
     def predicted(phi: MetaParameters, task: Task, draws: Draws, x: Inputs, mask: Tensor | None) -> tuple[Tensor, ...]:
-        own, start = phi["algorithm"], learner.start(phi, task, testing=True)
+        params, start = phi["algorithm"], learner.start(phi, task, testing=True)
         model = learner.for_task(phi)
         states = (
-            algorithm.begin(own, start),
-            algorithm.adapt(model, own, start, task.support, draws, testing=True),
+            algorithm.begin(params, start),
+            algorithm.adapt(model, params, start, task.support, draws, testing=True),
         )
-        return tuple(algorithm.predict(model, own, state, task.support, x, mask) for state in states)
+        return tuple(algorithm.predict(model, params, state, task.support, x, mask) for state in states)
 
     parts = []
     with torch.no_grad():

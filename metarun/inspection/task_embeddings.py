@@ -45,8 +45,8 @@ def task_embeddings(
         start = learner.generated(phi, embedding)
         seen = {f"norm {name}": start[name].norm() for name in sorted(learner.hypernet.made)}
         if attending is not None:
-            own = {f"embedding.{name}": tensor for name, tensor in phi["embedding"].items()}
-            seen["attention"] = functional_call(attending, own, (learner.seen(task),))
+            parameters = {f"embedding.{name}": tensor for name, tensor in phi["embedding"].items()}
+            seen["attention"] = functional_call(attending, parameters, (learner.seen(task),))
         if task.support.mask is not None:
             seen["mask"] = task.support.mask
         return {"embedding": embedding, "labels": task.support.y, **seen}
@@ -71,7 +71,7 @@ def task_embeddings(
 
 
 class _Weights(nn.Module):
-    """The attention weights of an embedding, as a module of its own, to be called with explicit parameters."""
+    """The attention weights of an embedding, as a module, to be called with explicit parameters."""
 
     def __init__(self, embedding: nn.Module) -> None:
         super().__init__()

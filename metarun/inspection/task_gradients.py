@@ -95,11 +95,11 @@ def _inner(learner: Learner, phi: MetaParameters, tasks: TaskBatch, draws: Draws
         return {}
 
     def norms(phi: MetaParameters, task: Task, draws: Draws) -> dict[str, Tensor]:
-        own, start = phi["algorithm"], learner.start(phi, task, testing=False)
+        params, start = phi["algorithm"], learner.start(phi, task, testing=False)
         model = learner.for_task(phi, learning=True)
         states = {
-            "before": algorithm.begin(own, start),
-            "after": algorithm.adapt(model, own, start, task.support, draws),
+            "before": algorithm.begin(params, start),
+            "after": algorithm.adapt(model, params, start, task.support, draws),
         }
         found: dict[str, Tensor] = {}
         for when, state in states.items():

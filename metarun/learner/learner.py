@@ -52,7 +52,10 @@ class Learner:
             "theta": {name: tensor for name, tensor in theta.items() if name in self.hypernet.shared},
             "embedding": _parameters(self.embedding),
             "hypernet": _parameters(self.hypernet),
-            "algorithm": {**self.algorithm.parameters(theta, self.problem), **_parameters(self.model.own)},
+            "algorithm": {
+                **self.algorithm.parameters(theta, self.problem),
+                **_parameters(self.model.algorithm_network),
+            },
             MEMORY: {
                 **{STATISTICS + name: tensor for name, tensor in remembered(self.model.network).items()},
                 **self.algorithm.memory(theta),
@@ -62,8 +65,8 @@ class Learner:
     def learned(self, phi: MetaParameters) -> MetaParameters:
         """φ without what settings hold at its start, and without what no gradient moves."""
         free = {name: tensor for name, tensor in phi["embedding"].items() if name not in self.embedding.held}
-        own = {name: tensor for name, tensor in phi["algorithm"].items() if not self.algorithm.holds(name)}
-        return {**phi, "embedding": free, "algorithm": own, MEMORY: {}}
+        params = {name: tensor for name, tensor in phi["algorithm"].items() if not self.algorithm.holds(name)}
+        return {**phi, "embedding": free, "algorithm": params, MEMORY: {}}
 
     def for_task(self, phi: MetaParameters, learning: bool = False) -> TaskModel:
         """The task model with what φ remembers, for one task: one of meta-training where it is ``learning``.
@@ -93,9 +96,9 @@ class Learner:
 
     def unadapted_loss(self, phi: MetaParameters, theta: Parameters, task: Task, learning: bool = False) -> Tensor:
         """The loss on the support set itself at a start θ⁰, before any inner step; ``learning`` as in `for_task`."""
-        own, support = phi["algorithm"], task.support
-        model, state = self.for_task(phi, learning), self.algorithm.begin(own, theta)
-        prediction = self.algorithm.predict(model, own, state, support, support.x, support.mask)
+        params, support = phi["algorithm"], task.support
+        model, state = self.for_task(phi, learning), self.algorithm.begin(params, theta)
+        prediction = self.algorithm.predict(model, params, state, support, support.x, support.mask)
         return model.kind.loss(prediction, support.y, support.mask)
 
     def start(self, phi: MetaParameters, task: Task, testing: bool) -> Parameters:
@@ -134,15 +137,17 @@ class Learner:
 
     def curve(self, phi: MetaParameters, task: Task, draws: Draws, whole: bool = True) -> "Curve":
         """Metrics on the queries before and after each inner step, or after the last alone."""
-        model, own, algorithm, query = self.for_task(phi), phi["algorithm"], self.algorithm, task.query
+        model, params, algorithm, query = self.for_task(phi), phi["algorithm"], self.algorithm, task.query
 
         predictions: list[Tensor] = []
 
         def predict(state: Adapted) -> None:
-            predictions.append(algorithm.predict(model, own, state, task.support, query.x, query.mask))
+            predictions.append(algorithm.predict(model, params, state, task.support, query.x, query.mask))
 
         theta = self.start(phi, task, testing=True)
-        last = algorithm.adapt(model, own, theta, task.support, draws, testing=True, visit=predict if whole else None)
+        last = algorithm.adapt(
+            model, params, theta, task.support, draws, testing=True, visit=predict if whole else None
+        )
         if not whole:
             predict(last)
         points = [model.kind.metrics(prediction, query.y, query.mask) for prediction in predictions]

@@ -50,7 +50,7 @@ class TaskModel:
     transductive: the queries of a task are normalized by one another, as the first MAML code did; else each query's
         prediction depends on the support set and itself alone.
     normalization: the network's kind, see `metarun.models.normalization`.
-    own: what the meta-learner adds, a network called with its own meta-parameters; often empty.
+    algorithm_network: the network of the algorithm (`Algorithm.network`), called with its meta-parameters; often empty.
     compute: what the network computes in, where that is less precise than its parameters; outputs and gradients have
         the precision of the parameters all the same.
     memory: what is remembered of earlier tasks, as `metarun.learner.learner.Learner.for_task` gives it.
@@ -60,7 +60,7 @@ class TaskModel:
     kind: TaskKind
     normalization: str
     transductive: bool
-    own: nn.Module = field(default_factory=nn.Module)
+    algorithm_network: nn.Module = field(default_factory=nn.Module)
     compute: torch.dtype | None = None
     memory: Memory = field(default_factory=Memory)
 

@@ -62,9 +62,14 @@ def assembled(settings: Settings, problem: Problem, device: torch.device) -> tup
         if isinstance(head, nn.Linear):
             network.head = algorithm.last_layer(head)
         theta = {name: parameter.detach() for name, parameter in network.named_parameters()}
-        own = algorithm.network(_width(network, problem, settings.plain["choices"]["model"]), problem)
+        algorithm_network = algorithm.network(_width(network, problem, settings.plain["choices"]["model"]), problem)
         model = TaskModel(
-            network, kind, settings.model.normalization, settings.engine.transductive, own, settings.device.compute
+            network,
+            kind,
+            settings.model.normalization,
+            settings.engine.transductive,
+            algorithm_network,
+            settings.device.compute,
         )
         embedding = settings.embedding.build(problem, model)
         hypernet = _hypernet(settings, theta, device)
@@ -77,7 +82,7 @@ def assembled(settings: Settings, problem: Problem, device: torch.device) -> tup
             penalties=settings.regularizer,
             seed=settings.seed,
         )
-        modules = (network, own, embedding, hypernet)
+        modules = (network, algorithm_network, embedding, hypernet)
         for module in modules:
             module.to(dtype)
         # What an algorithm sets to a number must be that number in the run's precision.

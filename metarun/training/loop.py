@@ -111,9 +111,9 @@ class Training:
                 metrics, norm = whole(state.step, lr)
             else:
                 batch, weights, standing = selector(state.phi, state.step, progress, group)
-                own = meta_gradient(state.phi, batch, progress, weights)
+                local = meta_gradient(state.phi, batch, progress, weights)
                 state.decisions["task_chunk"] = meta_gradient.chunk  # less than before where memory ran out
-                gradient, metrics = processes.all_reduce(own, len(batch.number) / tasks, stop.asked)
+                gradient, metrics = processes.all_reduce(local, len(batch.number) / tasks, stop.asked)
                 metrics |= standing
                 if behind is not None:
                     gradient, metrics["omega/output"] = self._held(behind, optimizer, gradient, lr)
@@ -200,7 +200,7 @@ class Training:
         pull, change = behind(optimizer.candidate(gradient, lr))
         self.processes.broadcast((pull, change))  # or rounding might let their φ drift apart
         weight = self.learner.penalties.output
-        return tree_map(lambda own, other: own + weight * other, gradient, pull), change
+        return tree_map(lambda first, second: first + weight * second, gradient, pull), change
 
     def _close(self) -> None:
         """After the last step of a group: measure every group, and keep φ where the output regularizer asks for it."""

@@ -173,9 +173,9 @@ class _MetaTest:
             training,
         )
         if one.tests:
-            own = content["protocol"]
+            own_protocol = content["protocol"]
             content[TEST_DATASETS] = {
-                more.name: further_result(one.settings, more, measured.further[more.name], own, source)
+                more.name: further_result(one.settings, more, measured.further[more.name], own_protocol, source)
                 for more in one.tests
             }
         content["parameters"] = sizes(one.learner, self.tested.phi)

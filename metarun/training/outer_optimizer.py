@@ -110,9 +110,9 @@ class OuterOptimizer:
 
         Raises `ValueError`, `TypeError` or `KeyError` where it is not that of an optimizer of this φ.
         """
-        own = self._optimizer.state_dict()["param_groups"]
+        param_groups = self._optimizer.state_dict()["param_groups"]
         self._refuse_others(state["state"])
-        self._optimizer.load_state_dict({"state": state["state"], "param_groups": own})
+        self._optimizer.load_state_dict({"state": state["state"], "param_groups": param_groups})
         if self._slow is not None:
             self._slow.load(state["slow"]["tensors"], state["slow"]["done"])
 

@@ -64,15 +64,19 @@ def result(
 
 
 def further_result(
-    settings: Settings, of: FurtherTest, test: EvaluationResult, own: Mapping[str, Any], trained: Mapping[str, Any]
+    settings: Settings,
+    of: FurtherTest,
+    test: EvaluationResult,
+    own_protocol: Mapping[str, Any],
+    trained: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a result holds of a further data set: the meta-test, the baselines and the protocol.
 
-    test: the episodes, with their whole curves and baselines. own: the protocol of the run's own test. trained: the
+    test: the episodes, with their whole curves and baselines. own_protocol: the protocol of the run's own test. trained: the
     source that φ was trained on. ``same_source`` says whether the data are those, divided in the same way.
     """
     kind, source = of.learner.problem.kind, source_of(of.dataset)
-    told = protocol(settings, of.dataset) | {"selection": own["selection"]}
+    told = protocol(settings, of.dataset) | {"selection": own_protocol["selection"]}
     told = {name: value for name, value in told.items() if not name.startswith(("train_", "val_"))}
     return {
         "meta_test": tested(kind, of.data, test),

@@ -38,18 +38,18 @@ def refuse_unsound(settings: Settings, learner: Learner, phi: MetaParameters, da
     and that gradients reach the meta-parameters. Parts of metarun's are not checked here; its tests do. Raises
     `UserError`.
     """
-    own = own_groups(settings)
-    if not own or settings.checkpoint is not None:  # which was trained with these, on other data perhaps
+    user_groups = own_groups(settings)
+    if not user_groups or settings.checkpoint is not None:  # which was trained with these, on other data perhaps
         return
     group = 0 if settings.engine.order == "sequential" else None
     batch = dataset.sample("train", 0, TASKS, group)
-    if "dataset" in own:
+    if "dataset" in user_groups:
         repeated = dataset.sample("train", 0, TASKS, group)
         _refuse_other_tasks(_choice(settings, "dataset"), settings.dataset, dataset, batch, repeated)
     for number in range(TASKS):
         task: Task = tree_map(lambda tensor, number=number: tensor[number], batch)
-        _Check(settings, learner, phi, batch, task, number).run(own)
-    _refuse_unreached(settings, learner, displaced(phi), batch, own)
+        _Check(settings, learner, phi, batch, task, number).run(user_groups)
+    _refuse_unreached(settings, learner, displaced(phi), batch, user_groups)
 
 
 def refuse_unsound_tests(settings: Settings, tests: Sequence[FurtherTest]) -> None:
@@ -84,19 +84,19 @@ class _Check:
     task: Task
     number: int
 
-    def run(self, own: set[str]) -> None:
+    def run(self, user_groups: set[str]) -> None:
         """Check the parts in the order in which a task meets them, so that the first one at fault is named."""
         learner = self.learner
         with torch.no_grad():
-            if "model" in own:
+            if "model" in user_groups:
                 self._model()
             embedding = learner.embed(self.phi, self.task, testing=False)
-            if "embedding" in own:
+            if "embedding" in user_groups:
                 self._embedding(embedding)
             start = learner.generated(self.phi, embedding)
-            if "hypernet" in own:
+            if "hypernet" in user_groups:
                 self._hypernet(start, embedding)
-        if "algorithm" in own:
+        if "algorithm" in user_groups:
             self._algorithm(start)
 
     def _model(self) -> None:
@@ -156,9 +156,9 @@ class _Check:
         say = self._say("algorithm", algorithm, "predict")
 
         def call() -> Any:
-            model, own = learner.for_task(self.phi, learning=True), self.phi["algorithm"]
-            state = algorithm.adapt(model, own, start, task.support, draws)
-            return algorithm.predict(model, own, state, task.support, task.query.x, task.query.mask)
+            model, params = learner.for_task(self.phi, learning=True), self.phi["algorithm"]
+            state = algorithm.adapt(model, params, start, task.support, draws)
+            return algorithm.predict(model, params, state, task.support, task.query.x, task.query.mask)
 
         out, wanted = call(), (len(task.query.y), learner.problem.training_kind.outputs)
         if not isinstance(out, Tensor) or tuple(out.shape) != wanted:
@@ -201,7 +201,7 @@ _MADE_BY = {"theta": "model", "embedding": "embedding", "hypernet": "hypernet", 
 
 
 def _refuse_unreached(
-    settings: Settings, learner: Learner, phi: MetaParameters, batch: TaskBatch, own: set[str]
+    settings: Settings, learner: Learner, phi: MetaParameters, batch: TaskBatch, user_groups: set[str]
 ) -> None:
     """Refuse parameters of the user's own parts that no gradient reaches, away from a start that may hide some.
 
@@ -210,7 +210,7 @@ def _refuse_unreached(
     if not isinstance(learner.algorithm, Learned):
         return
     leaves = {group: {n: t.detach().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
-    names = [(group, name) for group, name in _learned(learner, leaves) if _blamed(learner, group, own)]
+    names = [(group, name) for group, name in _learned(learner, leaves) if _blamed(learner, group, user_groups)]
     if not names:
         return
     # At the end of training, when whatever is annealed in has its part.
@@ -225,7 +225,7 @@ def _refuse_unreached(
     if total.requires_grad:
         found = torch.autograd.grad(total, wanted, allow_unused=True)
     for group in dict.fromkeys(group for group, _ in names):
-        part, module = _blamed(learner, group, own)
+        part, module = _blamed(learner, group, user_groups)
         gradients = {name: each for (of, name), each in zip(names, found, strict=True) if of == group}
         say = f"{_choice(settings, part)}: {_called(module)}: the gradient"
         if total.isfinite() and not all(each.isfinite().all() for each in gradients.values() if each is not None):
@@ -234,7 +234,7 @@ def _refuse_unreached(
         if not any(each.any() for each in gradients.values() if each is not None):
             lost = list(gradients)
         # Parts of metarun's may have parameters that an algorithm of the user's has no use for.
-        if len(lost) == len(gradients) or (lost and _MADE_BY[group] in own):
+        if len(lost) == len(gradients) or (lost and _MADE_BY[group] in user_groups):
             raise UserError(
                 f"{say} does not reach '{lost[0]}' of {group}, which would stay at its start; do not use detach(), "
                 ".data or torch.no_grad() on the way, or leave it out"
@@ -248,7 +248,7 @@ def _learned(learner: Learner, phi: MetaParameters) -> Iterator[tuple[str, str]]
             yield from ((group, name) for name in tensors)
 
 
-def _blamed(learner: Learner, group: str, own: set[str]) -> Any:
+def _blamed(learner: Learner, group: str, user_groups: set[str]) -> Any:
     """The user's own part to name where a group is not reached, and its module; ``None`` if it is not theirs.
 
     Where θ₀ or the embedding are not reached, what lies between them and the loss may be at fault: the first of the
@@ -266,7 +266,7 @@ def _blamed(learner: Learner, group: str, own: set[str]) -> Any:
         "hypernet": ("hypernet", "model", "algorithm"),
         "algorithm": ("algorithm",),
     }[group]
-    return next(((part, modules[part]) for part in way if part in own), None)
+    return next(((part, modules[part]) for part in way if part in user_groups), None)
 
 
 def _choice(settings: Settings, group: str) -> str:

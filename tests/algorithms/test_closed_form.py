@@ -99,9 +99,9 @@ def made(method: tuple[str, ...], dataset: Dataset, *overrides: str, **changes: 
 
 
 def predicted(learner: Learner, phi: MetaParameters, task: Task) -> Tensor:
-    own = phi["algorithm"]
-    state = learner.algorithm.begin(own, phi["theta"])
-    return learner.algorithm.predict(learner.model, own, state, task.support, task.query.x)
+    params = phi["algorithm"]
+    state = learner.algorithm.begin(params, phi["theta"])
+    return learner.algorithm.predict(learner.model, params, state, task.support, task.query.x)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -164,8 +164,8 @@ def test_penalty_and_scale_start_where_they_are_set(method: tuple[str, ...]) -> 
 
 def begun(learner: Learner, phi: MetaParameters) -> tuple[float, float]:
     """λ and α."""
-    own = phi["algorithm"]
-    return float(learner.algorithm.weight(own, learner.model.kind)), own["log_scale"].exp().item()
+    params = phi["algorithm"]
+    return float(learner.algorithm.weight(params, learner.model.kind)), params["log_scale"].exp().item()
 
 
 @pytest.mark.parametrize(

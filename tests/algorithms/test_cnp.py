@@ -29,11 +29,11 @@ def predicted(learner: Learner, phi: MetaParameters, support: AnyExamples, x: Te
     return learner.algorithm.predict(learner.model, phi["algorithm"], state, support, x)
 
 
-def layered(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+def layered(params: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     """A vector through linear layers with ReLU between them, by their parameters."""
-    layers = sorted({int(key.split(".")[1]) for key in own if key.startswith(name)})
+    layers = sorted({int(key.split(".")[1]) for key in params if key.startswith(name)})
     for layer in layers:
-        x = own[f"{name}.{layer}.weight"] @ x + own[f"{name}.{layer}.bias"]
+        x = params[f"{name}.{layer}.weight"] @ x + params[f"{name}.{layer}.bias"]
         x = x.clamp(min=0) if layer != layers[-1] else x
     return x
 
@@ -41,9 +41,9 @@ def layered(own: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_predictions_are_those_of_a_loop_over_examples(problem: str) -> None:
     learner, phi, task = made(problem, encoder=[6, 5], decoder=[7, 7])
-    own = phi["algorithm"]
-    assert own["encoder.2.weight"].shape == (5, 6)
-    assert own["decoder.2.weight"].shape == (7, 7)
+    params = phi["algorithm"]
+    assert params["encoder.2.weight"].shape == (5, 6)
+    assert params["decoder.2.weight"].shape == (7, 7)
 
     def features(x: Tensor) -> Tensor:
         return functional_call(learner.model.network, phi["theta"], (x[None], Context()))[0]
@@ -52,15 +52,15 @@ def test_predictions_are_those_of_a_loop_over_examples(problem: str) -> None:
     for x, found in zip(task.query.x, prediction, strict=True):
         if problem == "targets":
             encoded = [
-                layered(own, "encoder", torch.cat((features(x_i), y_i)))
+                layered(params, "encoder", torch.cat((features(x_i), y_i)))
                 for x_i, y_i in zip(task.support.x, task.support.y, strict=True)
             ]
-            wanted = layered(own, "decoder", torch.cat((features(x), sum(encoded) / len(encoded))))
+            wanted = layered(params, "decoder", torch.cat((features(x), sum(encoded) / len(encoded))))
         else:
             logits = []
             for way in range(3):
-                encoded = [layered(own, "encoder", features(x_i)) for x_i in task.support.x[task.support.y == way]]
-                logits.append(layered(own, "decoder", torch.cat((features(x), sum(encoded) / len(encoded)))))
+                encoded = [layered(params, "encoder", features(x_i)) for x_i in task.support.x[task.support.y == way]]
+                logits.append(layered(params, "decoder", torch.cat((features(x), sum(encoded) / len(encoded)))))
             wanted = torch.cat(logits)
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 

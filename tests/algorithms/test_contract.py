@@ -166,7 +166,7 @@ def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, pro
 @pytest.mark.parametrize(("name", "problem"), cases())
 def test_evaluation_leaves_everything_as_it_was(name: str, problem: str) -> None:
     learner, phi, dataset = made(name, problem, "model.normalization=running")
-    modules = (learner.model.network, learner.model.own, learner.embedding, learner.hypernet)
+    modules = (learner.model.network, learner.model.algorithm_network, learner.embedding, learner.hypernet)
     before = [{n: t.clone() for n, t in module.state_dict().items()} for module in modules]
     copy = {group: {n: t.clone() for n, t in tensors.items()} for group, tensors in phi.items()}
     first, second = (Evaluator(learner, 2)(phi, dataset, "test", 5).curves for _ in range(2))

@@ -154,11 +154,12 @@ def test_no_query_sees_another_at_meta_test(name: str) -> None:
     task = task_of(dataset.sample("test", 0, 1), 0)
     x = task.query.x.clone()
     x[1:] = 3 * x[1:].flip(0) + 1
-    own, start = phi["algorithm"], learner.start(phi, task, testing=True)
+    params, start = phi["algorithm"], learner.start(phi, task, testing=True)
     model = learner.for_task(phi)
-    state = learner.algorithm.adapt(model, own, start, task.support, {}, testing=True)
+    state = learner.algorithm.adapt(model, params, start, task.support, {}, testing=True)
     one, another, alone = (
-        learner.algorithm.predict(model, own, state, task.support, queries)[0] for queries in (task.query.x, x, x[:1])
+        learner.algorithm.predict(model, params, state, task.support, queries)[0]
+        for queries in (task.query.x, x, x[:1])
     )
     torch.testing.assert_close(another, one, rtol=0, atol=1e-12)
     torch.testing.assert_close(alone, one, rtol=0, atol=1e-12)

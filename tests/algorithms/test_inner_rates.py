@@ -74,10 +74,10 @@ def test_on_a_relative_scale_adam_moves_step_sizes_by_a_share_of_where_they_star
 @pytest.mark.parametrize("scale", ["linear", "log", "relative"])
 def test_bounds_bring_step_sizes_back(scale: str) -> None:
     learner, phi = build(waves(), *MLP, "algorithm=maml", rates=rates(scale=scale, least=0.01, most=0.1), **START)
-    own = phi["algorithm"]
-    for tensor, value in zip(own.values(), (0.001, 0.03, 7.0), strict=True):
+    params = phi["algorithm"]
+    for tensor, value in zip(params.values(), (0.001, 0.03, 7.0), strict=True):
         tensor.fill_({"linear": value, "log": log(value), "relative": value / 0.05}[scale])
-    learner.algorithm.bound(own)
+    learner.algorithm.bound(params)
     sizes = [values.item() for values in step_sizes(learner, phi).values()]
     assert sizes == pytest.approx([0.01, 0.01, 0.03, 0.03, 0.1, 0.1], rel=1e-6)
 
@@ -94,8 +94,8 @@ def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int,
         "device.threads=1", "device.compile=false", "tracking=scalars", "hydra.run.dir=run",
     )  # fmt: skip
     assert code == 0, err
-    own = read(last_file(Path("run")), torch.device("cpu")).state.phi["algorithm"]
-    kept = torch.cat([tensor.flatten() for name, tensor in own.items() if name.startswith("rate.")])
+    params = read(last_file(Path("run")), torch.device("cpu")).state.phi["algorithm"]
+    kept = torch.cat([tensor.flatten() for name, tensor in params.items() if name.startswith("rate.")])
     sizes = {"linear": kept, "log": kept.exp(), "relative": 0.01 * kept}[scale]
     assert len(sizes) == 6
     assert bool(((sizes > 0.01 - 0.00101) & (sizes < 0.01 + 0.00101)).all())
@@ -104,9 +104,9 @@ def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int,
 
 def test_step_sizes_that_are_not_learned_stay() -> None:
     fixed = rates(learned=False, scale="log", most=0.1, per="all", each_step=False)
-    own = fixed.initial([0.3, 0.3], {"head.weight": torch.zeros(2)}, 2)
-    fixed.bound(own, 0.3)
-    assert fixed.rate(own, "head.weight", 0, 0.3).item() == pytest.approx(0.3)
+    params = fixed.initial([0.3, 0.3], {"head.weight": torch.zeros(2)}, 2)
+    fixed.bound(params, 0.3)
+    assert fixed.rate(params, "head.weight", 0, 0.3).item() == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(

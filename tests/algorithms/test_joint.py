@@ -99,9 +99,9 @@ def features_of(learner: Learner, phi: MetaParameters, task: Task) -> tuple[Tens
 
 def tuned(learner: Learner, phi: MetaParameters, task: Task) -> tuple[Parameters, Tensor]:
     """θ' and predictions for the queries."""
-    own, support = phi["algorithm"], task.support
-    state = learner.algorithm.adapt(learner.model, own, phi["theta"], support, {}, testing=True)
-    return state.theta, learner.algorithm.predict(learner.model, own, state, support, task.query.x)
+    params, support = phi["algorithm"], task.support
+    state = learner.algorithm.adapt(learner.model, params, phi["theta"], support, {}, testing=True)
+    return state.theta, learner.algorithm.predict(learner.model, params, state, support, task.query.x)
 
 
 @pytest.mark.parametrize("head", ["linear", "cosine"])

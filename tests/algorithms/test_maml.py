@@ -119,8 +119,8 @@ def test_the_inner_loop_moves_what_is_asked_of_normalizations(name: str, inner_n
     dataset = Blobs()
     learner, phi = build(dataset, *CONV, f"algorithm={name}", f"algorithm.inner_norms={inner_norms}")
     phi = moved(phi)
-    task, own = task_of(dataset.sample("train", 0, 1), 0), phi["algorithm"]
-    end = learner.algorithm.adapt(learner.model, own, phi["theta"], task.support, {}).theta
+    task, params = task_of(dataset.sample("train", 0, 1), 0), phi["algorithm"]
+    end = learner.algorithm.adapt(learner.model, params, phi["theta"], task.support, {}).theta
     changed = {n for n, tensor in phi["theta"].items() if not torch.equal(end[n], tensor)}
     assert {n for n in changed if n.startswith("norms.")} == {f"norms.{i}.{part}" for i in range(2) for part in moves}
     assert {"layers.0.weight", "layers.1.weight"} <= changed

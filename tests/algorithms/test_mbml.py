@@ -66,8 +66,8 @@ def test_a_learned_optimizer_begins_at_plain_steps(problem: str) -> None:
     torch.testing.assert_close(with_network["theta"], phi["theta"], rtol=0, atol=0)
     support = task_of(tasks, 0).support
     ends = (
-        each.algorithm.adapt(each.model, own["algorithm"], phi["theta"], support, {}).theta
-        for each, own in ((one, phi), (other, with_network))
+        each.algorithm.adapt(each.model, params["algorithm"], phi["theta"], support, {}).theta
+        for each, params in ((one, phi), (other, with_network))
     )
     torch.testing.assert_close(*ends, rtol=0, atol=0)
     torch.testing.assert_close(its_metrics, metrics, rtol=0, atol=0)
@@ -129,8 +129,8 @@ def test_what_the_network_sees_is_the_papers() -> None:
 
 def test_a_gradient_of_zero_makes_nothing_that_is_not_finite() -> None:
     g = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    own = moved({"own": initial(4, torch.float64)}, 0.3)["own"]
-    still = direction(own, {"w": g})["w"]
+    params = moved({"own": initial(4, torch.float64)}, 0.3)["own"]
+    still = direction(params, {"w": g})["w"]
     assert still.tolist() == [0, 0, 0]
     (slope,) = torch.autograd.grad(still.sum(), g)
     assert slope.isfinite().all()

@@ -23,14 +23,14 @@ def test_each_axis_of_a_gradient_has_its_matrix() -> None:
     """Against the Kronecker product of the three, on the gradient laid out flat."""
     learner, phi = build(Blobs(), *CONV, "algorithm=meta_curvature")
     assert isinstance(learner.algorithm, MetaCurvature)
-    own = moved(phi, 0.3)["algorithm"]
+    params = moved(phi, 0.3)["algorithm"]
     generator = torch.Generator().manual_seed(0)
     name = "layers.1.weight"
     gradient = torch.randn(phi["theta"][name].shape, generator=generator, dtype=torch.float64)
-    out, inputs, places = (own[f"{name}.{axis}"] for axis in ("outputs", "inputs", "places"))
+    out, inputs, places = (params[f"{name}.{axis}"] for axis in ("outputs", "inputs", "places"))
     assert (len(out), len(inputs), len(places)) == (4, 4, 9)
     whole: Tensor = torch.kron(torch.kron(out.T, inputs.T), places.T)
-    curved = learner.algorithm.directed(own, {name: gradient}, {}, {})[name]
+    curved = learner.algorithm.directed(params, {name: gradient}, {}, {})[name]
     torch.testing.assert_close(curved.flatten(), whole @ gradient.flatten(), rtol=1e-9, atol=1e-9)
 
 

@@ -30,12 +30,12 @@ def compared(head: str, fit: Callable[[float, Any, Any], Any], **changes: Any) -
     )
     phi = moved(phi)
     task = task_of(Blobs(shots=4).sample("train", 0, 1), 0)
-    own = phi["algorithm"]
+    params = phi["algorithm"]
     support, query = (features(learner, phi["theta"], x) for x in (task.support.x, task.query.x))
-    fitted = fit(1 / (12 * learner.algorithm.weight(own, learner.model.kind)), support.numpy(), task.support.y)
-    wanted = own["log_scale"].exp() * query @ torch.from_numpy(fitted.coef_.T.copy())
-    state = learner.algorithm.begin(own, phi["theta"])
-    logits = learner.algorithm.predict(learner.model, own, state, task.support, task.query.x)
+    fitted = fit(1 / (12 * learner.algorithm.weight(params, learner.model.kind)), support.numpy(), task.support.y)
+    wanted = params["log_scale"].exp() * query @ torch.from_numpy(fitted.coef_.T.copy())
+    state = learner.algorithm.begin(params, phi["theta"])
+    logits = learner.algorithm.predict(learner.model, params, state, task.support, task.query.x)
     torch.testing.assert_close(logits.detach(), wanted, rtol=0, atol=1e-4)
 
 

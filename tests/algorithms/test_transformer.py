@@ -88,9 +88,9 @@ def test_a_regression_is_one_pass_of_layers_and_a_classification_one_a_class() -
     """The whole computation with PyTorch's layers, for one class at a time."""
     for problem in PROBLEMS:
         learner, phi, task = made(problem, layers=2, width=8, heads=2)
-        own, encoder = phi["algorithm"], learner.model.own
+        params, encoder = phi["algorithm"], learner.model.algorithm_network
         assert isinstance(encoder, Encoder)
-        encoder.load_state_dict(own)
+        encoder.load_state_dict(params)
         features, queries = (
             functional_call(learner.model.network, phi["theta"], (x, Context())) for x in (task.support.x, task.query.x)
         )
@@ -100,14 +100,14 @@ def test_a_regression_is_one_pass_of_layers_and_a_classification_one_a_class() -
         classes = problem == "classes"
         for way in range(3 if classes else 1):
             labels = (task.support.y == way).double()[:, None] if classes else task.support.y
-            support = features @ own["example.weight"].T + own["example.bias"] + labels @ own["label.weight"].T
-            asked = queries @ own["example.weight"].T + own["example.bias"] + own["unlabeled"]
+            support = features @ params["example.weight"].T + params["example.bias"] + labels @ params["label.weight"].T
+            asked = queries @ params["example.weight"].T + params["example.bias"] + params["unlabeled"]
             tokens = torch.cat((support, asked))[None]
             for block in encoder.blocks:
                 assert isinstance(block, Block)
                 tokens = theirs(block, 8, 2)(tokens, src_mask=hidden)
-            out = nn.functional.layer_norm(tokens[0, s:], (8,), own["norm.weight"], own["norm.bias"])
-            columns.append(out @ own["readout.weight"].T + own["readout.bias"])
+            out = nn.functional.layer_norm(tokens[0, s:], (8,), params["norm.weight"], params["norm.bias"])
+            columns.append(out @ params["readout.weight"].T + params["readout.bias"])
         prediction = predicted(learner, phi, task.support, task.query.x)
         torch.testing.assert_close(prediction, torch.cat(columns, 1), rtol=0, atol=1e-9)
 
@@ -137,7 +137,7 @@ def test_attention_is_shared_by_examples_alone(problem: str) -> None:
 def test_attention_is_that_of_the_predicted_class() -> None:
     learner, phi, task = made("classes")
     phi = moved(phi, 0.3)
-    encoder = learner.model.own
+    encoder = learner.model.algorithm_network
     encoder.load_state_dict(phi["algorithm"])
     features, queries = (
         functional_call(learner.model.network, phi["theta"], (x, Context())) for x in (task.support.x, task.query.x)

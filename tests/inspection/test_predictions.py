@@ -18,12 +18,12 @@ from metarun.learner.learner import Learner, MetaParameters
 
 def predicted(learner: Learner, phi: MetaParameters, task: Task, x: Tensor, *, adapted: bool) -> Tensor:
     """For inputs ``x``, by what the learner consists of."""
-    own, start = phi["algorithm"], learner.start(phi, task, testing=True)
+    params, start = phi["algorithm"], learner.start(phi, task, testing=True)
     draws = {name: value[0] for name, value in learner.draws(alone(task), True, 1.0).items()}
-    state = learner.algorithm.begin(own, start)
+    state = learner.algorithm.begin(params, start)
     for number in range(learner.algorithm.steps(testing=True) if adapted else 0):
-        state = learner.algorithm.step(learner.for_task(phi), own, state, task.support, number, draws)
-    return learner.algorithm.predict(learner.for_task(phi), own, state, task.support, x, task.query.mask)
+        state = learner.algorithm.step(learner.for_task(phi), params, state, task.support, number, draws)
+    return learner.algorithm.predict(learner.for_task(phi), params, state, task.support, x, task.query.mask)
 
 
 @pytest.mark.parametrize("extra", [(), HYPERNET, ("algorithm=reptile",)], ids=["maml", "hypernet", "reptile"])

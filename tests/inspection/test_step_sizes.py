@@ -10,11 +10,11 @@ from metarun.learner.learner import Learner, MetaParameters
 def numbered(learner: Learner, phi: MetaParameters) -> MetaParameters:
     """φ whose step sizes are 0, 1, 2 and so on in the order of their names."""
     count = 0
-    own = {}
+    params = {}
     for name, tensor in phi["algorithm"].items():
-        own[name] = torch.arange(count, count + tensor.numel(), dtype=tensor.dtype).view(tensor.shape)
+        params[name] = torch.arange(count, count + tensor.numel(), dtype=tensor.dtype).view(tensor.shape)
         count += tensor.numel()
-    return {**phi, "algorithm": own}
+    return {**phi, "algorithm": params}
 
 
 def test_one_for_every_number_of_theta() -> None:

@@ -27,9 +27,9 @@ class Counting(ProtoNet):
         return {"updates": torch.zeros(()), "mean": torch.zeros(2), "untouched": torch.full((3,), 7.0)}
 
     def objective(
-        self, model: TaskModel, own: Parameters, theta: Parameters, task: Task, draws: Draws
+        self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws
     ) -> ObjectiveOutput:
-        outcome = super().objective(model, own, theta, task, draws)
+        outcome = super().objective(model, params, theta, task, draws)
         model.memory.report("updates", model.memory.now("updates") + 1)
         model.memory.report("mean", task.number.to(outcome.objective).expand(2))
         # Multiplied by θ: what is reported has a gradient, which must not count.

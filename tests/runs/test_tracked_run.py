@@ -207,7 +207,7 @@ def test_a_failed_run_has_its_row(command: Command, monkeypatch: pytest.MonkeyPa
     def broken(*given: object, **named: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(MAML, "judged", broken)
+    monkeypatch.setattr(MAML, "query_loss", broken)
     assert command(*WAVES, "hydra.run.dir=run")[0] == 1
     events = read(Path("run"))
     content = events.SummaryMetadata("_hparams_/session_end_info").plugin_data.content

@@ -105,7 +105,7 @@ def _exact(
 def _in_float64(learner: Learner) -> Learner:
     """A copy that computes in float64 throughout."""
     precise = copy.deepcopy(learner)
-    for module in (precise.model.network, precise.model.own, precise.embedding, precise.hypernet):
+    for module in (precise.model.network, precise.model.algorithm_network, precise.embedding, precise.hypernet):
         module.double()
     # In place, for embeddings may hold the same task model.
     object.__setattr__(precise.model, "compute", None)
