@@ -24,7 +24,7 @@ class AdaptedModel:
     def __init__(
         self, learner: Learner, params: Parameters, state: Adapted, support: AnyExamples, lock: threading.RLock
     ) -> None:
-        self._learner, self._own, self._state, self._support, self._lock = learner, params, state, support, lock
+        self._learner, self._params, self._state, self._support, self._lock = learner, params, state, support, lock
 
     @property
     def parameters(self) -> Parameters:
@@ -64,4 +64,4 @@ class AdaptedModel:
         like = one_of(self._support.x)
         inputs = learner.problem.inputs.tensors(x, "x", like.dtype, like.device)
         with self._lock, torch.no_grad():
-            return learner.algorithm.predict(learner.model, self._own, self._state, self._support, inputs)
+            return learner.algorithm.predict(learner.model, self._params, self._state, self._support, inputs)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("own_modules")
 
 
 @pytest.mark.parametrize(
-    ("page", "files", "programs"), [("python.md", 0, 4), ("own_parts.md", 14, 1), ("test_datasets.md", 1, 0)]
+    ("page", "files", "programs"), [("python.md", 0, 4), ("user_parts.md", 14, 1), ("test_datasets.md", 1, 0)]
 )
 def test_a_page_is_true(command: Command, page: str, files: int, programs: int) -> None:
     names: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from metarun.core.kinds import Regression
 from metarun.datasets.base import Dataset
-from metarun.datasets.own import OwnTaskList, OwnTasks
+from metarun.datasets.user import UserTaskList, UserTasks
 from metarun.engine.selection import SKETCH, Selector, sketch
 from metarun.report.command import main as report
 
@@ -33,7 +33,7 @@ def alike(one: Dataset, other: Dataset, stream: str) -> bool:
 
 
 @dataclass(kw_only=True)
-class Lines(OwnTasks):
+class Lines(UserTasks):
     kind = Regression()
     input_shape = (1,)
 
@@ -44,7 +44,7 @@ class Lines(OwnTasks):
 
 
 @dataclass(kw_only=True)
-class Listed(OwnTaskList):
+class Listed(UserTaskList):
     kind = Regression()
     input_shape = (1,)
 

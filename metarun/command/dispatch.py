@@ -20,7 +20,7 @@ from metarun.config.modes import named, refuse_several
 from metarun.core.errors import UserError
 from metarun.core.version import __version__
 from metarun.runs.files import refuse_taken
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 from metarun.setup.saved import with_saved_run
 from metarun.setup.settings import Settings
 from metarun.sweep.launching import chosen, refuse_missing
@@ -56,7 +56,7 @@ def _follow(flags: Namespace, processes: "ProcessGroup") -> None:
     if asked(flags):
         return
     folder, values = json.loads(processes.broadcast_text(""))
-    run(Call(own_parts.checked(values, flags.config_dir), Path(folder), processes))
+    run(Call(user_parts.checked(values, flags.config_dir), Path(folder), processes))
 
 
 def _composed(flags: Namespace, processes: "ProcessGroup | None") -> None:
@@ -72,7 +72,7 @@ def _composed(flags: Namespace, processes: "ProcessGroup | None") -> None:
         show(flags, config)
         return
     values = plain(config, config.hydra.runtime.choices)
-    settings = own_parts.checked(values, flags.config_dir)
+    settings = user_parts.checked(values, flags.config_dir)
     sweeps = flags.multirun or config.hydra.mode == RunMode.MULTIRUN
     refuse_several([settings.mode, *_modes(typed)], sweep=sweeps, processes=processes is not None)
     if sweeps:

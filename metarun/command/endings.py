@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from metarun.config.compose import one_line
-from metarun.core.errors import Diverged, Interrupted, Lost, OwnCodeError, UserError
+from metarun.core.errors import Diverged, Interrupted, Lost, UserCodeError, UserError
 from metarun.runs.failures import OurBug, bug
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def ended(command: Callable[[], object], processes: "ProcessGroup | None" = None
     try:
         with _hydra_that_raises():
             command()
-    except OwnCodeError as error:
+    except UserCodeError as error:
         return Ending(one_line(str(error)), 2, "".join(traceback.format_exception(error.__cause__)))
     except Diverged as error:
         return Ending(one_line(str(error)), 3)

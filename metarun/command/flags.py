@@ -9,7 +9,7 @@ from metarun.config.hydra import get_args_parser
 from metarun.config.quoting import with_plain_paths
 from metarun.config.together import with_single_choices_apart
 from metarun.core.errors import UserError
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 
 _NOT_READ = {
     "config_name": "metarun has one configuration; save settings as an experiment/NAME.yaml and give --config-dir",
@@ -36,7 +36,7 @@ def parsed(arguments: Sequence[str]) -> Namespace:
     if flags.config_dir is not None:
         if not Path(flags.config_dir).is_dir():
             raise UserError(f"--config-dir {flags.config_dir}: no such folder")
-        own_parts.find(flags.config_dir)
+        user_parts.find(flags.config_dir)
     return flags
 
 

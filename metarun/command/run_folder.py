@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from metarun.command.traces import Traces
 from metarun.config.compose import explained, one_line
 from metarun.config.job import run_as_job
-from metarun.core.errors import Interrupted, Lost, OwnCodeError, UserError
+from metarun.core.errors import Interrupted, Lost, UserCodeError, UserError
 from metarun.core.lock import held
 from metarun.runs.failures import OurBug, bug, named, write_to_log
 from metarun.runs.files import LOG, STATUS
@@ -80,7 +80,7 @@ def _end(error: BaseException, folder: Path, traces: Traces, *, begun: bool) -> 
         else:
             write_to_log(error)
             write_status(folder, "failed", reason=one_line(str(error)))
-            if isinstance(error, OwnCodeError):
+            if isinstance(error, UserCodeError):
                 raise UserError(f"{error} (traceback in {folder / LOG})") from error
         raise error
     write_to_log(error)

@@ -139,12 +139,12 @@ def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
 
 def _shapes(config: Mapping[str, Any]) -> dict[str, Found]:
     """The shape of the run's own episodes, for each data set that it is tested on besides."""
-    own = config.get("dataset")
+    base = config.get("dataset")
     return {
-        f"{TESTS}.{name}.{key}": (own[key], f"dataset.{key}")
+        f"{TESTS}.{name}.{key}": (base[key], f"dataset.{key}")
         for name, node in tests(config).items()
         for key in SHAPE
-        if node.get(key) == AUTO and isinstance(own, Mapping) and key in own
+        if node.get(key) == AUTO and isinstance(base, Mapping) and key in base
     }
 
 
@@ -161,12 +161,12 @@ def tests(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def refuse_other_kinds(config: Mapping[str, Any], choices: Choices) -> None:
     """Refuse further data sets whose files declare another kind of task than that of the run's own."""
-    own = _declared(config.get("dataset"))
+    base = _declared(config.get("dataset"))
     for name, node in tests(config).items():
         kind = _declared(node)
-        if own is not None and kind not in (None, own):
+        if base is not None and kind not in (None, base):
             raise UserError(
-                f"{TESTS}.{name}: its tasks are {kind}, and those of dataset={choices.get('dataset')} are {own}; "
+                f"{TESTS}.{name}: its tasks are {kind}, and those of dataset={choices.get('dataset')} are {base}; "
                 "choose a data set of that kind"
             )
 

@@ -24,5 +24,5 @@ class Lost(Exception):
         self.code, self.trace, self.told = code, trace, told
 
 
-class OwnCodeError(UserError):
+class UserCodeError(UserError):
     """An error in the user's own code; its traceback is that of ``__cause__``."""

@@ -184,12 +184,12 @@ class Functions(ABC):
         if group is not None and not 0 <= group < len(self.groups):
             raise ValueError(f"no group {group}; {self.name} has {len(self.groups)}")
 
-    def _own(self, visits: Visits, purpose: str) -> Tensor:
+    def _task_keys(self, visits: Visits, purpose: str) -> Tensor:
         """Keys ``[T]`` for what is the same whenever a task is visited."""
         known = keys(key(self._seeds.run, "dataset", "known", purpose), visits.identity)
         return torch.where(visits.identity < 0, self._keys(visits.stream, purpose, visits.number), known)
 
-    def _fresh(self, visits: Visits) -> Tensor:
+    def _episode_keys(self, visits: Visits) -> Tensor:
         """Keys ``[T]`` for the points of each visit."""
         return self._keys(visits.stream, "points", visits.number)
 

@@ -55,14 +55,14 @@ class Harmonics(Functions):
     _config: HarmonicsConfig
 
     def _parameters(self, visits: Visits) -> Tensor:
-        fractions = uniform(self._own(visits, "wave"), 4)
+        fractions = uniform(self._task_keys(visits, "wave"), 4)
         ranges = (self._config.frequency, self._config.center, _PHASE, _PHASE)
         drawn = [between(fractions[:, column], *its_range) for column, its_range in enumerate(ranges)]
-        amplitudes = self._config.amplitude * normal(self._own(visits, "amplitudes"), 2)
+        amplitudes = self._config.amplitude * normal(self._task_keys(visits, "amplitudes"), 2)
         return torch.cat([torch.stack(drawn, -1), amplitudes], -1)
 
     def _inputs(self, visits: Visits, parameters: Tensor) -> Tensor:
-        return parameters[:, 1, None] + self._config.spread * normal(self._fresh(visits), self._points)
+        return parameters[:, 1, None] + self._config.spread * normal(self._episode_keys(visits), self._points)
 
     def _values(self, visits: Visits, parameters: Tensor, x: Tensor) -> Tensor:
         frequency, _, phase_1, phase_2, amplitude_1, amplitude_2 = parameters.unsqueeze(1).unbind(-1)

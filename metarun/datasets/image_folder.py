@@ -112,7 +112,7 @@ def _folders_by_split(root: Path) -> list[Path]:
 
 def _by_folder(names: Sequence[str]) -> dict[str, list[int]]:
     splits = [name.split("/")[0] for name in names]
-    return {split: [number for number, own in enumerate(splits) if own == split] for split in SPLITS}
+    return {split: [number for number, of in enumerate(splits) if of == split] for split in SPLITS}
 
 
 def _subfolders(folder: Path) -> list[Path]:

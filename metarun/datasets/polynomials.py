@@ -55,10 +55,12 @@ class Polynomials(Functions):
 
     def __init__(self, config: PolynomialsConfig, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(config, seeds, device, dtype)
-        self.groups = tuple(f"task {number}: {written(own)}" for number, own in enumerate(config.polynomials, 1))
+        self.groups = tuple(
+            f"task {number}: {written(coefficients)}" for number, coefficients in enumerate(config.polynomials, 1)
+        )
         terms = max(map(len, config.polynomials))
         self.descriptor_size = terms
-        padded = [[0.0] * (terms - len(own)) + own for own in config.polynomials]
+        padded = [[0.0] * (terms - len(coefficients)) + coefficients for coefficients in config.polynomials]
         self._coefficients = torch.tensor(padded, dtype=torch.float64, device=device)
         self._domains = torch.tensor(config.domains, dtype=torch.float64, device=device)
 
@@ -75,7 +77,7 @@ class Polynomials(Functions):
         return self._coefficients[visits.identity]
 
     def _inputs(self, visits: Visits, parameters: Tensor) -> Tensor:
-        fractions = uniform(self._fresh(visits), self._points)
+        fractions = uniform(self._episode_keys(visits), self._points)
         if visits.stream == "test":
             queries = self._points - self._shots
             even = torch.linspace(0, 1, queries, dtype=fractions.dtype, device=fractions.device)
@@ -104,11 +106,14 @@ class Polynomials(Functions):
 
     def _remark(self) -> str:
         tasks = zip(self._config.polynomials, self._config.domains, strict=True)
-        return "; ".join(f"{written(own)} on {low:g} to {high:g}" for own, (low, high) in tasks)
+        return "; ".join(f"{written(coefficients)} on {low:g} to {high:g}" for coefficients, (low, high) in tasks)
 
     def _settings(self) -> dict[str, Any]:
         config = self._config
-        return {"polynomials": [list(own) for own in config.polynomials], "domains": [list(d) for d in config.domains]}
+        return {
+            "polynomials": [list(coefficients) for coefficients in config.polynomials],
+            "domains": [list(d) for d in config.domains],
+        }
 
 
 def written(coefficients: list[float]) -> str:

@@ -124,14 +124,14 @@ class RegressionFamilies(Functions):
         self._either = torch.tensor([family.either_sign for family in self._families], device=device)
 
     def _parameters(self, visits: Visits) -> Tensor:
-        draws = uniform(self._own(visits, "function"), _MOST + 1)
+        draws = uniform(self._task_keys(visits, "function"), _MOST + 1)
         lowest, highest = self._ranges[visits.group].unbind(-1)
         sign = torch.where(self._either[visits.group] & (draws[:, _MOST] < 0.5), -1, 1)
         drawn = between(draws[:, :_MOST], lowest, highest)
         return torch.cat([sign[:, None] * drawn[:, :1], drawn[:, 1:]], -1)
 
     def _inputs(self, visits: Visits, parameters: Tensor) -> Tensor:
-        return between(uniform(self._fresh(visits), self._points), *self._config.x)
+        return between(uniform(self._episode_keys(visits), self._points), *self._config.x)
 
     def _values(self, visits: Visits, parameters: Tensor, x: Tensor) -> Tensor:
         columns = parameters.T.unsqueeze(-1)

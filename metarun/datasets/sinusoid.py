@@ -44,11 +44,11 @@ class Sinusoid(Functions):
     _config: SinusoidConfig
 
     def _parameters(self, visits: Visits) -> Tensor:
-        amplitude, phase = uniform(self._own(visits, "wave"), 2).unbind(-1)
+        amplitude, phase = uniform(self._task_keys(visits, "wave"), 2).unbind(-1)
         return torch.stack([between(amplitude, *self._config.amplitude), between(phase, *self._config.phase)], -1)
 
     def _inputs(self, visits: Visits, parameters: Tensor) -> Tensor:
-        return between(uniform(self._fresh(visits), self._points), *self._config.x)
+        return between(uniform(self._episode_keys(visits), self._points), *self._config.x)
 
     def _values(self, visits: Visits, parameters: Tensor, x: Tensor) -> Tensor:
         amplitude, phase = parameters.unsqueeze(1).unbind(-1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metarun.config.modes import named
 from metarun.engine.processes.single import SINGLE_PROCESS, Processes
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 from metarun.setup.settings import Settings
 
 
@@ -31,7 +31,7 @@ class Call:
 def run(call: Call) -> None:
     """Run the mode that the settings name. Raises what the mode raises; errors in the user's own parts as such."""
     module = importlib.import_module(named(call.settings.mode).module)
-    with own_parts.blaming(call.settings.plain):
+    with user_parts.blaming(call.settings.plain):
         module.run(call)
 
 

@@ -70,8 +70,8 @@ def of_the_problem(run: Run) -> dict[str, Any]:
 
 
 def _of_training(run: Run, name: str) -> bool:
-    own = str(run.settings.get("dataset._target_", "")).startswith(_OWN_DATASETS)
-    return name.startswith("dataset.train_") or name in MACHINE or (own and name == "dataset.tasks")
+    builtin = str(run.settings.get("dataset._target_", "")).startswith(_OWN_DATASETS)
+    return name.startswith("dataset.train_") or name in MACHINE or (builtin and name == "dataset.tasks")
 
 
 def varying(runs: Sequence[Run]) -> list[str]:

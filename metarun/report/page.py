@@ -48,8 +48,8 @@ def page(
             alt = escape(f"{name}: {group.title}")
             pictures.setdefault(number, []).append(f'<img alt="{alt}" src="data:image/svg+xml;base64,{data}">')
     parts = []
-    for number, (own, *more) in enumerate(tables, 1):
-        parts += [_group(own, pictures.get(number, [])), *(_group(one, []) for one in more)]
+    for number, (table, *more) in enumerate(tables, 1):
+        parts += [_group(table, pictures.get(number, [])), *(_group(one, []) for one in more)]
     parts += [_comparison(one) for one in comparisons]
     if stopped:
         parts.append(_stopped(stopped))

@@ -151,15 +151,15 @@ def on_further_data(run: Run) -> list[Run]:
     for name, block in run.result.get(TEST_DATASETS, {}).items():
         place = f"{TESTS}.{name}"
         rest = {key: value for key, value in run.settings.items() if key.partition(".")[0] not in ("dataset", TESTS)}
-        own = {"dataset": run.settings.get(place)}
+        dataset = {"dataset": run.settings.get(place)}
         for key, value in run.settings.items():
             if key.startswith(f"{place}."):
-                own[f"dataset.{key.removeprefix(f'{place}.')}"] = value
+                dataset[f"dataset.{key.removeprefix(f'{place}.')}"] = value
         kept = {key: value for key, value in run.result.items() if key not in (*_OF_OWN_DATA, TEST_DATASETS)}
         train = {**run.result["train"], "same_source": block["same_source"]}
         result = {**kept, **{key: block[key] for key in _OF_TEST if key in block}, "train": train}
         rest.pop(TRAINED_ON, None)
-        found.append(replace(run, settings={**own, **rest, **_trained_on(result)}, result=result, further=name))
+        found.append(replace(run, settings={**dataset, **rest, **_trained_on(result)}, result=result, further=name))
     return found
 
 

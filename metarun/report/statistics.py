@@ -119,11 +119,11 @@ def crossed(seeds: Sequence[Measured]) -> Effect:
     middle, cells = mean(means), []
     members: dict[Hashable, list[float]] = {}
     for one, center in zip(seeds, means, strict=True):
-        own: dict[Hashable, float] = {}
+        by_task: dict[Hashable, float] = {}
         for value, task in zip(one.values, one.tasks, strict=True):
-            own[task] = own.get(task, 0.0) + (value - center) / (len(seeds) * len(one.values))
-        cells.append(own)
-        for task, total in own.items():
+            by_task[task] = by_task.get(task, 0.0) + (value - center) / (len(seeds) * len(one.values))
+        cells.append(by_task)
+        for task, total in by_task.items():
             members.setdefault(task, []).append(total)
     tasks = len(members)
     separate = len(seeds) > 1 and tasks == sum(map(len, cells))

@@ -3,7 +3,7 @@
 import logging
 
 from metarun.config.compose import one_line
-from metarun.core.errors import Lost, OwnCodeError, UserError
+from metarun.core.errors import Lost, UserCodeError, UserError
 
 
 class OurBug(Exception):
@@ -21,8 +21,8 @@ def bug(error: BaseException) -> str:
 
 def write_to_log(error: BaseException) -> None:
     """Write an error to the run's log, and not to the terminal, with a traceback where code is to be mended."""
-    culprit = error.__cause__ if isinstance(error, OwnCodeError) else error
-    if isinstance(error, UserError | Lost) and not isinstance(error, OwnCodeError):
+    culprit = error.__cause__ if isinstance(error, UserCodeError) else error
+    if isinstance(error, UserError | Lost) and not isinstance(error, UserCodeError):
         culprit = None
     told = None if culprit is None else (type(culprit), culprit, culprit.__traceback__)
     text = error.trace + str(error) if isinstance(error, Lost) else one_line(str(error))

@@ -134,12 +134,12 @@ def check(settings: Settings, problem: Problem) -> None:
         _check_transfer(settings, trained_for(settings, problem), problem, "dataset")
 
 
-def check_test(settings: Settings, own: Problem, posed: Problem, name: str) -> None:
-    """Refuse the problem of ``test_dataset.NAME`` where what is trained for ``own``, the run's, cannot take it.
+def check_test(settings: Settings, trained: Problem, posed: Problem, name: str) -> None:
+    """Refuse the problem of ``test_dataset.NAME`` if a learner for ``trained``, the problem of the run, cannot take it.
 
     Raises `UserError`.
     """
-    _check_transfer(settings, trained_for(settings, own), posed, f"{TESTS}.{name}")
+    _check_transfer(settings, trained_for(settings, trained), posed, f"{TESTS}.{name}")
 
 
 def _check_parts(settings: Settings, problem: Problem) -> None:

@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from metarun.config.compose import compose, plain
 from metarun.config.quoting import quoted
 from metarun.core.errors import UserError
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 from metarun.setup.check import check
 from metarun.setup.saved import as_overrides
 from metarun.setup.settings import Settings
@@ -27,7 +27,7 @@ def settings_of(config: Any, file: Path, device: str, config_dir: str | None = N
     if config_dir is not None:
         if not Path(config_dir).is_dir():
             raise UserError(f"config_dir={config_dir}: no such folder")
-        own_parts.find(config_dir)
+        user_parts.find(config_dir)
     overrides = [
         *as_overrides(config, str(file), config_dir, tests=False),
         *("mode=test", f"checkpoint={quoted(str(file))}", f"device.name={quoted(device)}"),
@@ -35,9 +35,9 @@ def settings_of(config: Any, file: Path, device: str, config_dir: str | None = N
     with _own_hydra():
         composed = compose(overrides, config_dir)
         values = plain(composed, composed.hydra.runtime.choices)
-    with own_parts.blaming(values):
+    with user_parts.blaming(values):
         settings = check(values)
-    own_parts.refuse_incomplete(settings)
+    user_parts.refuse_incomplete(settings)
     return settings
 
 

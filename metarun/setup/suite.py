@@ -41,11 +41,11 @@ class FurtherTest:
 
 
 def further_tests(
-    settings: Settings, own: Dataset, learner: Learner, phi: MetaParameters, device: torch.device, **changes: Any
+    settings: Settings, main: Dataset, learner: Learner, phi: MetaParameters, device: torch.device, **changes: Any
 ) -> list[FurtherTest]:
     """Load what ``test_dataset`` names, and build what is tested on it.
 
-    learner, phi: those for ``own``, the run's dataset. changes: keys of those that have them, such as ``download``.
+    learner, phi: those for ``main``, the run's dataset. changes: keys of those that have them, such as ``download``.
 
     Raises `UserError` for data that what is trained cannot be tested on: tasks of another kind, with other inputs or
     as many other classes as its parameters do not allow, and the data of training divided in another way.
@@ -55,12 +55,12 @@ def further_tests(
         kept = {key: value for key, value in changes.items() if hasattr(config, key)}
         dataset = settings.load_test_dataset(name, device, **kept)
         posed = problem(dataset, settings.likelihood)
-        check_test(settings, problem(own, settings.likelihood), posed, name)
-        trained = trained_for(settings, problem(own, settings.likelihood))
+        check_test(settings, problem(main, settings.likelihood), posed, name)
+        trained = trained_for(settings, problem(main, settings.likelihood))
         _refuse_other_division(f"{TESTS}.{name}", posed.source, trained.source)
         for_these = trained.tested_on(posed)
-        alike = for_these == learner.problem and _shapes(dataset) == _shapes(own)
-        if alike and posed.source == source_of(own):
+        alike = for_these == learner.problem and _shapes(dataset) == _shapes(main)
+        if alike and posed.source == source_of(main):
             raise UserError(f"{TESTS}.{name}: is what the run is tested on anyway; leave it out, or give it other keys")
         mine = learner if alike else _fitting(settings, for_these, learner, phi, device, name)
         tests.append(FurtherTest(name, dataset, mine, alike))
@@ -71,19 +71,19 @@ def _fitting(
     settings: Settings, posed: Problem, learner: Learner, phi: MetaParameters, device: torch.device, name: str
 ) -> Learner:
     """The learner for a problem, which the parameters of ``learner`` must fit."""
-    own, found = learner.problem, assembled(settings, posed, device)
+    main, found = learner.problem, assembled(settings, posed, device)
     made, other = found
     if _sizes(other) == _sizes(phi):
         return made
     for noun, now, then in (
-        ("inputs of shape", posed.inputs.shape, own.inputs.shape),
-        ("descriptors of size", posed.descriptor_size, own.descriptor_size),
-        (own.kind.noun, posed.kind.targets, own.kind.targets),
+        ("inputs of shape", posed.inputs.shape, main.inputs.shape),
+        ("descriptors of size", posed.descriptor_size, main.descriptor_size),
+        (main.kind.noun, posed.kind.targets, main.kind.targets),
     ):
         if now != then:
             raise UserError(
                 f"{TESTS}.{name}: its tasks have {noun} {shown(now)}, and what is trained takes {shown(then)} "
-                f"({data_name(own.source)}); choose data of that shape"
+                f"({data_name(main.source)}); choose data of that shape"
             )
     raise UserError(f"{TESTS}.{name}: what is trained has other parameters than its tasks ask for; leave it out")
 

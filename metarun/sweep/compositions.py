@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from metarun.config.groups import TESTS
-from metarun.core.errors import OwnCodeError, UserError
+from metarun.core.errors import UserCodeError, UserError
 from metarun.datasets.base import Dataset, Problem, problem
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 from metarun.setup.assemble import check, check_order, check_settings, check_test
 from metarun.setup.settings import Settings
 from metarun.sweep.search import Proposal
@@ -29,9 +29,9 @@ class Compositions:
         self._known: dict[str, tuple[Problem, int] | None] = {}
 
     def refusal(self, settings: Settings) -> str | None:
-        """Why a run of these settings would be refused; ``None`` if it would not. Raises `OwnCodeError`."""
+        """Why a run of these settings would be refused; ``None`` if it would not. Raises `UserCodeError`."""
         try:
-            with own_parts.blaming(settings.plain):
+            with user_parts.blaming(settings.plain):
                 check_settings(settings)
                 facts = self._facts(settings) if self._load else None
                 if facts is not None:
@@ -39,18 +39,18 @@ class Compositions:
                     check(settings, posed)
                     check_order(settings, groups)
                     self._check_tests(settings, posed)
-        except OwnCodeError:
+        except UserCodeError:
             raise
         except UserError as error:
             return str(error)
         return None
 
-    def _check_tests(self, settings: Settings, own: Problem) -> None:
+    def _check_tests(self, settings: Settings, trained: Problem) -> None:
         """Refuse further data sets that what is trained for ``own`` cannot be tested on. Raises `UserError`."""
         for name, node in settings.plain.get(TESTS, {}).items():
             load = partial(settings.load_test_dataset, name)
             if (facts := self._loaded(settings, (TESTS, name, node), load)) is not None:
-                check_test(settings, own, facts[0], name)
+                check_test(settings, trained, facts[0], name)
 
     def _facts(self, settings: Settings) -> tuple[Problem, int] | None:
         """What is known of a dataset once it is loaded: its problem, and how many groups of tasks it has."""
@@ -64,7 +64,7 @@ class Compositions:
         key = repr((*chosen, settings.device.dtype, settings.likelihood))
         if key not in self._known:
             try:
-                with own_parts.blaming(settings.plain):
+                with user_parts.blaming(settings.plain):
                     dataset = load(torch.device("cpu"))
             except UserError:
                 self._known[key] = None

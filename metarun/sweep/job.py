@@ -18,7 +18,7 @@ from metarun.core.output import forgiving
 from metarun.runs.failures import named, write_to_log
 from metarun.runs.status import NAME as STATUS
 from metarun.runs.status import write_status
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 from metarun.setup.settings import Settings
 from metarun.sweep import folder as folders
 from metarun.sweep.folder import SweepFolder
@@ -92,13 +92,13 @@ class Job:
         from metarun.sweep.concurrent_job import ConcurrentJob
 
         if self.config_dir is not None:
-            own_parts.find(self.config_dir)
+            user_parts.find(self.config_dir)
         values = plain(config, HydraConfig.get().runtime.choices)
         if folders.can_go_on(place):
             values["resume"] = str(place)
         else:
             folders.cleared(place)
-        settings, stop = own_parts.checked(values, self.config_dir), SweepFolder(self.sweep).stop_file
+        settings, stop = user_parts.checked(values, self.config_dir), SweepFolder(self.sweep).stop_file
         self.run(settings, place, ConcurrentJob(self.neighbors, stack), tuple(self.keys), stop)
 
 

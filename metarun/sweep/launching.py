@@ -88,16 +88,16 @@ def neighbors(config: DictConfig, jobs: int) -> int:
 
     The launcher's own settings decide, which a user may have typed: ``hydra.launcher.n_jobs=4``.
     """
-    name, own = str(config.hydra.runtime.choices["hydra/launcher"]), config.hydra.launcher
+    name, launcher = str(config.hydra.runtime.choices["hydra/launcher"]), config.hydra.launcher
     if name in ELSEWHERE:
         return 1
     at_once = int(config.sweep.parallel)
     if name == "joblib":
         from joblib import effective_n_jobs
 
-        at_once = effective_n_jobs(own.n_jobs or 1)  # -1: one for each core
+        at_once = effective_n_jobs(launcher.n_jobs or 1)  # -1: one for each core
     elif name == "ray":
-        at_once = int((own.ray.init.num_cpus or os.cpu_count() or 1) // (own.ray.remote.num_cpus or 1))
+        at_once = int((launcher.ray.init.num_cpus or os.cpu_count() or 1) // (launcher.ray.remote.num_cpus or 1))
     return max(1, min(at_once, jobs))
 
 

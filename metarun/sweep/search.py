@@ -15,24 +15,24 @@ INVALID = "invalid"
 
 @dataclass(frozen=True)
 class Proposal:
-    """A job to run: ``own`` are the overrides that tell it from others, ``shared`` those that all have.
+    """A job to run: ``varied`` are the overrides in which jobs differ, ``shared`` those that all jobs have.
 
     trial: the search's number of it.
     """
 
     name: str
     shared: list[str]
-    own: list[str]
+    varied: list[str]
     trial: int = 0
 
     @property
     def overrides(self) -> list[str]:
-        return [*self.shared, *self.own]
+        return [*self.shared, *self.varied]
 
     @property
     def configuration(self) -> str:
         """What jobs have in common that differ in their seeds alone."""
-        return " ".join(text for text in self.own if not text.startswith(f"{SEED}="))
+        return " ".join(text for text in self.varied if not text.startswith(f"{SEED}="))
 
 
 @dataclass(frozen=True)

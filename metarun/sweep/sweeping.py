@@ -21,7 +21,7 @@ from metarun.core.lock import NAME as LOCK
 from metarun.core.names import shown
 from metarun.runs.failures import named
 from metarun.runs.status import write_status
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 from metarun.setup.check import part
 from metarun.setup.saved import typed_only
 from metarun.setup.settings import Settings
@@ -204,7 +204,7 @@ class _Sweep:
             config = self.loader.load_sweep_config(self.config, list(overrides))
         except (HydraException, OmegaConfBaseException, YAMLError) as error:
             raise UserError(f"{explained(error)} (in the job {' '.join(overrides)})") from error
-        return own_parts.checked(plain(config, config.hydra.runtime.choices), self.config_dir)
+        return user_parts.checked(plain(config, config.hydra.runtime.choices), self.config_dir)
 
     def _outcome(self, job: Proposal) -> JobOutcome:
         return outcome(self.folder.path / job.name, self.settings.objective)
@@ -241,8 +241,8 @@ class _Sweep:
 def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:
     """What Hydra composes for a sweep as a whole: its own settings, the sweep's, and what all jobs share."""
     parsed = parse(overrides)
-    own = [str(one.input_line) for one in parsed if one.is_hydra_override() or of_sweep(one)]
-    everything = [*ready(chosen(parsed)), *own, *asked(overrides).constants]
+    hydra_overrides = [str(one.input_line) for one in parsed if one.is_hydra_override() or of_sweep(one)]
+    everything = [*ready(chosen(parsed)), *hydra_overrides, *asked(overrides).constants]
 
     def load(*more: str) -> DictConfig:
         return loader.load_configuration(CONFIG_NAME, [*everything, *more], run_mode=RunMode.MULTIRUN)

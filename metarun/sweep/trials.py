@@ -13,13 +13,13 @@ Value = str | float | int
 def jobs_of(number: int, values: Mapping[str, Value], fixed: Sequence[str], seeds: Sequence[str]) -> list[Proposal]:
     """The jobs of trial ``number`` (from 0). Their names tell no more of each value than one wants to read."""
     values, before = _apart(values), f"trial-{number + 1:03}"
-    own = [f"{key}={value}" for key, value in values.items()]
+    varied = [f"{key}={value}" for key, value in values.items()]
     names = short_keys(list(values), taken=[SEED])
     told = {names[key]: value if isinstance(value, str) else f"{value:.4g}" for key, value in values.items()}
     if not seeds:
-        return [Proposal(job_name(told, before), list(fixed), own, number)]
+        return [Proposal(job_name(told, before), list(fixed), varied, number)]
     return [
-        Proposal(job_name({**told, SEED: seed}, before), list(fixed), [*own, f"{SEED}={seed}"], number)
+        Proposal(job_name({**told, SEED: seed}, before), list(fixed), [*varied, f"{SEED}={seed}"], number)
         for seed in seeds
     ]
 

@@ -70,10 +70,10 @@ def further_result(
     own_protocol: Mapping[str, Any],
     trained: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What a result holds of a further data set: the meta-test, the baselines and the protocol.
+    """The entry of a further data set in a result: meta-test, baselines and protocol.
 
-    test: the episodes, with their whole curves and baselines. own_protocol: the protocol of the run's own test. trained: the
-    source that φ was trained on. ``same_source`` says whether the data are those, divided in the same way.
+    test: the evaluation, with adaptation curves and baselines. own_protocol: the protocol of the run's own test.
+    trained: the source that φ was trained on; ``same_source``: whether the data are the same, with the same splits.
     """
     kind, source = of.learner.problem.kind, source_of(of.dataset)
     told = protocol(settings, of.dataset) | {"selection": own_protocol["selection"]}

@@ -24,9 +24,9 @@ from metarun.engine.compile.displacement import displaced
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
 from metarun.models.normalization import Context
-from metarun.setup.own_parts import is_own, own_groups
 from metarun.setup.settings import Settings
 from metarun.setup.suite import FurtherTest
+from metarun.setup.user_parts import is_user_part, user_groups
 
 TASKS = 2
 
@@ -38,25 +38,25 @@ def refuse_unsound(settings: Settings, learner: Learner, phi: MetaParameters, da
     and that gradients reach the meta-parameters. Parts of metarun's are not checked here; its tests do. Raises
     `UserError`.
     """
-    user_groups = own_groups(settings)
-    if not user_groups or settings.checkpoint is not None:  # which was trained with these, on other data perhaps
+    by_user = user_groups(settings)
+    if not by_user or settings.checkpoint is not None:  # which was trained with these, on other data perhaps
         return
     group = 0 if settings.engine.order == "sequential" else None
     batch = dataset.sample("train", 0, TASKS, group)
-    if "dataset" in user_groups:
+    if "dataset" in by_user:
         repeated = dataset.sample("train", 0, TASKS, group)
         _refuse_other_tasks(_choice(settings, "dataset"), settings.dataset, dataset, batch, repeated)
     for number in range(TASKS):
         task: Task = tree_map(lambda tensor, number=number: tensor[number], batch)
-        _Check(settings, learner, phi, batch, task, number).run(user_groups)
-    _refuse_unreached(settings, learner, displaced(phi), batch, user_groups)
+        _Check(settings, learner, phi, batch, task, number).run(by_user)
+    _refuse_unreached(settings, learner, displaced(phi), batch, by_user)
 
 
 def refuse_unsound_tests(settings: Settings, tests: Sequence[FurtherTest]) -> None:
     """Refuse further data sets of the user's own classes that give other tasks at every call. Raises `UserError`."""
     for one in tests:
         config = settings.test_dataset[one.name]
-        if is_own(config):
+        if is_user_part(config):
             first, repeated = (one.dataset.sample("test", 0, TASKS) for _ in range(2))
             _refuse_other_tasks(f"{TESTS}.{one.name}", config, one.dataset, first, repeated)
 
@@ -84,19 +84,19 @@ class _Check:
     task: Task
     number: int
 
-    def run(self, user_groups: set[str]) -> None:
+    def run(self, by_user: set[str]) -> None:
         """Check the parts in the order in which a task meets them, so that the first one at fault is named."""
         learner = self.learner
         with torch.no_grad():
-            if "model" in user_groups:
+            if "model" in by_user:
                 self._model()
             embedding = learner.embed(self.phi, self.task, testing=False)
-            if "embedding" in user_groups:
+            if "embedding" in by_user:
                 self._embedding(embedding)
             start = learner.generated(self.phi, embedding)
-            if "hypernet" in user_groups:
+            if "hypernet" in by_user:
                 self._hypernet(start, embedding)
-        if "algorithm" in user_groups:
+        if "algorithm" in by_user:
             self._algorithm(start)
 
     def _model(self) -> None:
@@ -201,7 +201,7 @@ _MADE_BY = {"theta": "model", "embedding": "embedding", "hypernet": "hypernet", 
 
 
 def _refuse_unreached(
-    settings: Settings, learner: Learner, phi: MetaParameters, batch: TaskBatch, user_groups: set[str]
+    settings: Settings, learner: Learner, phi: MetaParameters, batch: TaskBatch, by_user: set[str]
 ) -> None:
     """Refuse parameters of the user's own parts that no gradient reaches, away from a start that may hide some.
 
@@ -210,7 +210,7 @@ def _refuse_unreached(
     if not isinstance(learner.algorithm, Learned):
         return
     leaves = {group: {n: t.detach().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
-    names = [(group, name) for group, name in _learned(learner, leaves) if _blamed(learner, group, user_groups)]
+    names = [(group, name) for group, name in _learned(learner, leaves) if _blamed(learner, group, by_user)]
     if not names:
         return
     # At the end of training, when whatever is annealed in has its part.
@@ -225,7 +225,7 @@ def _refuse_unreached(
     if total.requires_grad:
         found = torch.autograd.grad(total, wanted, allow_unused=True)
     for group in dict.fromkeys(group for group, _ in names):
-        part, module = _blamed(learner, group, user_groups)
+        part, module = _blamed(learner, group, by_user)
         gradients = {name: each for (of, name), each in zip(names, found, strict=True) if of == group}
         say = f"{_choice(settings, part)}: {_called(module)}: the gradient"
         if total.isfinite() and not all(each.isfinite().all() for each in gradients.values() if each is not None):
@@ -234,7 +234,7 @@ def _refuse_unreached(
         if not any(each.any() for each in gradients.values() if each is not None):
             lost = list(gradients)
         # Parts of metarun's may have parameters that an algorithm of the user's has no use for.
-        if len(lost) == len(gradients) or (lost and _MADE_BY[group] in user_groups):
+        if len(lost) == len(gradients) or (lost and _MADE_BY[group] in by_user):
             raise UserError(
                 f"{say} does not reach '{lost[0]}' of {group}, which would stay at its start; do not use detach(), "
                 ".data or torch.no_grad() on the way, or leave it out"
@@ -248,7 +248,7 @@ def _learned(learner: Learner, phi: MetaParameters) -> Iterator[tuple[str, str]]
             yield from ((group, name) for name in tensors)
 
 
-def _blamed(learner: Learner, group: str, user_groups: set[str]) -> Any:
+def _blamed(learner: Learner, group: str, by_user: set[str]) -> Any:
     """The user's own part to name where a group is not reached, and its module; ``None`` if it is not theirs.
 
     Where θ₀ or the embedding are not reached, what lies between them and the loss may be at fault: the first of the
@@ -266,7 +266,7 @@ def _blamed(learner: Learner, group: str, user_groups: set[str]) -> Any:
         "hypernet": ("hypernet", "model", "algorithm"),
         "algorithm": ("algorithm",),
     }[group]
-    return next(((part, modules[part]) for part in way if part in user_groups), None)
+    return next(((part, modules[part]) for part in way if part in by_user), None)
 
 
 def _choice(settings: Settings, group: str) -> str:

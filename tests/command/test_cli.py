@@ -21,7 +21,7 @@ from metarun.core.errors import Interrupted, UserError
 from metarun.core.version import __version__
 from metarun.runs.files import LAST
 from metarun.runs.status import write_status
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 from metarun.setup.settings import Settings
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
@@ -239,7 +239,7 @@ def test_a_run_is_composed_and_checked_once(
         monkeypatch.setattr(owner, name, lambda *args, **kwargs: (calls.append(name), before(*args, **kwargs))[1])
 
     counted(ConfigLoaderImpl, "load_configuration")
-    counted(own_parts, "check")
+    counted(user_parts, "check")
     assert command(*arguments)[0] == 0
     assert (calls, len(ran)) == (["load_configuration", "check"], 1)
 

@@ -12,7 +12,7 @@ from metarun.core.inputs import Input
 from metarun.core.kinds import Classification
 from metarun.core.tasks import Task
 from metarun.datasets.base import Dataset
-from metarun.datasets.own import OwnTasks
+from metarun.datasets.user import UserTasks
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.training.outer_optimizer import OuterOptimizer
@@ -21,7 +21,7 @@ FILM = ("hypernet=film", *HYPERNET[1:])
 
 
 @dataclass(kw_only=True)
-class Marked(OwnTasks):
+class Marked(UserTasks):
     """Four classes: the image tells one of two pairs, and a number, now and then missing, which of the pair."""
 
     shots: int = 3

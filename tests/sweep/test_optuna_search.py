@@ -40,7 +40,7 @@ def search(
 
 
 def values(job: Proposal) -> dict[str, str]:
-    return dict(text.split("=") for text in job.own)
+    return dict(text.split("=") for text in job.varied)
 
 
 def cost(job: Proposal) -> float:

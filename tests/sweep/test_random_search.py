@@ -11,7 +11,7 @@ from metarun.sweep.space import Choice, Dimension, Interval
 
 def drawn(dimension: Dimension, trials: int = 2000) -> list[str]:
     jobs = RandomSearch({"x": dimension}, [], [], trials, draws=0).ask()
-    return [job.own[0].partition("=")[2] for job in jobs]
+    return [job.varied[0].partition("=")[2] for job in jobs]
 
 
 def test_choices_and_integers_come_alike_often() -> None:
@@ -42,8 +42,8 @@ def test_a_trial_is_the_same_among_more_and_with_seeds() -> None:
     many = RandomSearch(space, ["c=1"], ["0", "1"], 6, draws=5)
     assert many.total == 12
     jobs = many.ask()
-    assert [job.own for job in few] == [job.own[:-1] for job in jobs[:6:2]]
-    assert [job.own[-1] for job in jobs[:2]] == ["seed=0", "seed=1"]
+    assert [job.varied for job in few] == [job.varied[:-1] for job in jobs[:6:2]]
+    assert [job.varied[-1] for job in jobs[:2]] == ["seed=0", "seed=1"]
     assert jobs[0].configuration == jobs[1].configuration
     assert jobs[0].overrides[0] == "c=1"
     assert list(many.ask()) == []

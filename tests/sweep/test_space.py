@@ -8,7 +8,7 @@ import pytest
 from metarun.config.compose import compose, loading, plain
 from metarun.config.hydra import ConfigLoaderImpl
 from metarun.core.errors import UserError
-from metarun.setup.own_parts import checked
+from metarun.setup.user_parts import checked
 from metarun.sweep.random_search import RandomSearch
 from metarun.sweep.space import Choice, Dimension, Interval, asked, searched
 from metarun.sweep.trials import jobs_of
@@ -106,7 +106,7 @@ def test_keys_swept_together_are_one_dimension(tmp_path: Path) -> None:
         # What is typed for one of the keys leaves the other by itself.
         assert "hypernet+embedding" not in searched(asked(["embedding=support"]), "mine", loader)[0]
     (job,) = jobs_of(0, {together: "[[64,64],0.01]", "hypernet+embedding": "film+support"}, [], [])
-    assert job.own == ["model.hidden=[64,64]", "algorithm.inner_lr=0.01", "hypernet=film", "embedding=support"]
+    assert job.varied == ["model.hidden=[64,64]", "algorithm.inner_lr=0.01", "hypernet=film", "embedding=support"]
 
 
 def test_nothing_to_search(loader: ConfigLoaderImpl) -> None:

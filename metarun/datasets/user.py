@@ -14,10 +14,10 @@ import torch
 from metarun.core.inputs import Input
 from metarun.core.kinds import TaskKind
 from metarun.datasets.base import Dataset, Seeds
-from metarun.datasets.own_streams import Drawn, Listed
+from metarun.datasets.user_streams import DrawnTasks, ListedTasks
 
 
-class _Own(ABC):
+class _UserDataset(ABC):
     """What both bases have."""
 
     kind: ClassVar[TaskKind]
@@ -38,7 +38,7 @@ class _Own(ABC):
         return
 
 
-class OwnTasks(_Own):
+class UserTasks(_UserDataset):
     """Tasks that are drawn at random, a fresh one at every visit."""
 
     largest: ClassVar[tuple[int, int] | None] = None
@@ -61,10 +61,10 @@ class OwnTasks(_Own):
     def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Dataset:
         """See `DatasetConfig.load`."""
         self.prepare()
-        return Drawn(self, Seeds(seed, episode_seed), device, dtype)
+        return DrawnTasks(self, Seeds(seed, episode_seed), device, dtype)
 
 
-class OwnTaskList(_Own):
+class UserTaskList(_UserDataset):
     """Tasks that are there, so many of each split, each always with the same support and query.
 
     Those of meta-training are visited again and again in random order, and are known tasks (see `Dataset`); validation
@@ -73,9 +73,9 @@ class OwnTaskList(_Own):
 
     @abstractmethod
     def tasks(self, split: str) -> Sequence[Sequence[Any]]:
-        """All tasks of a split, ``train``, ``val`` or ``test``, each as `OwnTasks.task` gives one."""
+        """All tasks of a split, ``train``, ``val`` or ``test``, each as `UserTasks.task` gives one."""
 
     def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> Dataset:
         """See `DatasetConfig.load`."""
         self.prepare()
-        return Listed(self, Seeds(seed, episode_seed), device, dtype)
+        return ListedTasks(self, Seeds(seed, episode_seed), device, dtype)

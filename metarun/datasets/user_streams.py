@@ -1,4 +1,4 @@
-"""The datasets behind `metarun.datasets.own`: what a user's class gives, checked, stacked and padded."""
+"""The datasets behind `metarun.datasets.user`: what a user's class gives, checked, stacked and padded."""
 
 import dataclasses
 import hashlib
@@ -24,8 +24,8 @@ from metarun.core.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, Ta
 from metarun.datasets.base import STREAMS, Seeds, split_of
 
 
-class UsersTasks(Protocol):
-    """What is asked of a user's class; `metarun.datasets.own` says what each means."""
+class UserClass(Protocol):
+    """What is asked of a user's class; `metarun.datasets.user` says what each means."""
 
     @property
     def name(self) -> str: ...
@@ -37,14 +37,14 @@ class UsersTasks(Protocol):
     def descriptor_size(self) -> int: ...
 
 
-class OwnTasks(UsersTasks, Protocol):
+class UserTasks(UserClass, Protocol):
     @property
     def largest(self) -> tuple[int, int] | None: ...
 
     def task(self, split: str, generator: np.random.Generator) -> Sequence[Any]: ...
 
 
-class OwnTaskList(UsersTasks, Protocol):
+class UserTaskList(UserClass, Protocol):
     def tasks(self, split: str) -> Sequence[Sequence[Any]]: ...
 
 
@@ -64,7 +64,7 @@ Sizes = tuple[int, int]
 """Support and query examples of a task."""
 
 
-class Own(ABC):
+class UserDataset(ABC):
     """A dataset of tasks that a user's class gives one by one."""
 
     groups: tuple[str, ...] = ()
@@ -72,10 +72,10 @@ class Own(ABC):
     training_classes = 0
     known_tasks = 0
 
-    def __init__(self, own: OwnTasks | OwnTaskList, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
-        _refuse_unfit(own)
-        self.name, self.inputs, self.descriptor_size = own.name, InputSpec.of(own.input_shape), own.descriptor_size
-        self._kind, self._own, self._seeds, self._device, self._dtype = own.kind, own, seeds, device, dtype
+    def __init__(self, user: UserTasks | UserTaskList, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+        _refuse_unfit(user)
+        self.name, self.inputs, self.descriptor_size = user.name, InputSpec.of(user.input_shape), user.descriptor_size
+        self._kind, self._user, self._seeds, self._device, self._dtype = user.kind, user, seeds, device, dtype
 
     def kind(self, stream: str) -> TaskKind:
         return self._kind
@@ -108,7 +108,7 @@ class Own(ABC):
 
     def protocol(self) -> dict[str, Any]:
         """See `Dataset.protocol`: the class's keys."""
-        return {"dataset": self.name, **dataclasses.asdict(self._own)}  # type: ignore[call-overload]
+        return {"dataset": self.name, **dataclasses.asdict(self._user)}  # type: ignore[call-overload]
 
     def summary(self) -> str:
         (support, query), padded = self._sizes("test")
@@ -138,7 +138,7 @@ class Own(ABC):
     def _checked(self, values: Any, told: str) -> Given:
         """One task, as the method that ``told`` names gave it. Raises `UserError`."""
         parts = ["support_x", "support_y", "query_x", "query_y", *(["descriptor"] if self.descriptor_size else [])]
-        repeats = getattr(self._own, "repeats", False)
+        repeats = getattr(self._user, "repeats", False)
         parts += ["number of the task"] * repeats
         if not isinstance(values, Sequence) or len(values) != len(parts):
             got = f"{len(values)} values" if isinstance(values, Sequence) else f"a {type(values).__name__}"
@@ -158,14 +158,14 @@ class Own(ABC):
         return Given(support, query, descriptor, torch.tensor(int(source)))
 
 
-class Drawn(Own):
-    """Fresh tasks at every visit, by `metarun.datasets.own.OwnTasks`."""
+class DrawnTasks(UserDataset):
+    """Fresh tasks at every visit, by `metarun.datasets.user.UserTasks`."""
 
-    _own: OwnTasks
+    _user: UserTasks
 
-    def __init__(self, own: OwnTasks, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(own, seeds, device, dtype)
-        largest = own.largest
+    def __init__(self, user: UserTasks, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(user, seeds, device, dtype)
+        largest = user.largest
         if largest is not None and (len(largest) != 2 or not all(type(size) is int and size > 0 for size in largest)):
             raise UserError(f"{self.name}.largest = {largest}: give the most support and the most query examples")
         self._usual = {stream: _sizes(self._given(stream, 0, -1, sized=False)) for stream in STREAMS}
@@ -180,13 +180,13 @@ class Drawn(Own):
     def _given(self, stream: str, number: int, identity: int, *, sized: bool = True) -> Given:
         told = f"{self.name}.task({split_of(stream)!r}) of task {number}"
         generator = np.random.default_rng([key(self._seeds.of(stream), "dataset", stream), number])
-        given = self._checked(self._own.task(split_of(stream), generator), told)
+        given = self._checked(self._user.task(split_of(stream), generator), told)
         if sized:
             self._refuse_size(told, _sizes(given), *self._sizes(stream))
         return given
 
     def _sizes(self, stream: str) -> tuple[Sizes, bool]:
-        largest = self._own.largest
+        largest = self._user.largest
         return (self._usual[stream], False) if largest is None else (largest, True)
 
     def _remark(self) -> str:
@@ -211,12 +211,12 @@ class Drawn(Own):
             )
 
 
-class Listed(Own):
-    """Tasks that are there, by `metarun.datasets.own.OwnTaskList`."""
+class ListedTasks(UserDataset):
+    """Tasks that are there, by `metarun.datasets.user.UserTaskList`."""
 
-    def __init__(self, own: OwnTaskList, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(own, seeds, device, dtype)
-        self._tasks = {split: self._listed(own, split) for split in SPLITS}
+    def __init__(self, user: UserTaskList, seeds: Seeds, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(user, seeds, device, dtype)
+        self._tasks = {split: self._listed(user, split) for split in SPLITS}
         _warn_of_equal_tasks(self.name, self._tasks)
         self.known_tasks = len(self._tasks["train"])
         sizes = [_sizes(each) for tasks in self._tasks.values() for each in tasks]
@@ -227,9 +227,9 @@ class Listed(Own):
         """See `Dataset.distinct`: meta-training draws its tasks at random, the other streams go through theirs."""
         return None if stream == "train" else len(self._tasks[split_of(stream)])
 
-    def _listed(self, own: OwnTaskList, split: str) -> list[Given]:
+    def _listed(self, user: UserTaskList, split: str) -> list[Given]:
         told = f"{self.name}.tasks({split!r})"
-        values = own.tasks(split)
+        values = user.tasks(split)
         if not isinstance(values, Sequence):
             raise UserError(f"{told} gave a {type(values).__name__}, where a list of tasks is expected")
         if not values:
@@ -272,15 +272,17 @@ def _digest(given: Given) -> bytes:
     return content.digest()
 
 
-def _refuse_unfit(own: OwnTasks | OwnTaskList) -> None:
+def _refuse_unfit(user: UserTasks | UserTaskList) -> None:
     """Refuse a class whose attributes are not what its base asks for. Raises `UserError`."""
-    name = own.name
+    name = user.name
     for attribute in ("kind", "input_shape"):
-        if not hasattr(type(own), attribute):
+        if not hasattr(type(user), attribute):
             raise UserError(f"{name} has no attribute '{attribute}', which says what its tasks are")
-    if type(own.kind) not in (Classification, Regression):
-        raise UserError(f"{name}.kind = {own.kind!r}: give Classification(ways) or Regression(), of metarun.core.kinds")
-    shape = own.input_shape
+    if type(user.kind) not in (Classification, Regression):
+        raise UserError(
+            f"{name}.kind = {user.kind!r}: give Classification(ways) or Regression(), of metarun.core.kinds"
+        )
+    shape = user.input_shape
     shapes = list(shape.values()) if isinstance(shape, Mapping) else [shape]
     if not shapes or not all(_is_shape(each.shape if isinstance(each, Input) else each) for each in shapes):
         raise UserError(
@@ -288,8 +290,8 @@ def _refuse_unfit(own: OwnTasks | OwnTaskList) -> None:
         )
     if isinstance(shape, Mapping) and not all(isinstance(part, str) and part.isidentifier() for part in shape):
         raise UserError(f"{name}.input_shape = {shape!r}: names of inputs are words without spaces, as in 'image'")
-    if type(own.descriptor_size) is not int or own.descriptor_size < 0:
-        raise UserError(f"{name}.descriptor_size = {own.descriptor_size!r}: give a number of features, 0 for none")
+    if type(user.descriptor_size) is not int or user.descriptor_size < 0:
+        raise UserError(f"{name}.descriptor_size = {user.descriptor_size!r}: give a number of features, 0 for none")
 
 
 def _is_shape(shape: Any) -> bool:

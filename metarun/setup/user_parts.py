@@ -10,7 +10,7 @@ from typing import Any
 
 from metarun.config.groups import PARTS, TESTS
 from metarun.config.quoting import CONFIG_DIR
-from metarun.core.errors import Interrupted, OwnCodeError, UserError
+from metarun.core.errors import Interrupted, UserCodeError, UserError
 from metarun.setup.check import check
 from metarun.setup.settings import Settings
 
@@ -47,19 +47,19 @@ def packages(plain: Mapping[str, Any]) -> set[str]:
     return {target.partition(".")[0] for target in targets if isinstance(target, str)} - {"metarun"}
 
 
-def own_groups(settings: Settings) -> set[str]:
+def user_groups(settings: Settings) -> set[str]:
     """The groups whose parts are of classes that are not metarun's."""
-    return {group for group in PARTS if is_own(getattr(settings, group))}
+    return {group for group in PARTS if is_user_part(getattr(settings, group))}
 
 
-def is_own(part: object) -> bool:
+def is_user_part(part: object) -> bool:
     """Whether a part is of a class that is not metarun's."""
     return type(part).__module__.partition(".")[0] != "metarun"
 
 
 @contextmanager
 def blaming(plain: Mapping[str, Any]) -> Iterator[None]:
-    """Within, an error that comes out of the user's own code becomes an `OwnCodeError` that names file and line.
+    """Within, an error that comes out of the user's own code becomes an `UserCodeError` that names file and line.
 
     Another one that a run with parts of the user's own meets is passed on with a note that says whose it may be.
     """
@@ -68,20 +68,20 @@ def blaming(plain: Mapping[str, Any]) -> Iterator[None]:
     except (UserError, Interrupted):
         raise
     except Exception as error:
-        own = packages(plain)
-        place = _place(error, own)
+        user = packages(plain)
+        place = _place(error, user)
         if place is None:
-            if own:
-                error.add_note(f"metarun's or one of {', '.join(sorted(own))}, which this run uses")
+            if user:
+                error.add_note(f"metarun's or one of {', '.join(sorted(user))}, which this run uses")
             raise
-        raise OwnCodeError(f"an error in your code, {place}: {type(error).__name__}: {error}") from error
+        raise UserCodeError(f"an error in your code, {place}: {type(error).__name__}: {error}") from error
 
 
-def _place(error: Exception, own: set[str]) -> str | None:
+def _place(error: Exception, user: set[str]) -> str | None:
     """The innermost file and line of the user's own packages that an error came through, if there is one."""
     place = None
     for frame, line in traceback.walk_tb(error.__traceback__):
-        if str(frame.f_globals.get("__name__")).partition(".")[0] in own:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in user:
             place = f"{frame.f_code.co_filename}, line {line}"
     return place
 

@@ -14,13 +14,13 @@ from metarun.core.errors import UserError
 from metarun.core.kinds import Classification, Regression
 from metarun.core.tasks import PaddedExamples
 from metarun.datasets.base import STREAMS, Dataset
-from metarun.datasets.own import OwnTaskList, OwnTasks
+from metarun.datasets.user import UserTaskList, UserTasks
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 
 
 @dataclass(kw_only=True)
-class Lines(OwnTasks):
+class Lines(UserTasks):
     shots: int = 3
 
     kind = Regression()
@@ -61,7 +61,7 @@ class Uneven(Lines):
 
 
 @dataclass(kw_only=True)
-class Patients(OwnTaskList):
+class Patients(UserTaskList):
     patients: int = 4
 
     kind = Regression()
@@ -300,7 +300,7 @@ def test_lists_are_checked_too() -> None:
 
 def test_an_abstract_class_says_what_it_lacks() -> None:
     with pytest.raises(TypeError, match=r"abstract method '?task"):
-        type("Mine", (OwnTasks,), {})()
+        type("Mine", (UserTasks,), {})()
 
 
 def test_no_groups_and_no_other_streams() -> None:

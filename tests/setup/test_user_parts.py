@@ -17,12 +17,12 @@ from documents import blocks
 
 import metarun
 from metarun.config.compose import compose, plain
-from metarun.core.errors import OwnCodeError, UserError
+from metarun.core.errors import UserCodeError, UserError
 from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Regression
 from metarun.core.tasks import Examples, PaddedExamples
 from metarun.embeddings.base import Seen
-from metarun.setup import own_parts
+from metarun.setup import user_parts
 from metarun.training.progress import TrainingLog
 
 Command = Callable[..., tuple[int, str, str]]
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("own_modules")
 @pytest.fixture
 def package(command: Command) -> Path:
     """The package of the manual's page, in the folder where commands run."""
-    for block in blocks("own_parts.md"):
+    for block in blocks("user_parts.md"):
         if block.file is not None:
             Path(block.file).parent.mkdir(parents=True, exist_ok=True)
             Path(block.file).write_text(block.text, encoding="utf-8")
@@ -165,9 +165,9 @@ def test_without_the_flag_nothing_is_found_where_one_stands(command: Command, pa
 
 
 def test_a_model_an_embedding_and_a_hypernetwork_of_own_learn(command: Command, package: Path, tmp_path: Path) -> None:
-    own_parts.find("conf")
+    user_parts.find("conf")
     config = compose(["dataset=tides", *HEART], "conf")
-    found = trained(own_parts.checked(plain(config, config.hydra.runtime.choices), "conf"), tmp_path)
+    found = trained(user_parts.checked(plain(config, config.hydra.runtime.choices), "conf"), tmp_path)
     assert all(values.isfinite().all() for episodes in found.episodes for values in episodes.curves.values())
     for group in ("theta", "embedding", "hypernet"):
         for name, tensor in found.last[group].items():
@@ -176,7 +176,7 @@ def test_a_model_an_embedding_and_a_hypernetwork_of_own_learn(command: Command, 
 
 
 def test_the_page_s_embedding_does_not_see_rows_that_fill_up(command: Command, package: Path) -> None:
-    own_parts.find("conf")
+    user_parts.find("conf")
     MeanMap = importlib.import_module("my_package.mean_map").MeanMap
     torch.manual_seed(0)
     encoder = MeanMap(size=4, features=8).build(
@@ -239,7 +239,7 @@ MISTAKES = {
         "dataset=tides: _target_ my_package.tides.Tides is not a dataclass",
     ),
     "no base": (
-        "my_package/tides.py", "class Tides(OwnTasks)", "class Tides",
+        "my_package/tides.py", "class Tides(UserTasks)", "class Tides",
         "dataset=tides: my_package.tides.Tides has no method 'load', by which a dataset is used",
     ),
     "not Python": (
@@ -347,12 +347,12 @@ def test_an_error_in_a_dataclass_of_own_is_theirs(command: Command, package: Pat
 
 def test_only_own_code_is_blamed() -> None:
     plain = {"dataset": {"_target_": "my_package.tides.Tides"}, "model": {"_target_": "metarun.models.mlp.MLP"}}
-    assert own_parts.packages(plain) == {"my_package"}
-    with pytest.raises(ZeroDivisionError), own_parts.blaming(plain):
+    assert user_parts.packages(plain) == {"my_package"}
+    with pytest.raises(ZeroDivisionError), user_parts.blaming(plain):
         1 / 0  # noqa: B018
     here = {"dataset": {"_target_": f"{__name__}.Thing"}}
-    told = r"test_own_parts.py, line \d+: ZeroDivisionError: "
-    with pytest.raises(OwnCodeError, match=told), own_parts.blaming(here):
+    told = r"test_user_parts.py, line \d+: ZeroDivisionError: "
+    with pytest.raises(UserCodeError, match=told), user_parts.blaming(here):
         1 / 0  # noqa: B018
 
 
