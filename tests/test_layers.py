@@ -22,6 +22,7 @@ LAYERS = [
     {"setup"},
     {"inspection"},
     {"training"},
+    {"summary"},
     {"sweep", "report"},
     {"modes"},
     {"given_tasks"},

@@ -64,11 +64,6 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")
 
 
-def counted(number: int, noun: str) -> str:
-    """As in "1 row", "2 rows"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def missing_package(package: str, what: str) -> UserError:
     """The error for a package of the extra ``tables`` that is not installed."""
     return UserError(f"{what} needs {package}, which is not installed: pip install 'metarun[tables]'")

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from metarun.core.counters import key, keys, uniform
 from metarun.core.errors import UserError
+from metarun.core.plural import counted
 from metarun.core.tasks import SPLITS
 from metarun.datasets.table_columns import TaskRows
-from metarun.datasets.table_files import counted, quoted
+from metarun.datasets.table_files import quoted
 
 _LEAST_TRAIN_ROWS = 2  # one to adapt on, one to be judged on
 

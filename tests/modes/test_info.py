@@ -1,4 +1,4 @@
-"""What ``mode=info`` tells is what the run then is; and telling it leaves nothing."""
+"""The summary of ``mode=info`` matches the run, and nothing is written."""
 
 import json
 import re
@@ -29,8 +29,8 @@ GENERATED = (
 )  # fmt: skip
 
 
-def told(command: Command, *overrides: str) -> str:
-    """What is printed, once it is seen that nothing else came of it."""
+def summary(command: Command, *overrides: str) -> str:
+    """The printed summary; checks that nothing was written."""
     before = content()
     code, out, err = command("mode=info", *overrides)
     assert (code, err) == (0, "")
@@ -65,13 +65,13 @@ def numbers(line: str) -> int:
 
 
 @pytest.mark.parametrize("overrides", [WAVES, (*WAVES, *GENERATED)], ids=["plain", "generated"])
-def test_what_is_told_is_what_the_run_is(command: Command, overrides: tuple[str, ...]) -> None:
-    out = told(command, *overrides)
+def test_summary_matches_the_run(command: Command, overrides: tuple[str, ...]) -> None:
+    out = summary(command, *overrides)
     folder = ran(command, *overrides)
     state = state_of(folder)
     phi = {group: sum(map(torch.numel, tensors.values())) for group, tensors in state["phi"].items()}
     total, *rest = section(out, "Meta-parameters")
-    assert total == f"Meta-parameters φ: {sum(phi.values()):,} numbers"
+    assert total == f"Meta-parameters φ: {sum(phi.values()):,} parameters"
     assert [numbers(line) for line in rest[: sum(map(bool, phi.values()))]] == [size for size in phi.values() if size]
     for group in ("embedding", "hypernet", "algorithm"):
         if phi[group]:
@@ -84,19 +84,19 @@ def test_what_is_told_is_what_the_run_is(command: Command, overrides: tuple[str,
     for name, figure in result["protocol"].items():
         if isinstance(figure, str | int) and name != "dataset":
             assert value(out, name) == (str(figure).lower() if isinstance(figure, bool) else str(figure))
-    listed = {line.split()[0] for line in section(out, "Left in outputs/metarun/")[1:] if line}
+    listed = {line.split()[0] for line in section(out, "Files in outputs/metarun/")[1:] if line}
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     files = {re.sub(r"tfevents.*", "tfevents.*", name) for name in files}
-    # The projector's, which lie beside the events, and the mark of a run that is on are not told.
+    # The projector's, which lie beside the events, and the lock of the run are not listed.
     beside = {name for name in files if name.startswith(("0", "projector", "."))}
     assert listed == files - beside
 
 
 def test_shapes_of_tasks_and_layers(command: Command) -> None:
-    out = told(command, "dataset.ways=4", "dataset.shots=2", "dataset.queries=3", "model.channels=8", *TINY)
+    out = summary(command, "dataset.ways=4", "dataset.shots=2", "dataset.queries=3", "model.channels=8", *TINY)
     tasks = [line.split() for line in section(out, "Tasks (dataset=glyphs)")]
-    assert ["meta-train", "[8,1,28,28]", "[8]", "[12,1,28,28]", "[12]", "new", "ones", "all", "the", "time"] in tasks
-    assert ["meta-val", "[8,1,28,28]", "[8]", "[12,1,28,28]", "[12]", "5,", "always", "the", "same"] in tasks
+    assert ["meta-train", "[8,1,28,28]", "[8]", "[12,1,28,28]", "[12]", "new", "tasks"] in tasks
+    assert ["meta-val", "[8,1,28,28]", "[8]", "[12,1,28,28]", "[12]", "5,", "fixed"] in tasks
     title, *layers = section(out, "Task model (model=conv4)")
     assert [line.split() for line in layers[:2]] == [
         ["layers.0", "weight", "[8,1,3,3]", "72"],
@@ -104,57 +104,57 @@ def test_shapes_of_tasks_and_layers(command: Command) -> None:
     ]
     # Four layers of 3 x 3, gain and shift of each, and a head for the 2 x 2 that are left.
     size = 72 + 3 * 576 + 4 * 16 + 4 * (8 * 4 + 1)
-    assert title.endswith(f"θ, {size:,} numbers")
+    assert title.endswith(f"θ, {size:,} parameters")
     assert sum(map(numbers, layers)) == size
 
 
-def test_of_a_generated_start_each_layer_says_whose_it_is(command: Command) -> None:
-    out = told(command, *WAVES, *GENERATED)
+def test_generated_layers_are_marked(command: Command) -> None:
+    out = summary(command, *WAVES, *GENERATED)
     layers = section(out, "Task model")[1:4]
-    assert [line.split("   ")[-1] for line in layers] == ["of the task"] * 3
-    assert "e (embedding=support): 4 numbers, made by " in out
-    assert re.search(r"hypernet=film\): f, [\d,]+ numbers, makes 97 of θ⁰ from e", out)
+    assert [line.split("   ")[-1] for line in layers] == ["generated"] * 3
+    assert "e (embedding=support): size 4, " in out
+    assert re.search(r"hypernet=film\): f, [\d,]+ parameters, generates 97 of θ⁰ from e", out)
 
 
-def test_few_tasks_and_known_ones(command: Command) -> None:
-    assert "the first 2, again and again" in told(command, *WAVES, "debug=overfit")
-    assert "50 known ones, again and again" in told(command, *WAVES, "dataset.tasks=50")
+def test_number_of_training_tasks(command: Command) -> None:
+    assert "the first 2, repeated" in summary(command, *WAVES, "debug=overfit")
+    assert "50 known tasks, repeated" in summary(command, *WAVES, "dataset.tasks=50")
 
 
-def test_compiling_is_told_and_not_done(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiling_is_decided_and_not_done(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("compiled_if_equal", "evaluates_alike"):
         monkeypatch.setattr(compilation, name, lambda *_: pytest.fail("compiled"))
-    out = told(command, *WAVES, "device.compile=true")
+    out = summary(command, *WAVES, "device.compile=true")
     assert value(out, "compiled") == "meta-step yes, evaluation yes (device.compile=true)"
 
 
-def test_memory_that_is_short_means_fewer_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_means_fewer_tasks_at_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     import metarun.engine.planning
 
-    out = told(command, *WAVES)
+    out = summary(command, *WAVES)
     assert "3 of 3 tasks" in value(out, "at once")
     assert re.match(r"meta-step \d+\.\d KiB, evaluation \d+\.\d [KM]iB: estimates", value(out, "memory"))
     monkeypatch.setattr(metarun.engine.planning, "available", lambda device: 1)
-    out = told(command, *WAVES)
+    out = summary(command, *WAVES)
     assert "1 of 3 tasks" in value(out, "at once")
     assert "1 episode of" in value(out, "at once")
 
 
-def test_a_run_to_go_on_with_and_one_to_test(command: Command) -> None:
+def test_resumed_run_and_test(command: Command) -> None:
     ran(command, *WAVES)
-    out = told(command, "resume=run", "engine.steps=9")
+    out = summary(command, "resume=run", "engine.steps=9")
     assert value(out, "meta-updates") == "9 of 3 tasks, 4 of them done"
-    assert "Left in run\n" in out
+    assert "Files in run\n" in out
     assert out.endswith("To run it: metarun resume=run engine.steps=9\n")
-    out = told(command, "checkpoint=run", "engine.test_episodes=11")
+    out = summary(command, "checkpoint=run", "engine.test_episodes=11")
     assert re.match(r"none: meta-tests φ after [24] meta-updates", value(out, "outer loop"))
     assert value(out, "test_episodes") == "11"
     assert LAST not in out
     assert out.endswith("To run it: metarun mode=test checkpoint=run engine.test_episodes=11\n")
 
 
-def test_a_baseline_trains_nothing(command: Command) -> None:
-    out = told(command, *(text for text in WAVES if "inner_lr" not in text), "algorithm=scratch")
+def test_baseline_has_no_outer_loop(command: Command) -> None:
+    out = summary(command, *(text for text in WAVES if "inner_lr" not in text), "algorithm=scratch")
     assert value(out, "outer loop") == "none: nothing is meta-trained"
     assert "meta-step" not in out
 
@@ -173,14 +173,14 @@ def test_a_baseline_trains_nothing(command: Command) -> None:
         ),
     ],
 )
-def test_what_the_run_would_refuse_is_refused(command: Command, overrides: list[str], expected: str) -> None:
+def test_errors_of_the_run_are_reported(command: Command, overrides: list[str], expected: str) -> None:
     code, out, err = command(*overrides)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"metarun: {expected}")
     assert content() == {}
 
 
-def test_a_folder_that_holds_a_run_is_no_place_for_another(command: Command) -> None:
+def test_folder_with_a_run_is_refused(command: Command) -> None:
     ran(command, *WAVES)
     code, _, err = command("mode=info", *WAVES, "hydra.run.dir=run")
     assert code == 2
