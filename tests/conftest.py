@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from metarun.command import cli
+from metarun.core.kinds import KINDS
 
 ACCEPTED_SKIPS = ("no CUDA device", "no shared data")
 """How the reasons for skipping a test begin that ``--strict-skips`` accepts."""
@@ -125,9 +126,11 @@ def command(
 
 @pytest.fixture
 def own_modules() -> Iterator[None]:
-    """Modules of ``my_package`` and folders to import from that a test adds are removed after it."""
-    path, modules = list(sys.path), set(sys.modules)
+    """Modules of ``my_package``, its kinds of task, and folders to import from are removed after a test."""
+    path, modules, kinds = list(sys.path), set(sys.modules), dict(KINDS)
     yield
+    KINDS.clear()
+    KINDS.update(kinds)
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         if name.startswith("my_package"):

@@ -17,6 +17,10 @@ from metarun.datasets.base import Problem
 from metarun.models.base import Parameters, TaskModel
 from metarun.models.inner_optimizer import OptimizerState
 
+MetaGroups = dict[str, Parameters]
+"""φ by group, or its gradient."""
+GradientAt = Callable[[MetaGroups], tuple[MetaGroups, dict[str, Tensor]]]
+"""φ → the meta-gradient of a meta-batch and its mean metrics."""
 Draws = dict[str, Tensor]
 """Inputs of a task's inner loop besides φ and the task, by name (see `Algorithm.draws`)."""
 
@@ -173,6 +177,15 @@ class Learned(Algorithm):
     """A meta-learner with an outer loop; a baseline without meta-training is only an `Algorithm`."""
 
     outer: OuterLoop
+
+    def outer_gradient(self, gradient_at: GradientAt, phi: MetaGroups) -> tuple[MetaGroups, dict[str, Tensor]]:
+        """The gradient that the outer optimizer takes, and metrics: by default those of the meta-batch at ``phi``.
+
+        ``gradient_at`` averages over all tasks and processes. It may be called several times, for example at an ascent
+        step; all processes must call it equally often. Its group `metarun.models.memory.MEMORY` is not a gradient, but
+        the new state.
+        """
+        return gradient_at(phi)
 
     def objective(
         self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws

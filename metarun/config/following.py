@@ -84,7 +84,10 @@ def _inner_steps(config: Mapping[str, Any], choices: Choices, before: Before) ->
 
 
 def _likelihood(kind: str, config: Mapping[str, Any], choices: Choices) -> Found:
-    """The preferred one of real targets, else the usual one of the kind."""
+    """That of the dataset's labels, if it declares one; for real targets the preferred one; else that of the kind."""
+    labels = preferred("likelihood", None, {"dataset": config.get("dataset")}, choices, {})
+    if labels[0] is not None:
+        return labels
     usual = dict(zip(TASK_KINDS, LIKELIHOODS, strict=False))[kind], f"{kind}, dataset={choices.get('dataset')}"
     if kind == TASK_KINDS[0]:
         return usual

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from metarun.core.fields import choice, number
-from metarun.core.names import LIKELIHOODS
+from metarun.core.fields import number
 
 PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regularizer", "device", "engine", "tracking")
 """The config groups of which every run has exactly one option, in the order in which they are listed."""
@@ -26,7 +25,8 @@ class Root:
 
     seed: int = number(least=0, most=2**63 - 1)
     mode: str
-    likelihood: str = choice(*LIKELIHOODS)
+    likelihood: str
+    """One that the labels can have (`metarun.core.kinds.likelihoods`)."""
     checkpoint: str | None
     resume: str | None
 

@@ -18,7 +18,7 @@ from metarun.core.arrays import floating
 from metarun.core.counters import key, keys, uniform
 from metarun.core.errors import UserError
 from metarun.core.inputs import Input, InputSpec, one_of
-from metarun.core.kinds import Classification, Regression, TaskKind
+from metarun.core.kinds import KINDS, TaskKind
 from metarun.core.labeled import examples
 from metarun.core.tasks import SPLITS, AnyExamples, Examples, PaddedExamples, TaskBatch, batch
 from metarun.datasets.base import STREAMS, Seeds, split_of
@@ -278,9 +278,11 @@ def _refuse_unfit(user: UserTasks | UserTaskList) -> None:
     for attribute in ("kind", "input_shape"):
         if not hasattr(type(user), attribute):
             raise UserError(f"{name} has no attribute '{attribute}', which says what its tasks are")
-    if type(user.kind) not in (Classification, Regression):
+    kind: Any = user.kind
+    if not isinstance(kind, TaskKind) or KINDS.get(kind.name) is not type(kind) or kind.predicts_variance:
         raise UserError(
-            f"{name}.kind = {user.kind!r}: give Classification(ways) or Regression(), of metarun.core.kinds"
+            f"{name}.kind = {kind!r}: give Classification(ways), Regression(), or a kind of yours that is "
+            "registered in metarun.core.kinds.KINDS"
         )
     shape = user.input_shape
     shapes = list(shape.values()) if isinstance(shape, Mapping) else [shape]

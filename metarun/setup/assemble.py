@@ -145,8 +145,9 @@ def check_test(settings: Settings, trained: Problem, posed: Problem, name: str) 
 def _check_parts(settings: Settings, problem: Problem) -> None:
     choices, kind, training_kind = settings.plain["choices"], problem.kind, problem.training_kind
     if kind.likelihood != settings.likelihood:
+        possible = likelihoods(kind)
         raise UserError(
-            f"likelihood={settings.likelihood}: the tasks are {kind.name}, which takes {' or '.join(likelihoods(kind))}"
+            f"likelihood={settings.likelihood}: the tasks are {kind.name}, which takes {' or '.join(possible)}"
         )
     if not isinstance(kind, settings.algorithm.kinds):
         able = " and ".join(each.name for each in settings.algorithm.kinds)

@@ -15,7 +15,8 @@ def refuse_other_kind(plain: Mapping[str, Any], dataset: "Dataset") -> None:
 
     The kind in a YAML file is read before there are data, so that a dataset of one's own may say nothing, or be wrong.
     """
-    kind = dataset.kind("test").name
+    classification, regression = TASK_KINDS
+    kind = classification if dataset.kind("test").by_class else regression
     for key, origin in plain.get(FOLLOWED, {}).items():
         if origin.startswith(tuple(other for other in TASK_KINDS if other != kind)):
             raise UserError(

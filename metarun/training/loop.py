@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from metarun.datasets.base import Dataset, Sampler
 from metarun.datasets.repeated import Repeated
 from metarun.engine.divergence import DivergenceCheck
 from metarun.engine.evaluation import EvaluationResult, Evaluator
-from metarun.engine.meta_gradient import MetaGradient
+from metarun.engine.meta_gradient import MetaGradient, Metrics
 from metarun.engine.planning import Planner
 from metarun.engine.processes.single import Processes
-from metarun.engine.selection import Selector
+from metarun.engine.selection import Chosen, Selector
 from metarun.engine.sequence import Sequence, by_group
 from metarun.engine.settings import EngineSettings
 from metarun.inspection.monitor import Monitor
@@ -110,11 +110,11 @@ class Training:
             if whole is not None:
                 metrics, norm = whole(state.step, lr)
             else:
-                batch, weights, standing = selector(state.phi, state.step, progress, group)
-                local = meta_gradient(state.phi, batch, progress, weights)
+                chosen = selector(state.phi, state.step, progress, group)
+                gradient_at = partial(self._gradient_at, meta_gradient, chosen, progress, stop)
+                gradient, metrics = algorithm.outer_gradient(gradient_at, state.phi)
                 state.decisions["task_chunk"] = meta_gradient.chunk  # less than before where memory ran out
-                gradient, metrics = processes.all_reduce(local, len(batch.number) / tasks, stop.asked)
-                metrics |= standing
+                metrics = metrics | chosen.metrics
                 if behind is not None:
                     gradient, metrics["omega/output"] = self._held(behind, optimizer, gradient, lr)
                 norm = meta_update(algorithm, state.phi, optimizer, gradient, metrics, lr)
@@ -151,6 +151,13 @@ class Training:
             if stopping and not last:
                 command = processes.launcher + command_line(self.config, path_setting("resume", self.folder))
                 raise Interrupted(f"stopped at step {state.step:,} of {settings.steps:,}; resume with: {command}")
+
+    def _gradient_at(
+        self, meta_gradient: MetaGradient, chosen: Chosen, progress: float, stop: StopRequest, phi: MetaParameters
+    ) -> tuple[MetaParameters, Metrics]:
+        """The gradient at ``phi`` and the metrics of a meta-batch, averaged over all processes."""
+        local = meta_gradient(phi, chosen.batch, progress, chosen.weights)
+        return self.processes.all_reduce(local, len(chosen.batch.number) / self.settings.meta_batch_size, stop.asked)
 
     def _whole_step(
         self, algorithm: Learned, source: Sampler, meta_gradient: MetaGradient, optimizer: OuterOptimizer

@@ -82,7 +82,7 @@ class WholeStep:
     def _update(self, step: int | Tensor, lr: float | Tensor) -> Tensor:
         """The metrics, in the order of ``_names``, and the norm."""
         batch = self._source.sample("train", step, self._tasks)  # type: ignore[arg-type]  # arithmetic is all it does
-        gradient, metrics = self._meta_gradient(self._phi, batch)
+        gradient, metrics = self._algorithm.outer_gradient(lambda phi: self._meta_gradient(phi, batch), self._phi)
         norm = meta_update(self._algorithm, self._phi, self._optimizer, gradient, metrics, lr)
         self._names = tuple(metrics)
         return torch.stack([value.to(norm.dtype) for value in (*metrics.values(), norm)])

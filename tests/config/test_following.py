@@ -261,7 +261,7 @@ def test_the_likelihood_follows_from_the_kind_of_task_and_the_algorithm(
             ("dataset=sinusoid", "model=mlp", "likelihood=categorical"),
             "the tasks are regression, which takes squared or gaussian",
         ),
-        (("likelihood=laplace",), "one of categorical, squared, gaussian is expected"),
+        (("likelihood=laplace", "model.channels=2"), "the tasks are classification, which takes categorical"),
     ],
 )
 def test_a_likelihood_that_the_tasks_cannot_have(command: Command, overrides: tuple[str, ...], told: str) -> None:

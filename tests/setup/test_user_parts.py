@@ -14,13 +14,14 @@ import pytest
 import torch
 from compositions import falls, trained
 from documents import blocks
+from torch import Tensor
 
 import metarun
 from metarun.config.compose import compose, plain
 from metarun.core.errors import UserCodeError, UserError
 from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Regression
-from metarun.core.tasks import Examples, PaddedExamples
+from metarun.core.tasks import Examples, PaddedExamples, TaskBatch
 from metarun.embeddings.base import Seen
 from metarun.setup import user_parts
 from metarun.training.progress import TrainingLog
@@ -173,6 +174,86 @@ def test_a_model_an_embedding_and_a_hypernetwork_of_own_learn(command: Command, 
         for name, tensor in found.last[group].items():
             assert not torch.equal(tensor, found.first[group][name]), f"{name} of {group} does not move"
     assert falls(found)
+
+
+SHARP = (
+    "algorithm=sharp_maml", "algorithm.radius=0.3", "algorithm.inner_lr=0.05", "algorithm.outer.optimizer=sgd",
+    "algorithm.outer.lr=0.1", "algorithm.outer.momentum=0", "algorithm.outer.schedule=constant", "model=mlp",
+    "model.hidden=[5]", "dataset=tides", "dataset.shots=4", "engine.steps=3", "engine.val_every=3",
+    "engine.meta_batch_size=4", "engine.val_episodes=2", "device.precision=float64", *SMALL[6:],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.3])
+def test_sharp_maml_equals_an_independent_computation(
+    command: Command, package: Path, tmp_path: Path, radius: float
+) -> None:
+    """Three meta-updates, against second-order MAML and the ascent step written out with `torch.autograd`."""
+    user_parts.find("conf")
+    config = compose([*SHARP, f"algorithm.radius={radius}"], "conf")
+    found = trained(user_parts.checked(plain(config, config.hydra.runtime.choices), "conf"), tmp_path)
+    theta = found.first["theta"]
+    for step in range(3):
+        tasks = found.dataset.sample("train", step, 4)
+
+        def loss(theta: dict[str, Tensor], tasks: TaskBatch = tasks) -> Tensor:
+            losses = [maml_loss(theta, *(part[task] for part in (*tasks.support, *tasks.query))) for task in range(4)]
+            return torch.stack(losses).mean()
+
+        slopes = gradient(loss, theta)
+        norm = sum(slope.square().sum() for slope in slopes.values()) ** 0.5
+        ascent = {name: tensor + radius * slopes[name] / norm for name, tensor in theta.items()}
+        sharp = gradient(loss, ascent)
+        theta = {name: tensor - 0.1 * sharp[name] for name, tensor in theta.items()}
+    torch.testing.assert_close(found.last["theta"], theta, rtol=1e-9, atol=1e-12)
+    assert all(not tensor.equal(found.first["theta"][name]) for name, tensor in theta.items())
+
+
+def maml_loss(theta: dict[str, Tensor], x: Tensor, y: Tensor, query: Tensor, wanted: Tensor) -> Tensor:
+    """The error on the queries after one step of 0.05 on the support set, differentiable twice."""
+
+    def error(theta: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        hidden = (x @ theta["layers.0.weight"].T + theta["layers.0.bias"]).relu()
+        return (hidden @ theta["head.weight"].T + theta["head.bias"] - y).square().mean()
+
+    slopes = torch.autograd.grad(error(theta, x, y), list(theta.values()), create_graph=True)
+    adapted = {name: tensor - 0.05 * slope for (name, tensor), slope in zip(theta.items(), slopes, strict=True)}
+    return error(adapted, query, wanted)
+
+
+def gradient(loss: Callable[[dict[str, Tensor]], Tensor], theta: dict[str, Tensor]) -> dict[str, Tensor]:
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in theta.items()}
+    return dict(zip(leaves, torch.autograd.grad(loss(leaves), list(leaves.values())), strict=True))
+
+
+def test_poisson_loss_is_the_negative_log_likelihood(command: Command, package: Path) -> None:
+    user_parts.find("conf")
+    kind = importlib.import_module("my_package.counts").Poisson(2)
+    prediction, y = torch.randn(6, 2, dtype=torch.float64), torch.poisson(torch.full((6, 2), 3.0, dtype=torch.float64))
+    mask = torch.tensor([1.0, 1, 0, 1, 1, 0], dtype=torch.float64)
+    constant = torch.lgamma(y + 1)
+    wanted = -(torch.distributions.Poisson(prediction.exp()).log_prob(y) + constant).mean(-1)
+    torch.testing.assert_close(kind.loss(prediction, y), wanted.mean())
+    torch.testing.assert_close(kind.loss(prediction, y, mask), wanted[mask > 0].mean())
+    metrics = kind.metrics(prediction, y)
+    torch.testing.assert_close(metrics["mse"], (prediction.exp() - y).square().mean())
+    assert metrics["nll"] == kind.loss(prediction, y)
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "cnp", "r2d2"])
+def test_user_kind_is_saved_tested_and_loaded(command: Command, package: Path, algorithm: str) -> None:
+    small = [word for word in SMALL if "inner_lr" not in word]
+    counts = ("--config-dir", "conf", "dataset=counts", f"algorithm={algorithm}", *small)
+    code, _, err = command(*counts, "hydra.run.dir=run")
+    assert code == 0, err
+    assert {"nll", "mse", "mae"} == numbers("run")["metrics"].keys()
+    code, _, err = command("--config-dir", "conf", "mode=test", "checkpoint=run", "hydra.run.dir=tested")
+    assert code == 0, err
+    assert numbers("tested") == numbers("run")
+    learner = metarun.load("run", config_dir="conf")
+    assert (learner.adapt([0.0, 1.0, 2.0], [5, 0, 3]).predict([0.5, 1.5]) > 0).all(), "a rate"
+    code, _, err = command(*counts, "likelihood=gaussian")
+    assert (code, err) == (2, "metarun: likelihood=gaussian: the tasks are poisson, which takes poisson\n")
 
 
 def test_the_page_s_embedding_does_not_see_rows_that_fill_up(command: Command, package: Path) -> None:

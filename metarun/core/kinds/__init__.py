@@ -12,10 +12,12 @@ def with_likelihood(kind: TaskKind, likelihood: str) -> TaskKind:
 
 
 def likelihoods(kind: TaskKind) -> list[str]:
-    """Those that the labels of ``kind`` can have."""
-    return [other.likelihood for other in KINDS.values() if other.by_class == kind.by_class]
+    """The likelihoods that the labels of ``kind`` can have."""
+    names = [other.likelihood for other in KINDS.values()]
+    return [name for name in names if with_likelihood(kind, name).likelihood == name]
 
 
 KINDS: dict[str, type[TaskKind]] = {kind.name: kind for kind in (Classification, Regression, Gaussian)}
+"""The registry. A user-defined kind is added by its module."""
 
 __all__ = ["KINDS", "Classification", "Gaussian", "Regression", "TaskKind", "likelihoods", "with_likelihood"]
