@@ -254,7 +254,10 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "Mine.task('train') of task 0 gave (",
     ),
     "largest": (gives(lambda given, _: given, largest=(0, 3)), "Mine.largest = (0, 3): give the most support"),
-    "kind": (gives(lambda given, _: given, kind=3), "Mine.kind = 3: give Classification(ways), Regression(), or a kind"),
+    "kind": (
+        gives(lambda given, _: given, kind=3),
+        "Mine.kind = 3: give Classification(ways), Regression(), or a kind",
+    ),
     "input shape": (gives(lambda given, _: given, input_shape=3), "Mine.input_shape = 3: give the shape of one input"),
     "descriptor size": (gives(lambda given, _: given, descriptor_size=-1), "Mine.descriptor_size = -1: give a number"),
 }
