@@ -7,6 +7,9 @@ from torch import Tensor
 
 from metarun.engine.evaluation import EvaluationResult
 
+MOST = 16
+"""Classes in the figure."""
+
 
 @dataclass(frozen=True)
 class Confusion:

@@ -6,16 +6,10 @@ from metarun.algorithms.base import Learned
 from metarun.datasets.base import Dataset, class_names
 from metarun.engine.evaluation import EPISODES_AT_ONCE, EvaluationResult
 from metarun.engine.settings import EngineSettings
+from metarun.inspection import figures
 from metarun.inspection.attention import attended
-from metarun.inspection.confusion import confusion
+from metarun.inspection.confusion import MOST, confusion
 from metarun.inspection.examples import examples, shows_images
-from metarun.inspection.figures.adaptation import adaptation_figure
-from metarun.inspection.figures.attention import attention_figure, queries_figure
-from metarun.inspection.figures.confusion import MOST, confusion_figure
-from metarun.inspection.figures.embeddings import embedding_figure
-from metarun.inspection.figures.examples import examples_figure
-from metarun.inspection.figures.fits import fits_figure
-from metarun.inspection.figures.gradients import cosine_figure, projection_figure
 from metarun.inspection.fits import draws_functions, fits
 from metarun.inspection.step_sizes import step_sizes
 from metarun.inspection.task_embeddings import TaskEmbeddings, task_embeddings
@@ -79,12 +73,12 @@ class Monitor:
 
     def on_update(self, phi: MetaParameters, step: int) -> None:
         """After meta-update ``step``, and its validation if there was one."""
-        figures = self._due(step, self._settings.pictures_every)
+        pictures = self._due(step, self._settings.pictures_every)
         gradients = self._has_outer_loop and self._due(step, self._settings.gradients_every)
-        if not (figures or gradients):
+        if not (pictures or gradients):
             return
         with self._budget.spend():
-            if figures:
+            if pictures:
                 self._write_figures(phi, step)
             if gradients:
                 self._write_gradients(phi, step)
@@ -99,16 +93,18 @@ class Monitor:
         settings, board, stream = self._settings, self._board, "test"
         learner, dataset, metric = self.learner, self._dataset, self.learner.problem.kind.metric
         if settings.adaptation:
-            board.figure(f"meta-test/adaptation of {metric}", lambda: adaptation_figure(episodes, metric, mode), step)
+            board.figure(
+                f"meta-test/adaptation of {metric}", lambda: figures.adaptation_figure(episodes, metric, mode), step
+            )
         if settings.embeddings and seen is not None:
             self._write_embeddings(seen, episodes.final(metric), metric, step)
         if settings.attention:
             if seen is not None and seen.attention is not None:
-                board.figure("meta-test/attention over support", lambda: attention_figure(seen), step)
+                board.figure("meta-test/attention over support", lambda: figures.attention_figure(seen), step)
             if learner.algorithm.attends:
                 board.figure(
                     "meta-test/attention of queries",
-                    lambda: queries_figure(attended(learner, phi, dataset, stream)),
+                    lambda: figures.queries_figure(attended(learner, phi, dataset, stream)),
                     step,
                 )
         self._write_tasks(phi, step, stream)
@@ -116,7 +112,9 @@ class Monitor:
             with board.attempt("meta-test/confusion"):
                 mistakes = confusion(episodes, class_names(dataset, stream), MOST)
                 if mistakes is not None:
-                    board.figure("meta-test/confusion", lambda: confusion_figure(mistakes, episodes.count), step)
+                    board.figure(
+                        "meta-test/confusion", lambda: figures.confusion_figure(mistakes, episodes.count), step
+                    )
 
     def _due(self, step: int, every: int | None) -> bool:
         engine = self._engine
@@ -154,9 +152,9 @@ class Monitor:
         settings, learner = self._settings, self.learner
         of, stage = (learner, phi, self._dataset, stream, settings.tasks, self._at_once), f"meta-{stream}"
         if settings.examples and shows_images(learner):
-            self._board.figure(f"{stage}/examples", lambda: examples_figure(examples(*of), stage), step)
+            self._board.figure(f"{stage}/examples", lambda: figures.examples_figure(examples(*of), stage), step)
         if settings.fits and draws_functions(learner):
-            self._board.figure(f"{stage}/fits", lambda: fits_figure(fits(*of), stage), step)
+            self._board.figure(f"{stage}/fits", lambda: figures.fits_figure(fits(*of), stage), step)
 
     def _write_gradients(self, phi: MetaParameters, step: int) -> None:
         """The gradients of some meta-training tasks."""
@@ -183,9 +181,9 @@ class Monitor:
             self._sketches.append((step, found.sketches))
             if len(self._sketches) > MAX_PROJECTED:
                 self._sketches = self._sketches[::2]
-            board.figure("meta-gradients/cosines", lambda: cosine_figure(found.cosines, step), step)
+            board.figure("meta-gradients/cosines", lambda: figures.cosine_figure(found.cosines, step), step)
             steps, sketches = zip(*self._sketches, strict=True)
-            board.figure("meta-gradients/projection", lambda: projection_figure(sketches, steps), step)
+            board.figure("meta-gradients/projection", lambda: figures.projection_figure(sketches, steps), step)
 
     def _write_embeddings(self, seen: TaskEmbeddings, values: Tensor, metric: str, step: int) -> None:
         """Task embeddings of meta-test with the metric of each task, ``[T]``."""
@@ -197,7 +195,7 @@ class Monitor:
             metric: [f"{value:.4g}" for value in values.tolist()],
         }
         self._board.embeddings(seen.embeddings, facts, step)
-        self._board.figure("meta-test/task embeddings", lambda: embedding_figure(seen, values, metric), step)
+        self._board.figure("meta-test/task embeddings", lambda: figures.embedding_figure(seen, values, metric), step)
 
     def _write_generated_norms(self, seen: TaskEmbeddings, step: int) -> None:
         """The norms of generated tensors, mean over tasks."""

@@ -12,7 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from metarun.datasets.base import Dataset
 from metarun.engine.evaluation import EvaluationResult
-from metarun.inspection.figures.forgetting import forgetting_figure
+from metarun.inspection import figures
 from metarun.runs.board import Board
 from metarun.runs.numbers import decimal
 
@@ -92,7 +92,9 @@ class TrainingLog:
         """After the last meta-update on a group: how well every group is known by now."""
         if self._forgetting:
             self._board.figure(
-                f"forgetting/{self._metric}", lambda: forgetting_figure(dataset.groups, matrix, self._metric), step
+                f"forgetting/{self._metric}",
+                lambda: figures.forgetting_figure(dataset.groups, matrix, self._metric),
+                step,
             )
         group, metric = dataset.groups[len(matrix) - 1], self._metric
         if len(dataset.groups) > MOST_TOLD:

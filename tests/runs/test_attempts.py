@@ -13,11 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from metarun.core.errors import Interrupted
-from metarun.inspection import monitor
+from metarun.inspection import figures, monitor
 from metarun.runs import attempts, board
 from metarun.runs.attempts import Attempts
 from metarun.runs.files import best_file
-from metarun.training import experiment, meta_test, progress
+from metarun.training import experiment, meta_test
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -40,21 +40,22 @@ RUNS = {
 }  # fmt: skip
 """Runs that between them draw and write everything."""
 CASES = [
-    *(("made", monitor, name) for name in (
-        "adaptation_figure", "attention_figure", "embedding_figure", "examples_figure", "examples", "confusion",
-        "cosine_figure", "projection_figure", "task_gradients", "step_sizes", "task_embeddings",
+    *(("made", figures, name) for name in (
+        "adaptation_figure", "attention_figure", "embedding_figure", "examples_figure", "cosine_figure",
+        "projection_figure",
     )),
+    *(("made", monitor, name) for name in ("examples", "confusion", "task_gradients", "step_sizes", "task_embeddings")),
     ("made", meta_test, "task_embeddings"),
     ("made", meta_test, "write_embeddings"),
     ("made", meta_test, "markdown"),
     ("made", experiment, "origin"),
     ("made", monitor.layout, "bounds"),
     ("made", monitor.layout, "charts"),
-    ("attending", monitor, "queries_figure"),
+    ("attending", figures, "queries_figure"),
     ("attending", monitor, "attended"),
-    ("sequence", monitor, "fits_figure"),
+    ("sequence", figures, "fits_figure"),
     ("sequence", monitor, "fits"),
-    ("sequence", progress, "forgetting_figure"),
+    ("sequence", figures, "forgetting_figure"),
     *(("made", SummaryWriter, name) for name in (
         "__init__", "add_scalar", "add_figure", "add_histogram", "add_embedding", "add_custom_scalars", "add_text",
         "close",

@@ -7,8 +7,6 @@ from matplotlib.patches import Rectangle
 from metarun.inspection.confusion import Confusion
 from metarun.inspection.figures.names import abbreviate
 
-MOST = 16
-"""Classes in the figure."""
 LONG = 18
 """Letters of a class's name."""
 
