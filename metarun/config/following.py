@@ -103,11 +103,16 @@ def _outer_lr(config: Mapping[str, Any], choices: Choices, before: Before) -> Fo
     return preferred("algorithm.outer.lr", 0.001, config, choices, before)
 
 
+def _gradient_clip(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
+    return preferred("engine.gradient_clip", None, config, choices, before)
+
+
 RULES: dict[str, Callable[[Mapping[str, Any], Choices, Before], Found]] = {
     "algorithm.inner_steps": _inner_steps,
     "algorithm.outer.optimizer": _outer_optimizer,
     "algorithm.outer.lr": _outer_lr,
     "model.normalization": _normalization,
+    "engine.gradient_clip": _gradient_clip,
 }
 
 
