@@ -148,8 +148,8 @@ def cell(found: list[Record]) -> str:
 
 
 def worse_than_before(record: Record) -> bool:
-    gain = record["mean"] - record["before"]
-    return (gain if record["higher_is_better"] else -gain) < -record["ci95"]
+    gain, interval = record["mean"] - record["before"], record["ci95"] or 0  # a single task has none
+    return (gain if record["higher_is_better"] else -gain) < -interval
 
 
 if __name__ == "__main__":

@@ -112,8 +112,10 @@ def trained(run: Run, results: ResultsFile, deadline: float | None) -> None:
         if process.returncode:
             raise SystemExit(f"{' '.join(command)}\n{last_line(errors)}")
     found = figures(json.loads(result.read_text(encoding="utf-8")))
+    if found["mean"] is None:
+        found = {"diverged": "the figure of meta-test is not finite"}
     results.add(run, found)
-    print(f"{run.key}: {found['mean']:.4f} ± {found['ci95']:.4f}", file=sys.stderr, flush=True)
+    print(f"{run.key}: {told(found)}", file=sys.stderr, flush=True)
 
 
 def figures(content: dict[str, Any]) -> Record:
@@ -134,6 +136,13 @@ def figures(content: dict[str, Any]) -> Record:
         "cpu": machine()["cpu"],
         "versions": content["versions"],
     }
+
+
+def told(found: Record) -> str:
+    """A mean with its interval, which a single task does not have."""
+    if "diverged" in found:
+        return str(found["diverged"])
+    return f"{found['mean']:.4f}" + ("" if found["ci95"] is None else f" ± {found['ci95']:.4f}")
 
 
 def replace_table(page: Path, text: str, markers: tuple[str, str]) -> None:

@@ -36,6 +36,8 @@ def record(mean: float, before: float, *, higher: bool = False, beats: bool = Tr
         ([record(0.5, 0.8, higher=True, beats=False)], "0.5 ‡ †"),
         ([record(0.8, 0.2, higher=True), record(0.8, 0.2, higher=True)], "0.8 ± 0"),
         ([record(1.0, 2.0), {"diverged": "x"}], "1 (1 diverged)"),
+        ([{**record(1.0, 2.0), "ci95": None}], "1"),  # of a single task
+        ([{**record(2.05, 2.0), "ci95": None}], "2.05 ‡"),
     ],
 )
 def test_a_cell_marks_what_is_no_better_than_nothing(script: Any, found: list[dict[str, Any]], expected: str) -> None:
