@@ -51,6 +51,10 @@ class GradientBased(Algorithm):
         """What the inner optimizer is given for the gradient of the loss at ``theta``, θ⁰ being ``start``."""
         return gradient
 
+    def penalty(self, theta: Parameters, start: Parameters) -> float | Tensor:
+        """What the inner loss has beside the loss on the support set, θ⁰ being ``start``."""
+        return 0.0
+
     def recalled(self, model: TaskModel, moving: Parameters) -> tuple[OptimizerState, int | Tensor]:
         """The inner optimizer's state for parameters like ``moving`` with which a task begins, and its steps before."""
         return {}, 0
@@ -127,3 +131,8 @@ class LearnedStart(GradientBased, Learned):
         if not self.proximal:
             return gradient
         return {name: slope + self.proximal * (theta[name] - start[name]) for name, slope in gradient.items()}
+
+    def penalty(self, theta: Parameters, start: Parameters) -> float | Tensor:
+        if not self.proximal:
+            return 0.0
+        return self.proximal / 2 * sum((at - start[name]).square().sum() for name, at in theta.items())

@@ -7,23 +7,23 @@ from torch import Tensor
 from torch.func import grad
 from torch.utils._pytree import tree_map
 
-from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput, with_gradient
+from metarun.algorithms.base import Draws, ObjectiveOutput, with_gradient
 from metarun.algorithms.curvature import gauss_newton, hessian
-from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
-from metarun.algorithms.solver import conjugate_gradients, dot, neumann_series
+from metarun.algorithms.gradient_based import LearnedStart
+from metarun.algorithms.shortened_steps import ShortenedSteps
+from metarun.algorithms.solver import conjugate_gradients, neumann_series
 from metarun.core.errors import UserError
 from metarun.core.fields import choice, number
-from metarun.core.tasks import AnyExamples, Task
+from metarun.core.tasks import Task
 from metarun.models.base import Parameters, TaskModel
 
 
 @dataclass(kw_only=True)
-class IMAML(ConstantRate, LearnedStart):
+class IMAML(ShortenedSteps, LearnedStart):
     """Inner steps on L_S(θ) + λ/2 ‖θ − θ⁰‖², and the meta-gradient (I + C/λ)⁻¹ ∇L_Q(θ') (equations 3 and 6).
 
-    shorten: whether an inner step that would raise the inner loss is cut to where the parabola through the losses at
-    its two ends, with the slope at its beginning, is lowest: at most half of the step. The implicit gradient does not
-    see the way to θ', so nothing keeps meta-training from making the loss so sharp that steps of ``inner_lr`` diverge.
+    The implicit gradient does not see the way to θ', so nothing keeps meta-training from making the loss so sharp that
+    steps of ``inner_lr`` diverge: they are shortened (`ShortenedSteps`).
 
     λ is ``proximal``; C is the ``curvature`` of L_S at θ', the Gauss–Newton matrix or the Hessian. The ``solver`` takes
     ``solver_steps`` products with C, with λ + ``damping`` for λ: conjugate gradients (``cg``), or the Neumann series
@@ -34,7 +34,6 @@ class IMAML(ConstantRate, LearnedStart):
     solver: str = choice("cg", "neumann")
     solver_steps: int = number(least=1)
     damping: float = number(least=0)
-    shorten: bool
 
     def __post_init__(self) -> None:
         if not self.proximal:
@@ -42,29 +41,6 @@ class IMAML(ConstantRate, LearnedStart):
                 "algorithm.proximal=0: the implicit gradient is that of an inner loop held near its start; give a "
                 "positive number"
             )
-
-    def step(
-        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
-    ) -> Adapted:
-        stepped = super().step(model, params, state, support, number, draws)
-        if not self.shorten:
-            return stepped
-        seen = support.rows(draws["minibatches"][number]) if "minibatches" in draws else support
-        moved = {name: stepped.theta[name] - at for name, at in state.theta.items()}
-
-        def height(theta: Parameters) -> Tensor:
-            loss, _ = model.support_loss(theta, {}, state.running, seen)
-            away = {name: at - state.start[name] for name, at in theta.items()}
-            return loss + self.proximal / 2 * dot(away, away)
-
-        if self.inner_optimizer.moments:
-            fall = -dot(grad(height)(state.theta), moved)
-        else:  # the step is -α times the gradient
-            fall = dot(moved, moved) / self.inner_lr
-        rise = (height(stepped.theta) - height(state.theta)).nan_to_num(nan=torch.inf)
-        too_far = (rise > 0) & (fall > 0)
-        share = torch.where(too_far, fall / torch.where(too_far, 2 * (fall + rise), 1.0), 1.0)
-        return stepped._replace(theta={name: at + share * moved[name] for name, at in state.theta.items()})
 
     def objective(
         self, model: TaskModel, params: Parameters, theta: Parameters, task: Task, draws: Draws

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from metarun.algorithms.base import Adapted, Draws, Learned, ObjectiveOutput
 from metarun.algorithms.cosine_head import CosineHead
-from metarun.algorithms.gradient_based import ConstantRate, GradientBased
 from metarun.algorithms.on_features import seen_through
 from metarun.algorithms.protonet import by_centroids
+from metarun.algorithms.shortened_steps import ShortenedSteps
 from metarun.core.errors import UserError
 from metarun.core.fields import choice
 from metarun.core.inputs import Inputs
@@ -46,7 +46,7 @@ class Joint(Learned):
 
 
 @dataclass(kw_only=True)
-class Finetune(Joint, ConstantRate, GradientBased):
+class Finetune(Joint, ShortenedSteps):
     """Joint pre-training, and ``inner_steps`` of an inner loop at validation and test.
 
     Where labels mean another class in every task, the pre-training tells all classes of meta-training apart, by a head

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from metarun.algorithms.gradient_based import ConstantRate, GradientBased
+from metarun.algorithms.shortened_steps import ShortenedSteps
 
 
 @dataclass(kw_only=True)
-class Scratch(ConstantRate, GradientBased):
+class Scratch(ShortenedSteps):
     """MAML's inner loop at meta-test, from the initial parameters."""

@@ -18,6 +18,8 @@ or what suits its own keys for each kind of task, under `BY_KIND`, which says wh
       regression: {inner_lr: 0.01}
       gaussian: {inner_lr: 0.1}
 
+where a value may depend on conditions too, the first that holds: ``{hypernet=full: 0.005, otherwise: 0.01}``.
+
 Episodes of a further test data set have the shape of the run's own where its keys (`SHAPE`) are ``auto``.
 
 The kind is that of the dataset: its key ``kind``, or `KIND` in its YAML file; without either, classification. What is
@@ -37,6 +39,7 @@ from metarun.core.names import FOLLOWED, LIKELIHOODS, TASK_KINDS, shown
 AUTO = "auto"
 PREFERS = "_prefers_"
 BY_KIND = "_by_kind_"
+OTHERWISE = "otherwise"
 KIND = "_kind_"
 
 SHAPE = ("ways", "shots", "queries")
@@ -55,17 +58,26 @@ def preferred(key: str, otherwise: Any, config: Mapping[str, Any], choices: Choi
         node = config.get(group)
         preferences = node.get(PREFERS) if isinstance(node, Mapping) else None
         wanted = preferences.get(key) if isinstance(preferences, Mapping) else None
-        if isinstance(wanted, Mapping):
-            met = [condition for condition in wanted if _holds(condition, config, choices, before)]
-            if met:
-                return wanted[met[0]], f"{group}={choices.get(group)} {met[0]}"
-        elif wanted is not None:
-            return wanted, f"{group}={choices.get(group)}"
+        if wanted is not None:
+            met = _met(wanted, f"{group}={choices.get(group)}", config, choices, before)
+            if met is not None:
+                return met
     return otherwise, "no preference"
 
 
+def _met(wanted: Any, origin: str, config: Mapping[str, Any], choices: Choices, before: Before) -> Found | None:
+    """The value itself, or of a mapping from conditions the first value whose condition holds."""
+    if not isinstance(wanted, Mapping):
+        return wanted, origin
+    holding = (condition for condition in wanted if _holds(condition, config, choices, before))
+    first = next(holding, None)
+    return None if first is None else (wanted[first], origin if first == OTHERWISE else f"{origin} {first}")
+
+
 def _holds(condition: str, config: Mapping[str, Any], choices: Choices, before: Before) -> bool:
-    """Whether a key has the value, or a group the option, that ``key=value`` says."""
+    """Whether a key has the value, or a group the option, that ``key=value`` says; ``otherwise`` always does."""
+    if condition == OTHERWISE:
+        return True
     key, _, value = condition.partition("=")
     if key in PARTS:
         return choices.get(key) == value
@@ -136,8 +148,9 @@ def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
         for what, origin in origins.items():
             values = by_kind.get(what) if isinstance(by_kind, Mapping) else None
             for name, value in values.items() if isinstance(values, Mapping) else ():
-                if _value(config, f"{group}.{name}") == AUTO:
-                    found[f"{group}.{name}"] = value, origin
+                met = _met(value, origin, config, choices, found)
+                if _value(config, f"{group}.{name}") == AUTO and met is not None:
+                    found[f"{group}.{name}"] = met
     found |= _shapes(config)
     for key, rule in RULES.items():
         if _value(config, key) == AUTO:

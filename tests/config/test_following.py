@@ -87,6 +87,17 @@ def test_an_option_of_one_s_own_may_prefer(tmp_path: Path) -> None:
     assert values["followed"] == {"model.normalization": "algorithm=mine", **UNCLIPPED, **CLASSES}
 
 
+@pytest.mark.parametrize(
+    ("hypernet", "inner_lr"), [("none", 0.01), ("film", 0.01), ("lowrank", 0.005), ("full", 0.005)]
+)
+def test_a_value_for_a_kind_may_depend_on_another_part(hypernet: str, inner_lr: float) -> None:
+    made = () if hypernet == "none" else (f"hypernet={hypernet}", "embedding=support")
+    values = resolved("algorithm=maml_pp", "dataset=sinusoid", "model=mlp", *made)
+    assert values["algorithm"]["inner_lr"] == inner_lr
+    told = "regression, dataset=sinusoid" + (f" hypernet={hypernet}" if inner_lr == 0.005 else "")
+    assert values["followed"]["algorithm.inner_lr"] == told
+
+
 def test_the_meta_gradient_of_maml_pp_is_clipped() -> None:
     """Without it one of three seeds on 5-shot sine waves ended in an infinite gradient."""
     assert resolved("algorithm=maml_pp")["engine"]["gradient_clip"] == 10
