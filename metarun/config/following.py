@@ -18,7 +18,7 @@ or what suits its own keys for each kind of task, under `BY_KIND`, which says wh
       regression: {inner_lr: 0.01}
       gaussian: {inner_lr: 0.1}
 
-where a value may depend on conditions too, the first that holds: ``{hypernet=full: 0.005, otherwise: 0.01}``.
+where a value may depend on conditions too, the first that holds: ``{algorithm=maml_pp: 0.1, otherwise: 1.0}``.
 
 Episodes of a further test data set have the shape of the run's own where its keys (`SHAPE`) are ``auto``.
 
@@ -126,6 +126,12 @@ RULES: dict[str, Callable[[Mapping[str, Any], Choices, Before], Found]] = {
     "model.normalization": _normalization,
     "engine.gradient_clip": _gradient_clip,
 }
+
+
+def usual_values(option: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What an option's file says of its keys for a kind of task, where no condition on other parts holds."""
+    values = option.get(BY_KIND, {}).get(kind, {})
+    return {name: value[OTHERWISE] if isinstance(value, Mapping) else value for name, value in values.items()}
 
 
 def kind_of(dataset: Mapping[str, Any]) -> str:

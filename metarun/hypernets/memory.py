@@ -5,6 +5,7 @@ from importlib.resources import files
 import torch
 import yaml
 
+from metarun.config.following import usual_values
 from metarun.core.errors import UserError
 from metarun.core.free_memory import available
 from metarun.hypernets.base import HypernetConfig
@@ -69,7 +70,7 @@ def needed(
 def usual(option: str) -> HypernetConfig:
     """A hypernetwork with the settings of its YAML file; of those that follow the kind of task, for regression."""
     values = yaml.safe_load(files("metarun.conf").joinpath("hypernet", f"{option}.yaml").read_text(encoding="utf-8"))
-    values |= values.get("_by_kind_", {}).get("regression", {})  # they take no memory
+    values |= usual_values(values, "regression")  # they take no memory
     return SMALLER[option](**{name: value for name, value in values.items() if not name.startswith("_")})
 
 

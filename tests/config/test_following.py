@@ -87,15 +87,15 @@ def test_an_option_of_one_s_own_may_prefer(tmp_path: Path) -> None:
     assert values["followed"] == {"model.normalization": "algorithm=mine", **UNCLIPPED, **CLASSES}
 
 
-@pytest.mark.parametrize(
-    ("hypernet", "inner_lr"), [("none", 0.01), ("film", 0.01), ("lowrank", 0.005), ("full", 0.005)]
-)
-def test_a_value_for_a_kind_may_depend_on_another_part(hypernet: str, inner_lr: float) -> None:
-    made = () if hypernet == "none" else (f"hypernet={hypernet}", "embedding=support")
-    values = resolved("algorithm=maml_pp", "dataset=sinusoid", "model=mlp", *made)
-    assert values["algorithm"]["inner_lr"] == inner_lr
-    told = "regression, dataset=sinusoid" + (f" hypernet={hypernet}" if inner_lr == 0.005 else "")
-    assert values["followed"]["algorithm.inner_lr"] == told
+@pytest.mark.parametrize("hypernet", ["full", "lowrank"])
+@pytest.mark.parametrize(("algorithm", "scale"), [("maml", 1.0), ("maml_pp", 0.1)])
+def test_a_value_for_a_kind_may_depend_on_another_part(hypernet: str, algorithm: str, scale: float) -> None:
+    made = (f"algorithm={algorithm}", f"hypernet={hypernet}", "embedding=support")
+    values = resolved("dataset=sinusoid", "model=mlp", *made)
+    assert values["hypernet"]["lr_scale"] == scale
+    told = "regression, dataset=sinusoid" + (" algorithm=maml_pp" if algorithm == "maml_pp" else "")
+    assert values["followed"]["hypernet.lr_scale"] == told
+    assert resolved(*made)["hypernet"]["lr_scale"] == 0.1
 
 
 def test_the_meta_gradient_of_maml_pp_is_clipped() -> None:

@@ -11,6 +11,7 @@ import yaml
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metarun.config.following import usual_values
 from metarun.core.inputs import InputSpec
 from metarun.hypernets.base import HypernetConfig
 from metarun.models.base import Parameters
@@ -26,7 +27,8 @@ EMBEDDING = 5
 def config(option: str, **changes: Any) -> HypernetConfig:
     """The hypernetwork with its default settings for regression, but for ``changes``."""
     values = yaml.safe_load((CONF / f"{option}.yaml").read_text(encoding="utf-8"))
-    values |= values.pop("_by_kind_", {}).get("regression", {})
+    values |= usual_values(values, "regression")
+    values.pop("_by_kind_", None)
     module, _, name = values.pop("_target_").rpartition(".")
     made: HypernetConfig = replace(getattr(importlib.import_module(module), name)(**values), **changes)
     return made
