@@ -15,6 +15,7 @@ from typing import TypeVar
 import pytest
 import tiny_data
 import torch
+import tuning
 import yaml
 from builders import CPU, settings
 from compositions import Choice, composed, falls, loaded, options, ran, small_keys
@@ -27,6 +28,7 @@ from metarun.datasets import omniglot, omniglot_files
 from metarun.setup import assemble
 
 FILES: dict[str, Choice] = {
+    "configurations": ("dataset.path=FILES/tuning",),
     "image_folder": ("dataset.root=FILES/pictures", "dataset.fractions=[0.4,0.3,0.3]"),
     "omniglot": ("dataset.root=FILES/omniglot",),
     "school": ("dataset.path=FILES/schools.csv", "dataset.split=tasks"),
@@ -123,6 +125,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tiny_data.table(folder / "classes.csv", classes=True)
     tiny_data.table(folder / "schools.csv", ("school", "score"))
     tiny_data.pictures(folder / "pictures")
+    tuning.written(folder / "tuning", each=40)
     tiny_data.omniglot(folder / "omniglot")
     counts = {part: sum(alphabets.values()) for part, alphabets in tiny_data.OMNIGLOT.items()}
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,6 @@
 """Tasks from a table: one row an example, one column that says of which task, one column to predict."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -53,10 +54,20 @@ class TableDataset:
     """
 
     def __init__(
-        self, name: str, rows: TaskRows, shape: TableShape, seeds: Seeds, device: torch.device, dtype: torch.dtype
+        self,
+        name: str,
+        rows: TaskRows,
+        shape: TableShape,
+        seeds: Seeds,
+        device: torch.device,
+        dtype: torch.dtype,
+        test_tasks: Sequence[str] | None = None,
     ) -> None:
-        """Raises `UserError` where tasks or rows are too few for the shape."""
-        division = divided(rows, shape.split, shape.fractions, seeds.run)
+        """test_tasks: names of the meta-test tasks; None: drawn at random.
+
+        Raises `UserError` where tasks or rows are too few for the shape.
+        """
+        division = divided(rows, shape.split, shape.fractions, seeds.run, test_tasks)
         train = division.train
         self.name, self.inputs, self.feature_names = name, InputSpec.of((rows.features.shape[1],)), rows.names
         self._shape, self._seeds, self._device, self._ways = shape, seeds, device, rows.ways
@@ -67,7 +78,9 @@ class TableDataset:
         self._rows = division.bounds[:, -1] - division.bounds[:, 0]
         self._split_rows = {split: int(np.diff(division.bounds)[:, place].sum()) for place, split in enumerate(SPLITS)}
 
-        features = _standardized(rows.features[division.order], train)
+        features = rows.features[division.order]
+        if not rows.scaled:
+            features = _standardized(features, train)
         self._x = _with_padding(torch.from_numpy(features)).to(device, dtype)
         if not self._x.isfinite().all():
             column = rows.names[int(self._x.isfinite().all(0).byte().argmin())]
@@ -85,7 +98,8 @@ class TableDataset:
             raise UserError(f"{rows.source}: the target {value:g} is far too large beside meta-training's")
 
         known = self._streams["train"].members.cpu().numpy()
-        descriptor = _standardized(constant_within_tasks(rows), np.isin(np.arange(len(rows.tasks)), known))
+        described = constant_within_tasks(rows) if rows.descriptors is None else rows.descriptors
+        descriptor = _standardized(described, np.isin(np.arange(len(rows.tasks)), known))
         self._descriptor = torch.from_numpy(descriptor).to(device, dtype)
         self.descriptor_size = descriptor.shape[1]
         self.known_tasks = len(known)
@@ -123,6 +137,12 @@ class TableDataset:
             self._descriptor[visited],
             source=visited,
         )
+
+    def members(self, stream: str) -> list[int]:
+        """The stream's tasks, as places in `task_names`."""
+        split_of(stream)
+        members: list[int] = self._streams[stream].members.tolist()
+        return members
 
     def distinct(self, stream: str, group: int | None = None) -> int | None:
         """See `Dataset.distinct`: an end there is where every visit to a task takes all rows that it may."""

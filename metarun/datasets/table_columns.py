@@ -28,7 +28,9 @@ class TaskRows(NamedTuple):
 
     source: its file. task: which task each row is of, int64 ``[rows]``; tasks: their names. features: float64
     ``[rows, features]``; names: theirs. target: float64 ``[rows]``, or class numbers, int64 ``[rows]``; classes: their
-    names, None for regression.
+    names, None for regression. groups: int64 ``[tasks]``, equal for tasks that must stay in one split; None: every task
+    may be in any. descriptors: float64 ``[tasks, n]``; None: the feature columns that are constant within tasks.
+    scaled: whether the features have a common scale already, so that they are not standardized.
     """
 
     source: str
@@ -38,6 +40,9 @@ class TaskRows(NamedTuple):
     names: tuple[str, ...]
     target: NDArray[Any]
     classes: tuple[str, ...] | None
+    groups: NDArray[np.int64] | None = None
+    descriptors: NDArray[np.float64] | None = None
+    scaled: bool = False
 
     @property
     def ways(self) -> int | None:
@@ -48,7 +53,8 @@ class TaskRows(NamedTuple):
     def fingerprint(self) -> str:
         """A hash of all names and numbers, the same for equal tables wherever they are stored."""
         content = hashlib.blake2b(repr((self.tasks, self.names, self.classes)).encode(), digest_size=8)
-        for array in (self.task, self.features, self.target):
+        optional = [array for array in (self.groups, self.descriptors) if array is not None]
+        for array in (self.task, self.features, self.target, *optional):
             content.update(np.ascontiguousarray(array).tobytes())
         return content.hexdigest()
 

@@ -46,16 +46,19 @@ class TableFile:
         return UserError(f"{key}={name}: {self.path} has no such column{hint} (columns: {columns}{more})")
 
 
-def read(path: str) -> TableFile:
-    """The table in a ``.csv``, ``.csv.gz`` or ``.parquet`` file. Raises `UserError` where it is none."""
+def read(path: str, *, row_names: bool = False) -> TableFile:
+    """The table in a ``.csv``, ``.csv.gz`` or ``.parquet`` file. Raises `UserError` where it is none.
+
+    row_names: whether the first column names the rows, so that it may itself have no name.
+    """
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"dataset.path={path}: no such file; give a table, .csv, .csv.gz or .parquet")
     name = file.name.lower()
     if name.endswith((".csv", ".csv.gz")):
-        return _csv(path, file)
+        return _csv(path, file, row_names)
     if name.endswith((".parquet", ".pq")):
-        return _parquet(path, file)
+        return _parquet(path, file, row_names)
     raise UserError(f"dataset.path={path}: unsupported file type; use .csv, .csv.gz or .parquet")
 
 
@@ -69,7 +72,7 @@ def missing_package(package: str, what: str) -> UserError:
     return UserError(f"{what} needs {package}, which is not installed: pip install 'metarun[tables]'")
 
 
-def _csv(path: str, file: Path) -> TableFile:
+def _csv(path: str, file: Path, row_names: bool) -> TableFile:
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
@@ -87,7 +90,7 @@ def _csv(path: str, file: Path) -> TableFile:
     if not rows:
         raise UserError(f"{path} is empty; a header line with the column names is expected")
     header, *cells = rows
-    _refuse_names(path, header)
+    _refuse_names(path, header, row_names)
     for row, line in zip(cells, lines[1:], strict=True):
         if len(row) != len(header):
             raise UserError(f"{path}: line {line} has {len(row)} cells, but the header has {len(header)}")
@@ -99,7 +102,7 @@ def _csv(path: str, file: Path) -> TableFile:
     )
 
 
-def _parquet(path: str, file: Path) -> TableFile:
+def _parquet(path: str, file: Path, row_names: bool) -> TableFile:
     try:
         import pyarrow
         from pyarrow import compute, parquet
@@ -111,7 +114,7 @@ def _parquet(path: str, file: Path) -> TableFile:
         raise UserError(f"{path} cannot be read as Parquet: {_first_line(error)}") from error
     # pandas keeps its row labels under such names; they are no data.
     names = tuple(name for name in table.column_names if not name.startswith("__index_level_"))
-    _refuse_names(path, names)
+    _refuse_names(path, names, row_names)
     if not table.num_rows:
         raise UserError(f"{path} has no rows")
 
@@ -130,10 +133,10 @@ def _parquet(path: str, file: Path) -> TableFile:
     return TableFile(path, names, column, lambda row: f"row {row + 1}")
 
 
-def _refuse_names(path: str, names: Sequence[str]) -> None:
+def _refuse_names(path: str, names: Sequence[str], row_names: bool) -> None:
     seen: set[str] = set()
     for number, name in enumerate(names):
-        if not name:
+        if not name and not (row_names and number == 0):
             raise UserError(
                 f"{path}: column {number + 1} has no name; add one, or delete the column if it is a row index"
             )

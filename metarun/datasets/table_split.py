@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metarun.core.counters import key, keys, uniform
 from metarun.core.errors import UserError
+from metarun.core.names import nearest
 from metarun.core.plural import counted
 from metarun.core.tasks import SPLITS
 from metarun.datasets.table_columns import TaskRows
@@ -37,10 +38,15 @@ class Division(NamedTuple):
         return marks.cumsum()[:-1] > 0
 
 
-def divided(rows: TaskRows, split: str, fractions: Sequence[float], seed: int) -> Division:
+def divided(
+    rows: TaskRows, split: str, fractions: Sequence[float], seed: int, test_tasks: Sequence[str] | None = None
+) -> Division:
     """The table's ``rows`` (of each task) or ``tasks`` divided at random by these fractions of their number.
 
-    Every split gets one at least. Raises `UserError` for fractions that are none, and where there are too few.
+    Every split gets one at least. Tasks of one group are divided as one. test_tasks: with ``split=tasks``, the names of
+    the meta-test tasks, which brings along their groups; the rest is divided by the other two fractions.
+
+    Raises `UserError` for fractions that are none, for unknown names, and where there are too few tasks or rows.
     """
     given = f"dataset.fractions=[{','.join(f'{fraction:g}' for fraction in fractions)}]"
     if len(fractions) != 3 or min(fractions) <= 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
@@ -59,7 +65,10 @@ def divided(rows: TaskRows, split: str, fractions: Sequence[float], seed: int) -
     of_task = keys(key(seed, "dataset", "table", "rows"), torch.from_numpy(rows.task))
     place = uniform(keys(of_task, torch.from_numpy(number)), 1)[:, 0].numpy()
     order = np.lexsort((place, rows.task))
-    bounds = (_by_task if split == "tasks" else _by_row)(rows, count, fractions, given, seed)
+    if split == "tasks":
+        bounds = _by_task(rows, count, fractions, given, seed, test_tasks)
+    else:
+        bounds = _by_row(rows, count, fractions, given, seed)
     return Division(order, first[:, None] + bounds)
 
 
@@ -77,15 +86,41 @@ def _by_row(
 
 
 def _by_task(
-    rows: TaskRows, count: NDArray[np.int64], fractions: Sequence[float], given: str, seed: int
+    rows: TaskRows,
+    count: NDArray[np.int64],
+    fractions: Sequence[float],
+    given: str,
+    seed: int,
+    test_tasks: Sequence[str] | None,
 ) -> NDArray[np.int64]:
-    sizes = _sizes(np.array([len(count)]), fractions)[0]
+    groups = np.arange(len(count)) if rows.groups is None else np.unique(rows.groups, return_inverse=True)[1]
+    many = int(groups.max()) + 1
+    order = uniform(torch.tensor(key(seed, "dataset", "table", "tasks")), many).argsort().numpy()
+    split = np.full(many, len(SPLITS) - 1)
+    if test_tasks is None:
+        sizes = _sizes(np.array([many]), fractions)[0]
+    else:
+        chosen = _groups_of(rows, groups, test_tasks)
+        order = order[~np.isin(order, chosen)]
+        given = f"dataset.test_tasks=[{','.join(test_tasks)}]"
+        val = max(int(len(order) * fractions[1] / (fractions[0] + fractions[1]) + 0.5), 1)
+        sizes = np.array([len(order) - val, val])
     if sizes[0] < 1:
-        raise UserError(f"{given}: leaves none of the {len(count)} tasks of {rows.source} for meta-train")
-    order = uniform(torch.tensor(key(seed, "dataset", "table", "tasks")), len(count)).argsort().numpy()
-    split = np.empty(len(count), np.int64)
-    split[order] = np.arange(len(SPLITS)).repeat(sizes)
-    return count[:, None] * (np.arange(len(SPLITS) + 1) > split[:, None])
+        what = "tasks" if rows.groups is None else "groups of tasks"
+        raise UserError(f"{given}: leaves none of the {many} {what} of {rows.source} for meta-train")
+    split[order] = np.arange(len(sizes)).repeat(sizes)
+    return count[:, None] * (np.arange(len(SPLITS) + 1) > split[groups][:, None])
+
+
+def _groups_of(rows: TaskRows, groups: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.int64]:
+    """The groups of the tasks with these names."""
+    if not names:
+        raise UserError("dataset.test_tasks=[]: name at least one task, or null to draw them at random")
+    place = {name: number for number, name in enumerate(rows.tasks)}
+    for name in names:
+        if name not in place:
+            raise UserError(f"dataset.test_tasks: {rows.source} has no task {quoted(name)}{nearest(name, rows.tasks)}")
+    return groups[[place[name] for name in names]]
 
 
 def _sizes(count: NDArray[np.int64], fractions: Sequence[float]) -> NDArray[np.int64]:

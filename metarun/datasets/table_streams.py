@@ -16,6 +16,8 @@ from metarun.core.tasks import SPLITS
 from metarun.datasets.base import STREAMS
 from metarun.datasets.table_files import quoted
 
+_SIZE = 2
+"""The number of the key that sizes are drawn by; 0 and 1 are those of support and query rows."""
 _TRAIN, _VAL, _TEST, _TRAIN_AND_VAL = (0, 1), (1, 2), (2, 3), (0, 2)
 _POOLS = {
     # The splits (first, and the one behind the last) whose rows are a task's support, and its query.
@@ -56,6 +58,10 @@ class TableShape:
             return self.shots, self.queries
         return self.train_shots or self.shots, self.train_queries or self.queries
 
+    def least_shots(self, stream: str) -> int | None:
+        """The fewest shots of the stream's tasks, where their number is drawn at every visit; None: it is not."""
+        return None
+
 
 class Draw(NamedTuple):
     """Rows of the table, int64 ``[T, n]``, -1 for padding; mask: bool, False for padding, or None: no padding."""
@@ -86,14 +92,17 @@ class Pool:
         beyond = torch.arange(self.most_rows, device=of.device) >= count[:, None]
         return uniform(of, self.most_rows).masked_fill(beyond, 2).argsort(-1)
 
-    def draw(self, order: Tensor, tasks: Tensor, skip: Tensor) -> Draw:
-        """The first rows of an ``order`` of the pools, but for the very first ``skip`` ``[T]``."""
+    def draw(self, order: Tensor, tasks: Tensor, skip: Tensor, take: Tensor | None = None) -> Draw:
+        """The first rows of an ``order`` of the pools, but for the very first ``skip`` ``[T]``.
+
+        take: how many, ``[T]``, up to those that the pool takes; None: all of these.
+        """
         places = torch.arange(self.most_taken, device=order.device)
         within = (skip[:, None] + places).clamp(max=order.shape[1] - 1)
         rows = self.first[tasks][:, None] + order.gather(1, within)
-        if self.even:
+        if self.even and take is None:
             return Draw(rows, None)
-        mask = places < self.take[tasks][:, None]
+        mask = places < (self.take[tasks] if take is None else take)[:, None]
         return Draw(rows.where(mask, -1), mask)
 
 
@@ -103,7 +112,8 @@ class Stream:
 
     members: its tasks, int64 ``[m]``. shared: whether both pools are of the same rows, of which the query then gets
     those that the support left. sizes: shots and queries, None: as many as there are. whole: whether every visit to a
-    task takes all rows of both pools, so that nothing but their order is random.
+    task takes all rows of both pools, so that nothing but their order is random. least: the support has between so many
+    rows and those that its pool takes, as many as any; None: always the latter.
     """
 
     members: Tensor
@@ -112,6 +122,7 @@ class Stream:
     shared: bool
     sizes: tuple[int | None, int | None]
     whole: bool
+    least: int | None = None
 
     def draw(self, of: Tensor, tasks: Tensor) -> tuple[Draw, Draw]:
         """Support and query for keys ``[T]`` and tasks ``[T]``, distinct rows in random order."""
@@ -120,10 +131,20 @@ class Stream:
         if self.shared:
             both = None if shots is None or queries is None else shots + queries
             order = self.support.shuffled(of, tasks, both)
-            return self.support.draw(order, tasks, none), self.query.draw(order, tasks, self.support.take[tasks])
+            support = self.support.draw(order, tasks, none, self._take(of, tasks))
+            return support, self.query.draw(order, tasks, self.support.take[tasks])
         first, second = keys(of[:, None], torch.arange(2, device=of.device)).unbind(-1)
-        support = self.support.draw(self.support.shuffled(first, tasks, shots), tasks, none)
+        support = self.support.draw(self.support.shuffled(first, tasks, shots), tasks, none, self._take(of, tasks))
         return support, self.query.draw(self.query.shuffled(second, tasks, queries), tasks, none)
+
+    def _take(self, of: Tensor, tasks: Tensor) -> Tensor | None:
+        """How many rows the supports have where that is drawn."""
+        if self.least is None:
+            return None
+        most = self.support.take[tasks]
+        least = most.clamp(max=self.least)
+        share = uniform(keys(of, torch.full_like(of, _SIZE)), 1)[:, 0]
+        return least + (share * (most - least + 1)).long()
 
 
 def streams(
@@ -171,7 +192,13 @@ def _stream(
 
     # Of a shared pool, support and query take a part each.
     whole = all(bool((take[members] == count[members]).all()) for take, count in zip(takes, counts, strict=True))
-    return Stream(torch.from_numpy(members).to(device), pool(0), pool(1), shared, (shots, queries), whole)
+    least = shape.least_shots(stream)
+    return Stream(
+        torch.from_numpy(members).to(device),
+        *(pool(0), pool(1), shared, (shots, queries)),
+        whole=whole and least is None,
+        least=least,
+    )
 
 
 def _refuse_shortage(

@@ -17,7 +17,7 @@ from metarun.core.names import is_key
 from metarun.core.tensor_file import Damaged, read_plain
 from metarun.runs.files import CONFIG, OLD, checkpoint_files, only_old, saved
 
-_DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.split")
+_DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.split", "dataset.test_tasks")
 """Keys that a test may not change: another split would hold classes of the training."""
 
 _YOUNGER = ("tracking",)

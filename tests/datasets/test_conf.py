@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from metarun.config.following import SHAPE
+from metarun.datasets.configurations import ConfigurationsConfig
 from metarun.datasets.glyphs import GlyphsConfig
 from metarun.datasets.harmonics import HarmonicsConfig
 from metarun.datasets.image_folder import ImageFolderConfig
@@ -19,6 +20,7 @@ from metarun.datasets.table import TableConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "conf" / "dataset"
 CONFIGS = {
+    "configurations": ConfigurationsConfig,
     "glyphs": GlyphsConfig,
     "harmonics": HarmonicsConfig,
     "image_folder": ImageFolderConfig,

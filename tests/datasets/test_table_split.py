@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metarun.core.errors import UserError
@@ -94,3 +94,52 @@ def test_rows_are_divided_evenly_at_random() -> None:
 def test_what_cannot_be_divided_is_refused(task: list[int], split: str, fractions: list[float], message: str) -> None:
     with pytest.raises(UserError, match=message):
         divided(table(task), split, fractions, 0)
+
+
+def grouped(groups: Sequence[int]) -> TaskRows:
+    """Tasks of two rows each, in these groups."""
+    return table([task for task in range(len(groups)) for _ in range(2)])._replace(groups=np.array(groups))
+
+
+def splits(rows: TaskRows, seed: int, test: list[str] | None = None) -> list[int]:
+    """The number of the split that each task is in."""
+    bounds = divided(rows, "tasks", [0.5, 0.25, 0.25], seed, test).bounds
+    return np.diff(bounds).argmax(1).tolist()
+
+
+@given(st.lists(st.integers(0, 6), min_size=8, max_size=20), st.integers(0, 99))
+def test_groups_are_in_one_split(groups: list[int], seed: int) -> None:
+    assume(len(set(groups)) >= 4)
+    found = splits(grouped(groups), seed)
+    assert all(len({found[task] for task, own in enumerate(groups) if own == group}) == 1 for group in groups)
+    assert set(found) == {0, 1, 2}
+
+
+@given(st.integers(3, 12), st.integers(0, 99))
+def test_groups_of_one_change_nothing(tasks: int, seed: int) -> None:
+    alone = table([task for task in range(tasks) for _ in range(2)])
+    assert splits(alone, seed) == splits(alone._replace(groups=np.arange(tasks)), seed)
+
+
+@given(st.integers(0, 99))
+def test_chosen_test_tasks_bring_their_groups(seed: int) -> None:
+    found = splits(grouped([0, 0, 1, 2, 3, 3, 4]), seed, ["t1", "t2"])
+    assert [task for task, split in enumerate(found) if split == 2] == [0, 1, 2]
+    assert set(found[3:]) == {0, 1}
+    assert found[4] == found[5]
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ([], r"dataset\.test_tasks=\[\]: name at least one task"),
+        (["t9"], r"table\.csv has no task 't9'"),
+        (
+            ["t0", "t1", "t2"],
+            r"test_tasks=\[t0,t1,t2\]: leaves none of the 4 groups of tasks of table\.csv for meta-train",
+        ),
+    ],
+)
+def test_unsuitable_test_tasks_are_refused(test: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        splits(grouped([0, 1, 2, 3]), 0, test)
