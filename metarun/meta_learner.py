@@ -132,12 +132,10 @@ class MetaLearner:
         task: Task = tree_map(lambda tensor: tensor[0], tasks)
         with self._lock, torch.no_grad():
             draws = {name: each[0] for name, each in learner.draws(tasks, testing=True, progress=1.0).items()}
-            start = learner.start(self._phi, task, testing=True)
-            model, phi = learner.for_task(self._phi), self._phi["algorithm"]
-            state = learner.algorithm.adapt(model, phi, start, task.support, draws, testing=True)
+            model, state = learner.adapted(self._phi, task, draws)
         if not all(tensor.isfinite().all() for tensor in state.theta.values()):
             raise UserError("adapting to these examples diverged: θ' is not finite; scale them as in training")
-        return AdaptedModel(replace(learner, model=model), phi, state, task.support, self._lock)
+        return AdaptedModel(replace(learner, model=model), self._phi["algorithm"], state, task.support, self._lock)
 
     def evaluate(
         self,

@@ -33,7 +33,7 @@ MARKERS = ("<!-- table by scripts/record_results.py -->", "<!-- end of table -->
 EXPERIMENTS = ROOT / "conf" / "experiment"
 BEGINS = "# Expected result"
 """How the part of a head begins that this script writes. It is the last part of the head."""
-FREE = ("seed", "mode", "checkpoint", "resume", "choices", "followed", "device", "tracking")
+FREE = ("seed", "mode", "checkpoint", "resume", "choices", "followed", "device", "tracking", "hpo")
 FREE_KEYS = ("dataset.root", "dataset.path", "dataset.download", "dataset.url")
 """What may differ from the experiment: the seed, the machine, and where the data lie."""
 

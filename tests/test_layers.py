@@ -13,6 +13,7 @@ LAYERS = [
     {"core"},
     {"config"},
     {"datasets"},
+    {"hpo"},
     {"models"},
     {"embeddings", "hypernets", "regularizers"},
     {"algorithms"},

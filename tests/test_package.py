@@ -43,7 +43,7 @@ def test_every_option_names_a_class_of_its_own_groups_package() -> None:
         if group in ("experiment", "debug"):
             assert text.startswith("# @package _global_"), file
         else:
-            others = {"device": "engine", "engine": "engine", "sweep": "sweep", "tracking": "runs"}
+            others = {"device": "engine", "engine": "engine", "sweep": "sweep", "tracking": "runs", "hpo": "hpo"}
             others["test_dataset"] = "datasets"
             package = others.get(group, group + "s")
             assert target(file).startswith(f"metarun.{package}."), file

@@ -125,7 +125,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tiny_data.table(folder / "classes.csv", classes=True)
     tiny_data.table(folder / "schools.csv", ("school", "score"))
     tiny_data.pictures(folder / "pictures")
-    tuning.written(folder / "tuning", each=40)
+    tuning.written(folder / "tuning", each=50)
     tiny_data.omniglot(folder / "omniglot")
     counts = {part: sum(alphabets.values()) for part, alphabets in tiny_data.OMNIGLOT.items()}
     with pytest.MonkeyPatch.context() as patch:

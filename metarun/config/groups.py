@@ -6,7 +6,7 @@ from typing import Any
 
 from metarun.core.fields import number
 
-PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regularizer", "device", "engine", "tracking")
+PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regularizer", "device", "engine", "tracking", "hpo")
 """The config groups of which every run has exactly one option, in the order in which they are listed."""
 
 SWEEP = "sweep"

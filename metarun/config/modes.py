@@ -36,6 +36,14 @@ _ALL = (
     Mode("train", "meta-train, then meta-test the best checkpoint", "metarun.modes.train", resumes=True),
     Mode("test", "meta-test a checkpoint (checkpoint=RUN_DIR)", "metarun.modes.test", checkpoint="required"),
     Mode(
+        "optimize",
+        "compare a meta-learner with other ways to choose hyperparameters on new data sets",
+        "metarun.modes.optimize",
+        checkpoint="optional",
+        resumes=True,
+        shared=False,
+    ),
+    Mode(
         "info",
         "show what would run: tasks, parameters, memory, files; nothing is written",
         "metarun.modes.info",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from metarun.core.counters import key, uniform
 from metarun.core.errors import UserError
@@ -14,7 +15,7 @@ from metarun.datasets.base import Seeds
 from metarun.datasets.score_tables.encoding import encoded
 from metarun.datasets.score_tables.reading import read
 from metarun.datasets.score_tables.table import ScoreTable
-from metarun.datasets.table import Table
+from metarun.datasets.table import Table, standardized
 from metarun.datasets.table_columns import TaskRows
 from metarun.datasets.table_streams import TableShape
 
@@ -80,6 +81,27 @@ class Configurations(Table):
             scaled=True,
         )
         super().__init__("configurations", rows, config, seeds, device, dtype, config.test_tasks)
+
+    @property
+    def sides(self) -> str:
+        """What the splits divide: ``tasks`` or ``rows``."""
+        return self._shape.split
+
+    @property
+    def sign(self) -> int:
+        """1 where the metric is to be minimized, -1 where it is to be maximized."""
+        return 1 if self.scores.directions[self.metric] == "minimize" else -1
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """The metric with the sign that makes lower better, ``[tasks, configurations]``, NaN where there is none."""
+        return self.sign * self.scores.scores[self.metric]
+
+    def described(self, features: NDArray[np.float64]) -> Tensor:
+        """The descriptor of a task with these meta-features ``[m]``, float64 on CPU."""
+        known = self.scores.features[self.members("train")]
+        everything = standardized(np.vstack([known, features]), np.arange(len(known) + 1) < len(known))
+        return torch.from_numpy(everything[-1])
 
     def protocol(self) -> dict[str, Any]:
         told = super().protocol()

@@ -80,7 +80,7 @@ class TableDataset:
 
         features = rows.features[division.order]
         if not rows.scaled:
-            features = _standardized(features, train)
+            features = standardized(features, train)
         self._x = _with_padding(torch.from_numpy(features)).to(device, dtype)
         if not self._x.isfinite().all():
             column = rows.names[int(self._x.isfinite().all(0).byte().argmin())]
@@ -99,7 +99,7 @@ class TableDataset:
 
         known = self._streams["train"].members.cpu().numpy()
         described = constant_within_tasks(rows) if rows.descriptors is None else rows.descriptors
-        descriptor = _standardized(described, np.isin(np.arange(len(rows.tasks)), known))
+        descriptor = standardized(described, np.isin(np.arange(len(rows.tasks)), known))
         self._descriptor = torch.from_numpy(descriptor).to(device, dtype)
         self.descriptor_size = descriptor.shape[1]
         self.known_tasks = len(known)
@@ -230,7 +230,7 @@ def _with_padding(values: Tensor) -> Tensor:
     return torch.cat([values, torch.zeros_like(values[:1])])
 
 
-def _standardized(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np.float64]:
+def standardized(values: NDArray[np.float64], train: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Columns with mean 0 and standard deviation 1 over the ``train`` rows; those that are the same there: zeros."""
     seen = values[train]
     deviation = seen.std(0)

@@ -135,6 +135,11 @@ class Learner:
             metrics[f"omega/{name}"] = term.detach()
         return objective, (metrics, model.memory.after())
 
+    def adapted(self, phi: MetaParameters, task: Task, draws: Draws) -> tuple[TaskModel, Adapted]:
+        """The task model with what φ remembers, and the state after the inner loop on the support set, as at test."""
+        model, start = self.for_task(phi), self.start(phi, task, testing=True)
+        return model, self.algorithm.adapt(model, phi["algorithm"], start, task.support, draws, testing=True)
+
     def curve(self, phi: MetaParameters, task: Task, draws: Draws, whole: bool = True) -> "Curve":
         """Metrics on the queries before and after each inner step, or after the last alone."""
         model, params, algorithm, query = self.for_task(phi), phi["algorithm"], self.algorithm, task.query

@@ -91,7 +91,7 @@ def varying(runs: Sequence[Run]) -> list[str]:
 
 def _never(name: str) -> bool:
     """Whether a key cannot make a run another: what is tracked, and tested on besides, changes none of its figures."""
-    return name in _NEVER or name.partition(".")[0] in ("tracking", TESTS)
+    return name in _NEVER or name.partition(".")[0] in ("tracking", "hpo", TESTS)
 
 
 def _of_the_machine(name: str) -> bool:

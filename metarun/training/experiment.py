@@ -1,6 +1,6 @@
 """One experiment, from its settings to all its parts and its meta-training: the table of contents of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from metarun.engine.evaluation import Evaluator
 from metarun.engine.planning import Planner
 from metarun.engine.processes.single import SINGLE_PROCESS, Processes
 from metarun.inspection.monitor import Monitor
-from metarun.learner.learner import Learner
+from metarun.learner.learner import Learner, MetaParameters
 from metarun.runs import checkpoint, hparams
 from metarun.runs.board import Board
 from metarun.runs.checkpoint import State
@@ -34,6 +34,8 @@ from metarun.training.progress import Silence, TrainingLog
 from metarun.training.soundness import refuse_unsound, refuse_unsound_tests
 from metarun.training.stopping import StopRequest, listening
 
+Refusal = Callable[[Settings, Dataset, Learner, MetaParameters], None]
+
 
 @contextmanager
 def experiment(
@@ -42,21 +44,29 @@ def experiment(
     processes: Processes = SINGLE_PROCESS,
     swept: Sequence[str] = (),
     stop_file: Path | None = None,
+    refuse: Refusal | None = None,
 ) -> Iterator["Experiment"]:
     """One run with all its parts, to be trained, tested, or both, within the context.
 
     Everything the run leaves is in ``folder``, written by the first of ``processes``. ``swept``: the groups, and the
     full names of keys, that tell the jobs of a sweep apart; a run by itself has none. ``stop_file``: asks to stop when
-    it appears. Raises `UserError` before anything is written there if the settings don't fit the data or each other,
-    `Interrupted` after saving when the user stops it, and `Lost` when another process fails.
+    it appears. ``refuse``: raises `UserError` for parts that do not suit the mode.
+
+    Raises `UserError` before anything is written there if the settings don't fit the data or each other, `Interrupted`
+    after saving when the user stops it, and `Lost` when another process fails.
     """
-    with settings.device.arithmetic(), _experiment(settings, folder, processes, swept, stop_file) as found:
+    with settings.device.arithmetic(), _experiment(settings, folder, processes, swept, stop_file, refuse) as found:
         yield found
 
 
 @contextmanager
 def _experiment(
-    settings: Settings, folder: Path, processes: Processes, swept: Sequence[str], stop_file: Path | None
+    settings: Settings,
+    folder: Path,
+    processes: Processes,
+    swept: Sequence[str],
+    stop_file: Path | None,
+    refuse: Refusal | None,
 ) -> Iterator["Experiment"]:
     keep_freed_memory()
     device = processes.device(settings.device.resolve())
@@ -64,6 +74,8 @@ def _experiment(
         dataset = settings.load_dataset(device)
     learner, phi = compose(settings, dataset, device)
     refuse_unsound(settings, learner, phi, dataset)
+    if refuse is not None:
+        refuse(settings, dataset, learner, phi)
     with processes.main_process_first():
         tests = further_tests(settings, dataset, learner, phi, device)
     refuse_unsound_tests(settings, tests)
