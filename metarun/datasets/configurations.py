@@ -15,7 +15,7 @@ from metarun.datasets.base import Seeds
 from metarun.datasets.score_tables.encoding import encoded
 from metarun.datasets.score_tables.reading import read
 from metarun.datasets.score_tables.table import ScoreTable
-from metarun.datasets.table import Table, standardized
+from metarun.datasets.table import TableDataset, standardized
 from metarun.datasets.table_columns import TaskRows
 from metarun.datasets.table_streams import TableShape
 
@@ -50,7 +50,7 @@ class ConfigurationsConfig(TableShape):
         return Configurations(scores, self, Seeds(seed, episode_seed), device, dtype)
 
 
-class Configurations(Table):
+class Configurations(TableDataset):
     """Configurations of a `ScoreTable` as examples: x is the encoded configuration, y its standardized score.
 
     Evaluations that failed are no examples. Tasks of one group are in the same split. A task's descriptor are its

@@ -117,7 +117,7 @@ def _records(one: Experiment, chosen: dict[str, Method]) -> list[Record]:
                 losses, evaluated = dataset.losses[task], ~np.isnan(dataset.losses[task]) | table.failed[task]
                 for seed in range(settings.seeds):
                     if one.stop.asked:
-                        raise Interrupted(f"stopped during the optimization; go on with: {one.again()}")
+                        raise Interrupted(f"stopped during the optimization; go on with: {one.resume_command()}")
                     tried = simulate(
                         method, losses, evaluated, table.features[task], settings.trials, seed, table.tasks[task]
                     )

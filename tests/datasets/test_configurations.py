@@ -70,14 +70,14 @@ def test_groups_stay_on_one_side(tmp_path: Path, seed: int) -> None:
 def test_training_supports_vary_in_size(tmp_path: Path) -> None:
     data = load(tuning.written(tmp_path), train_shots=6, train_min_shots=2, train_queries=4)
     batch = data.sample("train", 0, 400)
-    sizes = batch.support.real.sum(1).int()
+    sizes = batch.support.mask.sum(1).int()
     counts = torch.bincount(sizes, minlength=7)[2:]
     assert counts.sum() == 400
     assert counts.min() > 400 / 5 * 0.6
     assert batch.query.x.shape[1] == 4
-    assert (batch.support.x[batch.support.real == 0] == 0).all()
+    assert (batch.support.x[batch.support.mask == 0] == 0).all()
     for task in range(20):
-        rows = torch.cat([batch.support.x[task][batch.support.real[task] > 0], batch.query.x[task]])
+        rows = torch.cat([batch.support.x[task][batch.support.mask[task] > 0], batch.query.x[task]])
         assert len(torch.unique(rows, dim=0)) == len(rows)
     # Validation and test have fixed shapes, and the stream is pure.
     assert data.sample("train_eval", 0, 5).support.x.shape[1] == 3
@@ -88,7 +88,7 @@ def test_training_supports_vary_in_size(tmp_path: Path) -> None:
 
 def test_supports_of_one_size(tmp_path: Path) -> None:
     data = load(tuning.written(tmp_path), train_min_shots=None)
-    assert data.sample("train", 0, 50).support.real is None
+    assert data.sample("train", 0, 50).support.mask is None
 
 
 def test_failed_and_missing_evaluations_are_no_examples(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_failed_and_missing_evaluations_are_no_examples(tmp_path: Path) -> None:
     tidy.write(tmp_path, table)
     data = load(tmp_path, test_tasks=["data3", "data5"])
     batch = data.sample("test", 0, 2)
-    assert batch.query.real.sum(1).tolist() == [13, 14]
+    assert batch.query.mask.sum(1).tolist() == [13, 14]
 
 
 def test_chosen_test_tasks_and_fewer_configurations(tmp_path: Path) -> None:

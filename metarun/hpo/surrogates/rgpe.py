@@ -5,7 +5,7 @@ import numpy as np
 from metarun.hpo.history import Floats, History, Observed
 from metarun.hpo.surrogates.base import Prediction
 from metarun.hpo.surrogates.gaussian_process import fitted, posterior, standardized
-from metarun.hpo.surrogates.sources import sources
+from metarun.hpo.surrogates.past_processes import sources
 
 DRAWS = 64
 """Samples by which weights are estimated."""

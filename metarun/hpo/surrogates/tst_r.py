@@ -5,7 +5,7 @@ import numpy as np
 from metarun.hpo.history import Floats, History, Observed
 from metarun.hpo.surrogates.base import Prediction
 from metarun.hpo.surrogates.gaussian_process import fitted, posterior
-from metarun.hpo.surrogates.sources import sources
+from metarun.hpo.surrogates.past_processes import sources
 
 BANDWIDTH = 0.1
 """ρ: past tasks that rank at least this share of the pairs otherwise have no weight."""

@@ -7,7 +7,7 @@ import pytest
 from histories import history, observed
 
 from metarun.hpo.surrogates.gaussian_process import fitted, posterior
-from metarun.hpo.surrogates.sources import sources
+from metarun.hpo.surrogates.past_processes import sources
 from metarun.hpo.surrogates.tst_r import TSTR
 
 

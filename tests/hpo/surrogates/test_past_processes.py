@@ -5,7 +5,7 @@ import pytest
 from histories import history
 
 from metarun.hpo.surrogates.gaussian_process import fitted, posterior
-from metarun.hpo.surrogates.sources import sources
+from metarun.hpo.surrogates.past_processes import sources
 
 
 def test_each_is_fitted_to_its_task() -> None:
