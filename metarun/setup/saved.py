@@ -94,9 +94,18 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], co
         )
     return [
         *as_overrides(config, str(folder / CONFIG), config_dir),
+        *_mode(config),
         *overrides,
         f"hydra.run.dir={quoted(path)}",
     ]
+
+
+def _mode(config: Any) -> list[str]:
+    """The override for the mode of a saved run, if the run continues in another mode than the default."""
+    mode = config.get("mode")
+    if not isinstance(mode, str) or mode == next(iter(MODES)) or mode not in MODES or not MODES[mode].resumes:
+        return []
+    return [f"mode={mode}"]
 
 
 def _sequential(config: Any) -> bool:

@@ -141,6 +141,14 @@ def test_resume_goes_into_the_runs_own_folder(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("saved", "kept"), [("optimize", ["mode=optimize"]), ("train", []), ("test", []), ("x", [])])
+def test_a_run_resumes_in_its_mode(tmp_path: Path, saved: str, kept: list[str]) -> None:
+    run = save(tmp_path / "run", configuration() | {"mode": saved})
+    assert [text for text in expanded(f"resume={run}") if text.startswith("mode=")] == kept
+    # What is typed comes last, and so it counts.
+    assert expanded(f"resume={run}", "mode=info")[-2] == "mode=info"
+
+
 def test_former_values_are_replaced(tmp_path: Path) -> None:
     saved = configuration()
     saved["engine"] |= {"task_chunk": None, "gradient_clip": None}

@@ -9,6 +9,7 @@ import pytest
 import tuning
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from metarun.core.errors import Interrupted
 from metarun.hpo import records
 
 Command = Callable[..., tuple[int, str, str]]
@@ -62,6 +63,23 @@ def test_all_methods_on_all_new_tasks(command: Command, data: str) -> None:
     curve = [event.value for event in events.Scalars("optimization regret/learned")]
     assert len(curve) == 6
     assert curve[-1] == pytest.approx(content["methods"]["learned"]["6"]["regret"]["mean"], abs=1e-6)
+
+
+def test_a_stopped_run_is_resumed_with_its_optimization(
+    command: Command, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise Interrupted("stopped during the optimization")
+
+    base = ("dataset=configurations", data, "algorithm=cnp", *ENGINE, "hpo.methods=[random,learned]")
+    with monkeypatch.context() as patch:
+        patch.setattr("metarun.modes.optimize.optimize", stopped)
+        assert command(*HPO, *base, "hydra.run.dir=run")[0] == 130
+    assert not Path("run/result.json").exists()
+    assert command("resume=run")[0] == 0
+    assert command(*HPO, *base, "hydra.run.dir=whole")[0] == 0
+    for name in ("optimization.csv", "optimization.json"):
+        assert Path("run", name).read_text() == Path("whole", name).read_text()
 
 
 def test_a_checkpoint_and_an_ensemble(command: Command, data: str) -> None:
