@@ -75,6 +75,6 @@ def seen_through(
 ) -> tuple[SupportFeatures, Tensor]:
     """The features of the support set, and those of the queries, by a task model whose outputs are features."""
     features, queries = model.outputs(state.theta, state.running, support, x, mask)
-    labels = model.kind.features(support.y, features.dtype)
+    labels = model.kind.encode_labels(support.y, features.dtype)
     given = torch.ones_like(features[:, :1]) if support.mask is None else support.mask[:, None]
     return SupportFeatures(features * given, labels * given, given), queries

@@ -43,7 +43,7 @@ and query inputs ``[q, d]`` to predictions ``[q, targets]``."""
 def _measured(kind: TaskKind, task: Task) -> dict[str, Tensor]:
     x, queries = _flat(task.support), _flat(task.query)
     weight = torch.ones_like(x[:, 0]) if task.support.mask is None else task.support.mask.double()
-    y = kind.features(task.support.y, torch.float64)
+    y = kind.encode_labels(task.support.y, torch.float64)
     metric, truth = kind.baseline_metric, task.query
     return {
         name: kind.point.metrics(METHODS[name](x, y, weight, queries), _exact(truth.y), truth.mask)[metric]

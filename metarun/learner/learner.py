@@ -79,7 +79,7 @@ class Learner:
 
     def seen(self, task: Task) -> Seen:
         """What the embedding may look at."""
-        labels = self.model.kind.features(task.support.y, one_of(task.support.x).dtype)
+        labels = self.model.kind.encode_labels(task.support.y, one_of(task.support.x).dtype)
         return Seen(task.support, labels, task.identity, task.descriptor)
 
     def embed(self, phi: MetaParameters, task: Task, testing: bool) -> Tensor:

@@ -142,7 +142,7 @@ def test_attention_is_that_of_the_predicted_class() -> None:
     features, queries = (
         functional_call(learner.model.network, phi["theta"], (x, Context())) for x in (task.support.x, task.query.x)
     )
-    labels = learner.model.kind.features(task.support.y, torch.float64)
+    labels = learner.model.kind.encode_labels(task.support.y, torch.float64)
     prediction, each = encoder(SupportFeatures(features, labels, torch.ones(len(labels), 1)), queries)
     found = attention(learner, phi, task.support, task.query.x)
     assert len(prediction.argmax(1).unique()) > 1

@@ -52,7 +52,7 @@ def tasks(shape: tuple[int, ...] = NUMBERS, padding: int = 2, content: float = 0
         mask[1::2, -padding:] = 0
     x = torch.where(mask.view(4, 6, *[1] * len(shape)) > 0, x, content)
     y = y if shape == IMAGES else torch.where(mask[..., None] > 0, y, content)
-    labels = torch.stack([kind.features(each, torch.float64) for each in y])
+    labels = torch.stack([kind.encode_labels(each, torch.float64) for each in y])
     return Seen(PaddedExamples(x, y, mask), labels, torch.tensor([0, 3, -1, 5]), drawn(4, DESCRIPTOR))
 
 

@@ -43,7 +43,7 @@ class TaskKind(ABC):
     @property
     @abstractmethod
     def targets(self) -> int:
-        """Size of a label as `features` writes it."""
+        """Size of a label as `encode_labels` encodes it."""
 
     @property
     def outputs(self) -> int:
@@ -97,7 +97,7 @@ class TaskKind(ABC):
         return {}
 
     @abstractmethod
-    def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+    def encode_labels(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         """Labels as vectors ``[n, targets]``, for encoders of (x, y) pairs."""
 
     @abstractmethod

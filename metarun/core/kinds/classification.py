@@ -64,8 +64,8 @@ class Classification(TaskKind):
         denominator 0 counts as 0. These are scikit-learn's ``average="macro"`` and ``zero_division=0``.
         """
         weight = torch.ones_like(prediction[:, :1]) if mask is None else mask.to(prediction.dtype)[:, None]
-        truth = self.features(y, prediction.dtype) * weight
-        guess = self.features(prediction.argmax(-1), prediction.dtype) * weight
+        truth = self.encode_labels(y, prediction.dtype) * weight
+        guess = self.encode_labels(prediction.argmax(-1), prediction.dtype) * weight
         hits, guessed, true = (truth * guess).sum(0), guess.sum(0), truth.sum(0)
         precision = hits / guessed.clamp(min=1)
         recall = hits / true.clamp(min=1)
@@ -95,7 +95,7 @@ class Classification(TaskKind):
             return {"label": y, "guess": guess}
         return {"label": torch.where(mask > 0, y, -1), "guess": torch.where(mask > 0, guess, -1)}
 
-    def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+    def encode_labels(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         # F.one_hot calls .item() where vmap is around grad.
         return (y[:, None] == torch.arange(self.ways, device=y.device)).to(dtype)
 

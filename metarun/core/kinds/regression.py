@@ -73,7 +73,7 @@ class Regression(TaskKind):
             return {}
         return {"explained_variance": 1 - float(totals["errors"].sum() / targets.squares.sum())}
 
-    def features(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+    def encode_labels(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         return y.to(dtype)
 
     def decision(self, prediction: Tensor) -> Tensor:

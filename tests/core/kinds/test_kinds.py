@@ -94,7 +94,7 @@ def test_regression_metrics_by_hand() -> None:
 def test_directions_are_said_of_every_figure_and_right(kind: TaskKind, y: list[Any]) -> None:
     """A perfect prediction is at least as good in each as a bad one."""
     truth = torch.tensor(y)
-    good = kind.joined(10 * kind.features(truth, torch.float64), truth.double())
+    good = kind.joined(10 * kind.encode_labels(truth, torch.float64), truth.double())
     truth = truth.double() * 10 if isinstance(kind, Regression) else truth
 
     def figures(prediction: Tensor) -> dict[str, float]:
@@ -109,8 +109,8 @@ def test_directions_are_said_of_every_figure_and_right(kind: TaskKind, y: list[A
 
 
 def test_labels_as_features() -> None:
-    assert Classification(3).features(torch.tensor([2]), torch.float64).tolist() == [[0, 0, 1]]
-    assert Regression().features(torch.tensor([[2.0]]), torch.float64).dtype == torch.float64
+    assert Classification(3).encode_labels(torch.tensor([2]), torch.float64).tolist() == [[0, 0, 1]]
+    assert Regression().encode_labels(torch.tensor([[2.0]]), torch.float64).dtype == torch.float64
 
 
 def test_classes_enter_an_encoder_within_a_gradient_within_a_batch() -> None:
@@ -119,10 +119,10 @@ def test_classes_enter_an_encoder_within_a_gradient_within_a_batch() -> None:
     y, weight = torch.tensor([[0, 2, 1], [1, 1, 1]]), torch.randn(3, dtype=torch.float64)
 
     def encoded(weight: Tensor, y: Tensor) -> Tensor:
-        return (kind.features(y, weight.dtype) @ weight).sum()
+        return (kind.encode_labels(y, weight.dtype) @ weight).sum()
 
     def measured(weight: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        metrics = kind.metrics(weight * kind.features(y, weight.dtype), y)
+        metrics = kind.metrics(weight * kind.encode_labels(y, weight.dtype), y)
         return metrics["loss"], metrics
 
     assert vmap(grad(encoded), in_dims=(None, 0))(weight, y).tolist() == [[1, 1, 1], [0, 3, 0]]
