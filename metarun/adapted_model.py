@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metarun.algorithms.base import Adapted
+from metarun.algorithms.base import InnerState
 from metarun.core.errors import UserError
 from metarun.core.inputs import one_of
 from metarun.core.tasks import AnyExamples
@@ -22,7 +22,7 @@ class AdaptedModel:
     """
 
     def __init__(
-        self, learner: Learner, params: Parameters, state: Adapted, support: AnyExamples, lock: threading.RLock
+        self, learner: Learner, params: Parameters, state: InnerState, support: AnyExamples, lock: threading.RLock
     ) -> None:
         self._learner, self._params, self._state, self._support, self._lock = learner, params, state, support, lock
 

@@ -39,7 +39,7 @@ def load(
     content = checkpoints.read(file, torch.device("cpu"))
     settings = settings_of(content.config, file, str(device), None if config_dir is None else str(config_dir))
     place = settings.device.resolve()
-    if settings.algorithm.tries_steps is not None:
+    if settings.algorithm.max_tried_steps is not None:
         settings = _as_tested(settings, file)
     learner, phi = assemble(settings, content.problem, place)
     checkpoints.fit(file, content.state, phi)

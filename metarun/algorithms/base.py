@@ -25,7 +25,7 @@ Draws = dict[str, Tensor]
 """Inputs of a task's inner loop besides φ and the task, by name (see `Algorithm.draws`)."""
 
 
-class Adapted(NamedTuple):
+class InnerState(NamedTuple):
     """State of the inner loop: θ, its start θ⁰, the state of the inner optimizer, the running statistics."""
 
     theta: Parameters
@@ -67,11 +67,11 @@ class Algorithm:
         return False
 
     @property
-    def tries_steps(self) -> int | None:
+    def max_tried_steps(self) -> int | None:
         """The maximum number of inner steps to try, if that of the test is chosen on meta-val; otherwise ``None``."""
         return None
 
-    def holds(self, name: str) -> bool:
+    def is_frozen(self, name: str) -> bool:
         """Whether the algorithm's meta-parameter ``name`` is frozen."""
         return False
 
@@ -79,7 +79,7 @@ class Algorithm:
         """Initial meta-parameters of the algorithm, for a task model with parameters like ``theta``."""
         return {}
 
-    def bound(self, params: Parameters) -> None:
+    def clamp(self, params: Parameters) -> None:
         """Clamp the algorithm's meta-parameters in place to their valid range; called after every meta-update."""
         return
 
@@ -117,13 +117,13 @@ class Algorithm:
         """
         return {}
 
-    def begin(self, params: Parameters, theta: Parameters) -> Adapted:
+    def initial_state(self, params: Parameters, theta: Parameters) -> InnerState:
         """State of the inner loop before its first step."""
-        return Adapted(theta, theta, {}, {})
+        return InnerState(theta, theta, {}, {})
 
     def step(
-        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
-    ) -> Adapted:
+        self, model: TaskModel, params: Parameters, state: InnerState, support: AnyExamples, number: int, draws: Draws
+    ) -> InnerState:
         """Inner step ``number`` (from 0)."""
         raise NotImplementedError(f"{type(self).__name__} has no inner steps")
 
@@ -135,10 +135,10 @@ class Algorithm:
         support: AnyExamples,
         draws: Draws,
         testing: bool = False,
-        visit: Callable[[Adapted], None] | None = None,
-    ) -> Adapted:
+        visit: Callable[[InnerState], None] | None = None,
+    ) -> InnerState:
         """The whole inner loop from θ⁰. ``visit`` is called with the state before the first and after each step."""
-        state = self.begin(params, theta)
+        state = self.initial_state(params, theta)
         if visit is not None:
             visit(state)
         for number in range(self.steps(testing)):
@@ -151,7 +151,7 @@ class Algorithm:
         self,
         model: TaskModel,
         params: Parameters,
-        state: Adapted,
+        state: InnerState,
         support: AnyExamples,
         x: Inputs,
         mask: Tensor | None = None,
@@ -197,7 +197,7 @@ class Learned(Algorithm):
         """
         return self.query_loss(model, params, self.adapt(model, params, theta, task.support, draws), task)
 
-    def query_loss(self, model: TaskModel, params: Parameters, state: Adapted, task: Task) -> ObjectiveOutput:
+    def query_loss(self, model: TaskModel, params: Parameters, state: InnerState, task: Task) -> ObjectiveOutput:
         """The loss on the queries at the current state of the inner loop."""
         prediction = self.predict(model, params, state, task.support, task.query.x, task.query.mask)
         return ObjectiveOutput(model.kind.loss(prediction, task.query.y, task.query.mask), state.theta, prediction)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from metarun.algorithms.base import Adapted
+from metarun.algorithms.base import InnerState
 from metarun.algorithms.maml import MAML
 from metarun.core.errors import UserError
 from metarun.models.base import CONTEXT, Parameters
@@ -22,5 +22,5 @@ class CAVIA(MAML):
     def adapts(self, name: str) -> bool:
         return name == CONTEXT
 
-    def begin(self, params: Parameters, theta: Parameters) -> Adapted:
-        return super().begin(params, {**theta, CONTEXT: torch.zeros_like(theta[CONTEXT])})
+    def initial_state(self, params: Parameters, theta: Parameters) -> InnerState:
+        return super().initial_state(params, {**theta, CONTEXT: torch.zeros_like(theta[CONTEXT])})

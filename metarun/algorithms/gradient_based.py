@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.func import grad
 
-from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
+from metarun.algorithms.base import Algorithm, Draws, InnerState, Learned
 from metarun.algorithms.minibatches import minibatches
 from metarun.core.errors import UserError
 from metarun.core.fields import number
@@ -16,16 +16,16 @@ from metarun.models.base import Parameters, TaskModel
 from metarun.models.inner_optimizer import InnerOptimizer, OptimizerState
 
 BEST = "best"
-"""The word for as many inner steps at test as are best on meta-val."""
+"""Value of ``test_steps``: the number of inner steps that is best on meta-val."""
 LEAST_TRIED = 10
-"""Up to how many inner steps are tried for that; to twice those of training where that is more."""
+"""Numbers of inner steps up to this are tried, or up to twice that of training if that is more."""
 
 
 @dataclass(kw_only=True)
 class GradientBased(Algorithm):
     """Adapts θ by ``inner_steps`` steps of ``inner_optimizer`` on the mean loss of the support set.
 
-    Each step sees a minibatch of ``minibatch`` examples, or the whole support set where that is null.
+    Each step uses a minibatch of ``minibatch`` examples, or the whole support set if that is null.
     """
 
     inner_steps: int = number(least=0)
@@ -36,32 +36,32 @@ class GradientBased(Algorithm):
         return self.inner_steps
 
     def examples(self, testing: bool) -> int | None:
-        """How many examples an inner step sees; ``None``: all."""
+        """Number of examples in an inner step; ``None``: all."""
         return self.minibatch
 
     def adapts(self, name: str) -> bool:
-        """Whether the inner loop moves that parameter."""
+        """Whether the inner loop adapts the parameter ``name``."""
         return True
 
-    def point(self, theta: Parameters, draws: Draws) -> Parameters:
-        """Where the inner gradient is taken: at a detached point, it is a constant to the outer loop (first order)."""
+    def gradient_point(self, theta: Parameters, draws: Draws) -> Parameters:
+        """The point of the inner gradient; if detached, the gradient is a constant of the outer loop (first order)."""
         return {name: tensor.detach() for name, tensor in theta.items()}
 
-    def directed(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
-        """What the inner optimizer is given for the gradient of the loss at ``theta``, θ⁰ being ``start``."""
+    def direction(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        """Input of the inner optimizer, given the gradient of the loss at ``theta``; ``start`` is θ⁰."""
         return gradient
 
     def penalty(self, theta: Parameters, start: Parameters) -> float | Tensor:
-        """What the inner loss has beside the loss on the support set, θ⁰ being ``start``."""
+        """Terms of the inner loss besides the loss on the support set; ``start`` is θ⁰."""
         return 0.0
 
-    def recalled(self, model: TaskModel, moving: Parameters) -> tuple[OptimizerState, int | Tensor]:
-        """The inner optimizer's state for parameters like ``moving`` with which a task begins, and its steps before."""
+    def optimizer_state(self, model: TaskModel, moving: Parameters) -> tuple[OptimizerState, int | Tensor]:
+        """Initial state of the inner optimizer for parameters like ``moving``, and its number of earlier steps."""
         return {}, 0
 
     @abstractmethod
     def rate(self, params: Parameters, name: str, step: int) -> float | Tensor:
-        """Step size of that parameter in inner step ``step`` (from 0): a number, or a tensor that goes with it."""
+        """Step size of ``name`` in inner step ``step`` (from 0): a number, or a tensor that broadcasts with it."""
 
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
         size = self.examples(testing)
@@ -70,19 +70,19 @@ class GradientBased(Algorithm):
         return {"minibatches": minibatches(tasks.number, tasks.support, self.steps(testing), size)}
 
     def step(
-        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
-    ) -> Adapted:
+        self, model: TaskModel, params: Parameters, state: InnerState, support: AnyExamples, number: int, draws: Draws
+    ) -> InnerState:
         if "minibatches" in draws:
             support = support.rows(draws["minibatches"][number])
-        theta = self.point(state.theta, draws)
+        theta = self.gradient_point(state.theta, draws)
         moving = {n: t for n, t in theta.items() if self.adapts(n)}
         fixed = {n: t for n, t in theta.items() if not self.adapts(n)}
         gradient, running = grad(model.support_loss, has_aux=True)(moving, fixed, state.running, support)
-        gradient = self.directed(params, gradient, moving, self.point(state.start, draws))
-        past, before = self.recalled(model, gradient)
-        direction, optimizer = self.inner_optimizer.direction(gradient, state.optimizer or past, before + number + 1)
+        gradient = self.direction(params, gradient, moving, self.gradient_point(state.start, draws))
+        first, earlier = self.optimizer_state(model, gradient)
+        direction, optimizer = self.inner_optimizer.direction(gradient, state.optimizer or first, earlier + number + 1)
         moved = {n: state.theta[n] - self.rate(params, n, number) * step for n, step in direction.items()}
-        return Adapted({**state.theta, **moved}, state.start, optimizer, running)
+        return InnerState({**state.theta, **moved}, state.start, optimizer, running)
 
 
 @dataclass(kw_only=True)
@@ -97,12 +97,11 @@ class ConstantRate:
 
 @dataclass(kw_only=True)
 class LearnedStart(GradientBased, Learned):
-    """An inner loop whose start an outer loop learns.
+    """An inner loop whose initialization is meta-learned.
 
-    ``test_steps`` and ``test_minibatch`` hold at validation and test; where they are null, the training values do.
-    ``test_steps`` may be ``best``: meta-training validates as trained, and at its end the number of steps is chosen on
-    meta-val (`metarun.training.best_steps`). With
-    ``proximal`` λ the inner loss is L_S(θ) + λ/2 ‖θ − θ⁰‖².
+    ``test_steps`` and ``test_minibatch`` are for validation and test; null: the training values. With ``test_steps``
+    ``best`` the training value is used for validation, and the number of steps is chosen on meta-val at the end
+    (`metarun.training.best_steps`). With ``proximal`` λ the inner loss is L_S(θ) + λ/2 ‖θ − θ⁰‖².
     """
 
     test_steps: int | str | None = number(least=0, literals=(BEST,))
@@ -113,7 +112,7 @@ class LearnedStart(GradientBased, Learned):
         return self.test_steps if testing and isinstance(self.test_steps, int) else self.inner_steps
 
     @property
-    def tries_steps(self) -> int | None:
+    def max_tried_steps(self) -> int | None:
         return max(2 * self.inner_steps, LEAST_TRIED) if self.test_steps == BEST else None
 
     def examples(self, testing: bool) -> int | None:
@@ -127,7 +126,7 @@ class LearnedStart(GradientBased, Learned):
                 "use algorithm=protonet"
             )
 
-    def directed(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+    def direction(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
         if not self.proximal:
             return gradient
         return {name: slope + self.proximal * (theta[name] - start[name]) for name, slope in gradient.items()}

@@ -79,7 +79,7 @@ class InnerRates:
         """The step sizes of a meta-parameter; ``highest`` as for `unit`."""
         return kept.exp() if self.logarithmic else kept * self.unit(highest)
 
-    def bound(self, params: Parameters, highest: float) -> None:
+    def clamp(self, params: Parameters, highest: float) -> None:
         """Bring learned step sizes back between ``least`` and ``most``, in place; ``highest`` as for `unit`."""
         if not self.learned or (self.least is None and self.most is None):
             return

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from metarun.algorithms.base import Adapted, Draws, Learned, ObjectiveOutput
+from metarun.algorithms.base import Draws, InnerState, Learned, ObjectiveOutput
 from metarun.algorithms.cosine_head import CosineHead
 from metarun.algorithms.on_features import seen_through
 from metarun.algorithms.protonet import by_centroids
@@ -81,7 +81,7 @@ class Finetune(Joint, ShortenedSteps):
         self,
         model: TaskModel,
         params: Parameters,
-        state: Adapted,
+        state: InnerState,
         support: AnyExamples,
         x: Inputs,
         mask: Tensor | None = None,

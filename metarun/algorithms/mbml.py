@@ -29,6 +29,6 @@ class MBML(MAML):
         dtype = next(iter(theta.values())).dtype
         return params | learned_optimizer.initial(self.optimizer_units, dtype)
 
-    def directed(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
-        gradient = super().directed(params, gradient, theta, start)
+    def direction(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        gradient = super().direction(params, gradient, theta, start)
         return learned_optimizer.direction(params, gradient) if self.optimizer_units else gradient

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput, with_gradient
+from metarun.algorithms.base import Draws, InnerState, ObjectiveOutput, with_gradient
 from metarun.algorithms.prior import Prior
 from metarun.algorithms.reptile import Reptile
 from metarun.core.fields import number
@@ -31,8 +31,8 @@ class MEML(Reptile):
         return super().parameters(theta, problem) | self.prior.initial(theta)
 
     def step(
-        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
-    ) -> Adapted:
+        self, model: TaskModel, params: Parameters, state: InnerState, support: AnyExamples, number: int, draws: Draws
+    ) -> InnerState:
         return self._enhanced(params, super().step(model, params, state, support, number, draws), number)
 
     def objective(
@@ -43,7 +43,7 @@ class MEML(Reptile):
         After that pull they would lie at θ₀ where β is large: there would be nothing to learn.
         """
         start, held = ({name: tensor.detach() for name, tensor in part.items()} for part in (theta, params))
-        state = free = self.begin(held, start)
+        state = free = self.initial_state(held, start)
         for step in range(self.steps(testing=False)):
             free = super().step(model, held, state, task.support, step, draws)
             state = self._enhanced(held, free, step)
@@ -59,7 +59,7 @@ class MEML(Reptile):
         variance, least = self.prior.of(params, name), self.outer.lr
         return 1 / (variance.clamp_min(least) if isinstance(variance, Tensor) else max(variance, least))
 
-    def _enhanced(self, params: Parameters, state: Adapted, number: int) -> Adapted:
+    def _enhanced(self, params: Parameters, state: InnerState, number: int) -> InnerState:
         """After inner step ``number``."""
         steps = max(self.inner_steps, 1)
         times = (number + 1) * self.blocks // steps - number * self.blocks // steps

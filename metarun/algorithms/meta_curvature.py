@@ -29,8 +29,8 @@ class MetaCurvature(MAML):
             if size > 1
         }
 
-    def directed(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
-        gradient = super().directed(params, gradient, theta, start)
+    def direction(self, params: Parameters, gradient: Parameters, theta: Parameters, start: Parameters) -> Parameters:
+        gradient = super().direction(params, gradient, theta, start)
         return {name: self._curved(params, name, tensor) for name, tensor in gradient.items()}
 
     def _curved(self, params: Parameters, name: str, gradient: Tensor) -> Tensor:

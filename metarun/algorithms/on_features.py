@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from metarun.algorithms.base import Adapted, Learned
+from metarun.algorithms.base import InnerState, Learned
 from metarun.core.inputs import Inputs
 from metarun.core.tasks import AnyExamples
 from metarun.models.base import Parameters, TaskModel
@@ -39,7 +39,7 @@ class OnFeatures(Learned):
         self,
         model: TaskModel,
         params: Parameters,
-        state: Adapted,
+        state: InnerState,
         support: AnyExamples,
         x: Inputs,
         mask: Tensor | None = None,
@@ -61,7 +61,7 @@ class Attending(OnFeatures):
         self,
         model: TaskModel,
         params: Parameters,
-        state: Adapted,
+        state: InnerState,
         support: AnyExamples,
         x: Inputs,
         mask: Tensor | None = None,
@@ -71,7 +71,7 @@ class Attending(OnFeatures):
 
 
 def seen_through(
-    model: TaskModel, state: Adapted, support: AnyExamples, x: Inputs, mask: Tensor | None
+    model: TaskModel, state: InnerState, support: AnyExamples, x: Inputs, mask: Tensor | None
 ) -> tuple[SupportFeatures, Tensor]:
     """The features of the support set, and those of the queries, by a task model whose outputs are features."""
     features, queries = model.outputs(state.theta, state.running, support, x, mask)

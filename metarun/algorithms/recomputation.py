@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import vjp
 from torch.utils._pytree import tree_map
 
-from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput, with_gradient
+from metarun.algorithms.base import Draws, InnerState, ObjectiveOutput, with_gradient
 from metarun.core.tasks import AnyExamples, Task
 from metarun.models.base import Parameters, TaskModel
 
@@ -24,13 +24,13 @@ class InnerLoop(Protocol):
 
     def steps(self, testing: bool) -> int: ...
 
-    def begin(self, params: Parameters, theta: Parameters) -> Adapted: ...
+    def initial_state(self, params: Parameters, theta: Parameters) -> InnerState: ...
 
     def step(
-        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
-    ) -> Adapted: ...
+        self, model: TaskModel, params: Parameters, state: InnerState, support: AnyExamples, number: int, draws: Draws
+    ) -> InnerState: ...
 
-    def query_loss(self, model: TaskModel, params: Parameters, state: Adapted, task: Task) -> ObjectiveOutput: ...
+    def query_loss(self, model: TaskModel, params: Parameters, state: InnerState, task: Task) -> ObjectiveOutput: ...
 
 
 def recomputed(
@@ -40,13 +40,13 @@ def recomputed(
     steps = algorithm.steps(testing=False)
     held: Parameters = _detached(params)
 
-    def step(number: int, params: Parameters, state: Adapted) -> Adapted:
+    def step(number: int, params: Parameters, state: InnerState) -> InnerState:
         return algorithm.step(model, params, state, task.support, number, draws)
 
-    def loss(params: Parameters, state: Adapted) -> Tensor:
+    def loss(params: Parameters, state: InnerState) -> Tensor:
         return algorithm.query_loss(model, params, state, task).objective
 
-    states = [_detached(algorithm.begin(params, theta))]
+    states = [_detached(algorithm.initial_state(params, theta))]
     for number in range(steps):
         states.append(_detached(step(number, held, states[-1])))
     last = algorithm.query_loss(model, held, states[-1], task)
@@ -65,7 +65,7 @@ def recomputed(
             _, back = _with_pullback(partial(step, place - 1), held, states[place - 1])
             own_part, slope = back(slope)
         else:
-            _, back = _with_pullback(algorithm.begin, held, _detached(theta))
+            _, back = _with_pullback(algorithm.initial_state, held, _detached(theta))
             own_part, slope = back(slope)
         own_slope = tree_map(torch.add, own_slope, own_part)
     objective = with_gradient(total, theta, slope) + with_gradient(torch.zeros_like(total), params, own_slope)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metarun.algorithms import remembered_optimizer
-from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput, with_gradient
+from metarun.algorithms.base import Draws, InnerState, ObjectiveOutput, with_gradient
 from metarun.algorithms.gradient_based import ConstantRate, LearnedStart
 from metarun.core.tasks import AnyExamples, Task
 from metarun.models.base import Parameters, TaskModel
@@ -25,17 +25,17 @@ class Reptile(ConstantRate, LearnedStart):
     def memory(self, theta: Parameters) -> Parameters:
         return remembered_optimizer.initial(self.inner_optimizer, theta) if self.keep_moments else {}
 
-    def recalled(self, model: TaskModel, moving: Parameters) -> tuple[OptimizerState, int | Tensor]:
+    def optimizer_state(self, model: TaskModel, moving: Parameters) -> tuple[OptimizerState, int | Tensor]:
         if not self.keep_moments:
-            return super().recalled(model, moving)
+            return super().optimizer_state(model, moving)
         return remembered_optimizer.recalled(self.inner_optimizer, model.memory, moving)
 
     def step(
-        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
-    ) -> Adapted:
+        self, model: TaskModel, params: Parameters, state: InnerState, support: AnyExamples, number: int, draws: Draws
+    ) -> InnerState:
         state = super().step(model, params, state, support, number, draws)
         if self.keep_moments:
-            _, before = self.recalled(model, {})
+            _, before = self.optimizer_state(model, {})
             remembered_optimizer.report(self.inner_optimizer, model.memory, state.optimizer, before + number + 1)
         return state
 

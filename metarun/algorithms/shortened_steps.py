@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from metarun.algorithms.base import Adapted, Draws
+from metarun.algorithms.base import InnerState, Draws
 from metarun.algorithms.gradient_based import ConstantRate, GradientBased
 from metarun.algorithms.solver import dot
 from metarun.core.tasks import AnyExamples
@@ -25,8 +25,8 @@ class ShortenedSteps(ConstantRate, GradientBased):
     shorten: bool
 
     def step(
-        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
-    ) -> Adapted:
+        self, model: TaskModel, params: Parameters, state: InnerState, support: AnyExamples, number: int, draws: Draws
+    ) -> InnerState:
         stepped = super().step(model, params, state, support, number, draws)
         if not self.shorten:
             return stepped

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metarun.algorithms import step_norms
-from metarun.algorithms.base import Adapted, Draws, ObjectiveOutput
+from metarun.algorithms.base import Draws, InnerState, ObjectiveOutput
 from metarun.algorithms.gradient_based import LearnedStart
 from metarun.algorithms.inner_rates import PREFIX, InnerRates
 from metarun.algorithms.recomputation import recomputed
@@ -112,10 +112,10 @@ class Unrolled(LearnedStart):
         """The largest step size at the start."""
         return self._between[1]
 
-    def bound(self, params: Parameters) -> None:
-        self.rates.bound(params, self.highest_rate)
+    def clamp(self, params: Parameters) -> None:
+        self.rates.clamp(params, self.highest_rate)
 
-    def holds(self, name: str) -> bool:
+    def is_frozen(self, name: str) -> bool:
         return name.startswith(PREFIX) and not self.rates.learned
 
     def parameters(self, theta: Parameters, problem: Problem) -> Parameters:
@@ -148,20 +148,20 @@ class Unrolled(LearnedStart):
             draws["step_weights"] = weights
         return draws
 
-    def point(self, theta: Parameters, draws: Draws) -> Parameters:
-        constant = super().point(theta, draws)
+    def gradient_point(self, theta: Parameters, draws: Draws) -> Parameters:
+        constant = super().gradient_point(theta, draws)
         if not self.second_order:
             return constant
         if "second_order" not in draws:
             return theta
         return {name: tensor + draws["second_order"] * (theta[name] - tensor) for name, tensor in constant.items()}
 
-    def begin(self, params: Parameters, theta: Parameters) -> Adapted:
-        return super().begin(params, step_norms.placed(params, theta, 0, None))
+    def initial_state(self, params: Parameters, theta: Parameters) -> InnerState:
+        return super().initial_state(params, step_norms.placed(params, theta, 0, None))
 
     def step(
-        self, model: TaskModel, params: Parameters, state: Adapted, support: AnyExamples, number: int, draws: Draws
-    ) -> Adapted:
+        self, model: TaskModel, params: Parameters, state: InnerState, support: AnyExamples, number: int, draws: Draws
+    ) -> InnerState:
         state = super().step(model, params, state, support, number, draws)
         return state._replace(theta=step_norms.placed(params, state.theta, number + 1, number))
 
@@ -172,7 +172,7 @@ class Unrolled(LearnedStart):
             return recomputed(self, model, params, theta, task, draws)
         if "step_weights" not in draws:
             return super().objective(model, params, theta, task, draws)
-        state, total = self.begin(params, theta), one_of(task.query.x).new_zeros(())
+        state, total = self.initial_state(params, theta), one_of(task.query.x).new_zeros(())
         for step, weight in enumerate(draws["step_weights"]):
             state = self.step(model, params, state, task.support, step, draws)
             outcome = self.query_loss(model, params, state, task)

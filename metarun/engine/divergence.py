@@ -204,7 +204,7 @@ class _Seen:
 def _unadapted(learner: Learner, phi: MetaParameters, metric: str, task: Task) -> Tensor:
     """The metric on the queries of one task before its first inner step."""
     model, params, algorithm, query = learner.for_task(phi), phi["algorithm"], learner.algorithm, task.query
-    state = algorithm.begin(params, learner.start(phi, task, testing=True))
+    state = algorithm.initial_state(params, learner.start(phi, task, testing=True))
     prediction = algorithm.predict(model, params, state, task.support, query.x, query.mask)
     return model.kind.metrics(prediction, query.y, query.mask)[metric]
 

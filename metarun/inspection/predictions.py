@@ -23,7 +23,7 @@ def predictions_before_and_after(
         params, start = phi["algorithm"], learner.start(phi, task, testing=True)
         model = learner.for_task(phi)
         states = (
-            algorithm.begin(params, start),
+            algorithm.initial_state(params, start),
             algorithm.adapt(model, params, start, task.support, draws, testing=True),
         )
         return tuple(algorithm.predict(model, params, state, task.support, x, mask) for state in states)

@@ -98,7 +98,7 @@ def _inner(learner: Learner, phi: MetaParameters, tasks: TaskBatch, draws: Draws
         params, start = phi["algorithm"], learner.start(phi, task, testing=False)
         model = learner.for_task(phi, learning=True)
         states = {
-            "before": algorithm.begin(params, start),
+            "before": algorithm.initial_state(params, start),
             "after": algorithm.adapt(model, params, start, task.support, draws),
         }
         found: dict[str, Tensor] = {}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metarun.algorithms.base import Adapted, Algorithm, Draws, Learned
+from metarun.algorithms.base import Algorithm, Draws, InnerState, Learned
 from metarun.core import counters
 from metarun.core.inputs import one_of
 from metarun.core.tasks import Task, TaskBatch
@@ -65,7 +65,7 @@ class Learner:
     def learned(self, phi: MetaParameters) -> MetaParameters:
         """φ without what settings hold at its start, and without what no gradient moves."""
         free = {name: tensor for name, tensor in phi["embedding"].items() if name not in self.embedding.held}
-        params = {name: tensor for name, tensor in phi["algorithm"].items() if not self.algorithm.holds(name)}
+        params = {name: tensor for name, tensor in phi["algorithm"].items() if not self.algorithm.is_frozen(name)}
         return {**phi, "embedding": free, "algorithm": params, MEMORY: {}}
 
     def for_task(self, phi: MetaParameters, learning: bool = False) -> TaskModel:
@@ -97,7 +97,7 @@ class Learner:
     def unadapted_loss(self, phi: MetaParameters, theta: Parameters, task: Task, learning: bool = False) -> Tensor:
         """The loss on the support set itself at a start θ⁰, before any inner step; ``learning`` as in `for_task`."""
         params, support = phi["algorithm"], task.support
-        model, state = self.for_task(phi, learning), self.algorithm.begin(params, theta)
+        model, state = self.for_task(phi, learning), self.algorithm.initial_state(params, theta)
         prediction = self.algorithm.predict(model, params, state, support, support.x, support.mask)
         return model.kind.loss(prediction, support.y, support.mask)
 
@@ -146,7 +146,7 @@ class Learner:
 
         predictions: list[Tensor] = []
 
-        def predict(state: Adapted) -> None:
+        def predict(state: InnerState) -> None:
             predictions.append(algorithm.predict(model, params, state, task.support, query.x, query.mask))
 
         theta = self.start(phi, task, testing=True)

@@ -25,7 +25,7 @@ def learning(run: PlannedRun) -> str:
     train, test = (algorithm.steps(testing) for testing in (False, True))
     order = " (second order)" if algorithm.second_order and train else ""
     learned = f"{train} in meta-training{order}, " if isinstance(algorithm, Learned) else ""
-    tries = algorithm.tries_steps
+    tries = algorithm.max_tried_steps
     best = "" if tries is None else f"; for the test the best of 0 to {tries} on meta-val"
     rows = [["inner steps", f"{learned}{test} at validation{best or ' and test'}"]]
     if not isinstance(algorithm, Learned):

@@ -61,7 +61,7 @@ class _MetaTest:
 
     def with_best_steps(self) -> "_MetaTest":
         """The test with the number of inner steps that is best on meta-val, where the settings leave it open."""
-        tries = self.one.settings.algorithm.tries_steps
+        tries = self.one.settings.algorithm.max_tried_steps
         if tries is None:
             return self
         episodes = self._with_steps(tries)._episodes("val", whole_curve=True)

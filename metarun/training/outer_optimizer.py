@@ -143,7 +143,7 @@ def meta_update(
     """
     norm = optimizer.step(gradient, lr, metrics.values())
     remember(phi, gradient, optimizer.frozen)
-    algorithm.bound(phi["algorithm"])
+    algorithm.clamp(phi["algorithm"])
     return norm
 
 

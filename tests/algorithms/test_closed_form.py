@@ -100,7 +100,7 @@ def made(method: tuple[str, ...], dataset: Dataset, *overrides: str, **changes: 
 
 def predicted(learner: Learner, phi: MetaParameters, task: Task) -> Tensor:
     params = phi["algorithm"]
-    state = learner.algorithm.begin(params, phi["theta"])
+    state = learner.algorithm.initial_state(params, phi["theta"])
     return learner.algorithm.predict(learner.model, params, state, task.support, task.query.x)
 
 
@@ -212,7 +212,7 @@ def test_a_predicted_variance_is_the_noise_and_what_the_fit_leaves_uncertain(met
     learner, phi = build(dataset, f"algorithm={method[0]}", *method[1:], *MLP, "likelihood=gaussian")
     phi["algorithm"]["log_noise"].fill_(-1.0)
     task, kind = task_of(dataset.sample("test", 0, 1), 0), learner.model.kind
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     prediction = learner.algorithm.predict(learner.model, phi["algorithm"], state, task.support, task.query.x)
     z, queries = learner.model.outputs(phi["theta"], {}, task.support, task.query.x)
     if method[0] == "r2d2":

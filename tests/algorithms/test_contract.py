@@ -157,7 +157,7 @@ def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, pro
         rows = len(task.support.x)
         both = torch.cat((task.support.x, task.query.x))
         # Most begin at θ₀ itself; a few put something of their own in its place.
-        theta = learner.algorithm.begin(phi["algorithm"], phi["theta"]).theta
+        theta = learner.algorithm.initial_state(phi["algorithm"], phi["theta"]).theta
         unadapted = functional_call(learner.model.network, theta, (both, Context(support=rows)))[rows:]
         for metric, value in kind.metrics(unadapted, task.query.y).items():
             torch.testing.assert_close(curve[metric][0], value, rtol=1e-9, atol=1e-9)

@@ -97,7 +97,7 @@ def test_statistics_and_predictions_are_those_of_batchnorm(model: tuple[str, ...
     wanted = -torch.cdist(query, prototypes).square()
     ours = learner.for_task(phi).outputs(phi["theta"], {}, task.support, task.query.x)
     torch.testing.assert_close(ours, (support, query), rtol=0, atol=1e-12)
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     found = learner.algorithm.predict(learner.for_task(phi), {}, state, task.support, task.query.x)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
 

@@ -77,7 +77,7 @@ def test_bounds_bring_step_sizes_back(scale: str) -> None:
     params = phi["algorithm"]
     for tensor, value in zip(params.values(), (0.001, 0.03, 7.0), strict=True):
         tensor.fill_({"linear": value, "log": log(value), "relative": value / 0.05}[scale])
-    learner.algorithm.bound(params)
+    learner.algorithm.clamp(params)
     sizes = [values.item() for values in step_sizes(learner, phi).values()]
     assert sizes == pytest.approx([0.01, 0.01, 0.03, 0.03, 0.1, 0.1], rel=1e-6)
 
@@ -105,7 +105,7 @@ def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int,
 def test_step_sizes_that_are_not_learned_stay() -> None:
     fixed = rates(learned=False, scale="log", most=0.1, per="all", each_step=False)
     params = fixed.initial([0.3, 0.3], {"head.weight": torch.zeros(2)}, 2)
-    fixed.bound(params, 0.3)
+    fixed.clamp(params, 0.3)
     assert fixed.rate(params, "head.weight", 0, 0.3).item() == pytest.approx(0.3)
 
 

@@ -89,7 +89,7 @@ def shifted(phi: MetaParameters, along: dict[str, Tensor], by: float) -> MetaPar
 def test_running_statistics_pass_from_step_to_step() -> None:
     learner, phi = build(Blobs(), *CONV, "model.normalization=running", inner_steps=2, inner_lr=0.3)
     support = task_of(Blobs().sample("train", 0, 1), 0).support
-    first = learner.algorithm.step(learner.model, {}, learner.algorithm.begin({}, phi["theta"]), support, 0, {})
+    first = learner.algorithm.step(learner.model, {}, learner.algorithm.initial_state({}, phi["theta"]), support, 0, {})
     second = learner.algorithm.step(learner.model, {}, first, support, 1, {})
     _, alone = learner.model.support_loss(first.theta, {}, {}, support)
     assert alone.keys() == {"norm0", "norm1"}

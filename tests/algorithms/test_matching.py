@@ -25,7 +25,7 @@ def made(**changes: Any) -> tuple[Learner, MetaParameters, Task]:
 
 
 def predicted(learner: Learner, phi: MetaParameters, support: AnyExamples, x: Tensor) -> Tensor:
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     return learner.algorithm.predict(learner.model, phi["algorithm"], state, support, x)
 
 
@@ -160,7 +160,7 @@ def test_attention_is_shared_by_examples_alone(full: bool) -> None:
     learner, phi, task = made(full_context=full)
     filled = padded(task.support, 2)
     filled = PaddedExamples(filled.x + 7 * (1 - filled.mask)[:, None, None, None], filled.y, filled.mask)
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     bare, weights = (
         learner.algorithm.attention(learner.model, phi["algorithm"], state, support, task.query.x)
         for support in (task.support, filled)
@@ -174,6 +174,6 @@ def test_one_example_of_each_class_votes_by_itself() -> None:
     learner, phi, task = made()
     firsts = torch.tensor([0, 2, 4])
     support = Examples(task.support.x[firsts], task.support.y[firsts])
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     weights = learner.algorithm.attention(learner.model, phi["algorithm"], state, support, task.query.x)
     torch.testing.assert_close(predicted(learner, phi, support, task.query.x), weights.log(), rtol=0, atol=1e-12)

@@ -110,7 +110,7 @@ def test_every_number_is_moved_by_its_own_gradient_alone() -> None:
 
     def directed(flat: torch.Tensor) -> torch.Tensor:
         gradient = {"a": flat[:6].view(2, 3), "b": flat[6:]}
-        moved = learner.algorithm.directed(phi["algorithm"], gradient, gradient, gradient)  # type: ignore[attr-defined]
+        moved = learner.algorithm.direction(phi["algorithm"], gradient, gradient, gradient)  # type: ignore[attr-defined]
         assert moved["a"].shape == (2, 3)
         return torch.cat([tensor.flatten() for tensor in moved.values()])
 

@@ -30,7 +30,7 @@ def test_each_axis_of_a_gradient_has_its_matrix() -> None:
     out, inputs, places = (params[f"{name}.{axis}"] for axis in ("outputs", "inputs", "places"))
     assert (len(out), len(inputs), len(places)) == (4, 4, 9)
     whole: Tensor = torch.kron(torch.kron(out.T, inputs.T), places.T)
-    curved = learner.algorithm.directed(params, {name: gradient}, {}, {})[name]
+    curved = learner.algorithm.direction(params, {name: gradient}, {}, {})[name]
     torch.testing.assert_close(curved.flatten(), whole @ gradient.flatten(), rtol=1e-9, atol=1e-9)
 
 

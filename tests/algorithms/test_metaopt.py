@@ -34,7 +34,7 @@ def compared(head: str, fit: Callable[[float, Any, Any], Any], **changes: Any) -
     support, query = (features(learner, phi["theta"], x) for x in (task.support.x, task.query.x))
     fitted = fit(1 / (12 * learner.algorithm.weight(params, learner.model.kind)), support.numpy(), task.support.y)
     wanted = params["log_scale"].exp() * query @ torch.from_numpy(fitted.coef_.T.copy())
-    state = learner.algorithm.begin(params, phi["theta"])
+    state = learner.algorithm.initial_state(params, phi["theta"])
     logits = learner.algorithm.predict(learner.model, params, state, task.support, task.query.x)
     torch.testing.assert_close(logits.detach(), wanted, rtol=0, atol=1e-4)
 
@@ -99,7 +99,7 @@ def test_the_solver_takes_as_many_steps_as_it_is_told(steps: int) -> None:
     logits = []
     for number in (steps, 500):
         learner, phi = build(Blobs(), "algorithm=metaopt", *CONV, solver_steps=number)
-        state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+        state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
         logits.append(
             learner.algorithm.predict(learner.model, phi["algorithm"], state, task.support, task.query.x).detach()
         )

@@ -22,7 +22,7 @@ def made(name: str, problem: str) -> tuple[Learner, MetaParameters, Task]:
 
 
 def predicted(learner: Learner, phi: MetaParameters, support: AnyExamples, x: Tensor) -> Tensor:
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     return learner.algorithm.predict(learner.model, phi["algorithm"], state, support, x)
 
 
@@ -67,7 +67,7 @@ def test_classes_by_other_numbers_are_the_same_classes(name: str) -> None:
 @pytest.mark.parametrize(("name", "problem"), [case for case in CASES if algorithm(case[0]).attends])
 def test_attention_is_shared_by_examples_alone(name: str, problem: str) -> None:
     learner, phi, task = made(name, problem)
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     filled = padded(task.support, 2)
     filled = filled._replace(x=filled.x + 7 * (1 - filled.mask).view(-1, *[1] * (filled.x.dim() - 1)))
     bare, weights = (

@@ -17,7 +17,7 @@ def test_logits_are_negative_squared_distances_to_the_classes_means() -> None:
     features = functional_call(network, phi["theta"], (task.support.x, Context())).detach().numpy()
     queries = functional_call(network, phi["theta"], (task.query.x, Context())).detach().numpy()
     logits = learner.algorithm.predict(
-        learner.model, {}, learner.algorithm.begin({}, phi["theta"]), task.support, task.query.x
+        learner.model, {}, learner.algorithm.initial_state({}, phi["theta"]), task.support, task.query.x
     )
     for q, query in enumerate(queries):
         for way in range(3):
@@ -30,7 +30,7 @@ def test_the_order_of_the_support_set_does_not_matter() -> None:
     task = task_of(Blobs().sample("train", 0, 1), 0)
     order = torch.randperm(len(task.support.y), generator=torch.Generator().manual_seed(0))
     shuffled = Examples(task.support.x[order], task.support.y[order])
-    state = learner.algorithm.begin({}, phi["theta"])
+    state = learner.algorithm.initial_state({}, phi["theta"])
     one, other = (
         learner.algorithm.predict(learner.model, {}, state, support, task.query.x)
         for support in (task.support, shuffled)

@@ -38,7 +38,7 @@ def test_predictions_are_ridge_regression_with_a_constant_feature(kind: str, sho
     if kind == "targets":
         assert params["bias"] != 0
         wanted = wanted + params["bias"].item()
-    state = learner.algorithm.begin(params, phi["theta"])
+    state = learner.algorithm.initial_state(params, phi["theta"])
     prediction = learner.algorithm.predict(learner.model, params, state, task.support, task.query.x)
     torch.testing.assert_close(prediction.detach(), torch.from_numpy(wanted), rtol=1e-9, atol=1e-9)
 

@@ -121,7 +121,7 @@ def test_the_inner_optimizers_state_may_be_born_and_die_with_the_task() -> None:
     learner, phi = build(dataset, *MLP, "algorithm=reptile", inner_steps=3, minibatch=None, keep_moments=False)
     assert phi[MEMORY] == {}
     task = task_of(dataset.sample("train", 0, 3), 1)
-    assert learner.algorithm.begin({}, phi["theta"]).optimizer == {}
+    assert learner.algorithm.initial_state({}, phi["theta"]).optimizer == {}
     first, second = (learner.algorithm.adapt(learner.model, {}, phi["theta"], task.support, {}) for _ in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     # One task's end doesn't depend on which tasks are computed before or beside it.

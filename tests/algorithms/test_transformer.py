@@ -27,12 +27,12 @@ def made(problem: str, **changes: Any) -> tuple[Learner, MetaParameters, Task]:
 
 
 def predicted(learner: Learner, phi: MetaParameters, support: AnyExamples, x: Tensor) -> Tensor:
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     return learner.algorithm.predict(learner.model, phi["algorithm"], state, support, x)
 
 
 def attention(learner: Learner, phi: MetaParameters, support: AnyExamples, x: Tensor) -> Tensor:
-    state = learner.algorithm.begin(phi["algorithm"], phi["theta"])
+    state = learner.algorithm.initial_state(phi["algorithm"], phi["theta"])
     return learner.algorithm.attention(learner.model, phi["algorithm"], state, support, x)
 
 

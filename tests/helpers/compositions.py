@@ -232,7 +232,7 @@ def _updates_until_lower(run: Ran, scale: float, most: int = 30) -> int | None:
         found, _ = gradient(phi, batch, 0.0)
         optimizer.step(found, scale * algorithm.outer.lr)
         remember(phi, found, optimizer.frozen)
-        algorithm.bound(phi["algorithm"])
+        algorithm.clamp(phi["algorithm"])
         if value() < first:
             return number
     return None

@@ -39,7 +39,7 @@ def drawn(learner: Learner, task: Task, testing: bool) -> Draws:
 def predicted(learner: Learner, phi: MetaParameters, task: Task, steps: int | None = None) -> Tensor:
     """Query predictions after ``steps`` inner steps, as at meta-test; ``None``: all of them."""
     state, draws = (
-        learner.algorithm.begin(phi["algorithm"], learner.start(phi, task, testing=True)),
+        learner.algorithm.initial_state(phi["algorithm"], learner.start(phi, task, testing=True)),
         drawn(learner, task, testing=True),
     )
     for number in range(learner.algorithm.steps(testing=True) if steps is None else steps):

@@ -20,7 +20,7 @@ def predicted(learner: Learner, phi: MetaParameters, task: Task, x: Tensor, *, a
     """For inputs ``x``, by what the learner consists of."""
     params, start = phi["algorithm"], learner.start(phi, task, testing=True)
     draws = {name: value[0] for name, value in learner.draws(alone(task), True, 1.0).items()}
-    state = learner.algorithm.begin(params, start)
+    state = learner.algorithm.initial_state(params, start)
     for number in range(learner.algorithm.steps(testing=True) if adapted else 0):
         state = learner.algorithm.step(learner.for_task(phi), params, state, task.support, number, draws)
     return learner.algorithm.predict(learner.for_task(phi), params, state, task.support, x, task.query.mask)

@@ -377,7 +377,7 @@ def test_an_error_in_own_code_later_is_in_the_log(command: Command, package: Pat
         "    def draws(self, tasks, testing, progress):",
         "        return tasks.none if testing else super().draws(tasks, testing, progress)",
     )
-    edit("my_package/sign_maml.py", "    def directed", "\n".join((*lines, "", "    def directed")))
+    edit("my_package/sign_maml.py", "    def direction", "\n".join((*lines, "", "    def direction")))
     code, _, err = command(*TIDES, "algorithm=sign_maml", "hydra.run.dir=run")
     assert (code, err.count("\n")) == (2, 1), err
     place = f"{package / 'my_package' / 'sign_maml.py'}, line 11"

@@ -105,7 +105,7 @@ def test_a_loaded_learner_adapts_as_it_was_tested(command: Command) -> None:
 
 def test_more_than_ten_are_tried_where_training_takes_more_than_five() -> None:
     chosen = replace(settings("algorithm.test_steps=best").algorithm, inner_steps=7)
-    assert (chosen.tries_steps, chosen.steps(testing=True)) == (14, 7)
+    assert (chosen.max_tried_steps, chosen.steps(testing=True)) == (14, 7)
 
 
 def test_another_word_is_refused(command: Command) -> None:
