@@ -1,4 +1,4 @@
-"""Task embeddings: what a task looks like from outside, e_t."""
+"""The interface of task embeddings e_t."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -10,13 +10,13 @@ from metarun.datasets.base import Problem
 from metarun.models.base import TaskModel
 
 Fit = Callable[[Tensor], Tensor]
-"""How badly a task embedding ``[size]`` would serve: the loss on the support set at θ_t⁰ = f(φ, e), φ held constant."""
+"""The loss on the support set at θ_t⁰ = f(φ, e) for a task embedding e ``[size]``, with constant φ."""
 
 
-class Seen(NamedTuple):
-    """What an embedding may look at: of one task, everything but its queries.
+class EmbeddingInputs(NamedTuple):
+    """The inputs of an embedding: everything of one task except its queries.
 
-    support: the support set. labels: its labels as vectors ``[s, outputs]`` (`TaskKind.features`). identity and
+    support: the support set. labels: its labels as vectors ``[s, outputs]`` (`TaskKind.encode_labels`). identity and
     descriptor: as in `metarun.core.tasks.Task`.
     """
 
@@ -27,12 +27,12 @@ class Seen(NamedTuple):
 
 
 class Embedding(nn.Module):
-    """A built embedding: called for one task."""
+    """The module of an embedding, called for one task."""
 
-    held: frozenset[str] = frozenset()
-    """Names of its parameters that stay at their start."""
+    frozen: frozenset[str] = frozenset()
+    """Names of frozen parameters."""
 
-    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+    def forward(self, seen: EmbeddingInputs, fit: Fit, testing: bool) -> Tensor:
         """e_t ``[size]``. ``testing``: whether φ is frozen and the task may be new."""
         raise NotImplementedError
 
@@ -41,12 +41,12 @@ class EmbeddingConfig(Protocol):
     """The keys of a ``conf/embedding/*.yaml`` file."""
 
     size: int
-    """Length of e_t; 0 for none."""
+    """Size of e_t; 0: no embedding."""
     reads_labels: bool
-    """Whether it looks at labels, so that training tasks must have as many classes as test tasks."""
+    """Whether it uses labels, so that training tasks must have as many classes as test tasks."""
     knows_tasks: bool
-    """Whether it keeps something of each known task, so that a checkpoint serves no others."""
+    """Whether it has state for each known task, so that a checkpoint is for these tasks only."""
 
     def build(self, problem: Problem, model: TaskModel) -> Embedding:
-        """An embedding for a problem's tasks and a task model. Raises `UserError` where it makes no sense."""
+        """An embedding for a problem's tasks and a task model. Raises `UserError` if it does not fit them."""
         ...

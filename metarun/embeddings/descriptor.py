@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from metarun.core.errors import UserError
 from metarun.core.fields import number
 from metarun.datasets.base import Problem
-from metarun.embeddings.base import Embedding, Fit, Seen
+from metarun.embeddings.base import Embedding, EmbeddingInputs, Fit
 from metarun.models.base import TaskModel
 
 
@@ -34,5 +34,5 @@ class DescriptorEncoder(Embedding):
             nn.Linear(features, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.size)
         )
 
-    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+    def forward(self, seen: EmbeddingInputs, fit: Fit, testing: bool) -> Tensor:
         return self.layers(seen.descriptor)

@@ -19,7 +19,7 @@ from metarun.core.inputs import Inputs, one_of
 from metarun.core.kinds import TaskKind
 from metarun.core.tasks import AnyExamples
 from metarun.datasets.base import Problem
-from metarun.embeddings.base import Embedding, Fit, Seen
+from metarun.embeddings.base import Embedding, EmbeddingInputs, Fit
 from metarun.embeddings.probe import probe_of
 from metarun.models.base import Parameters, TaskModel
 from metarun.models.normalization import Context
@@ -54,10 +54,10 @@ class FisherEncoder(Embedding):
         self.probe = probe_of(model.network)
         units = sum(len(parameter) for parameter in self.probe.parameters())
         if not config.learn_probe:
-            self.held = frozenset(f"probe.{name}" for name, _ in self.probe.named_parameters())
+            self.frozen = frozenset(f"probe.{name}" for name, _ in self.probe.named_parameters())
         self.whole = nn.Linear(units + 1, config.size)
 
-    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+    def forward(self, seen: EmbeddingInputs, fit: Fit, testing: bool) -> Tensor:
         support = seen.support
         body: Parameters = {
             name: tensor if self.learn_probe else tensor.detach() for name, tensor in self.probe.named_parameters()

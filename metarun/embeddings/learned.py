@@ -11,7 +11,7 @@ from torch.func import grad
 
 from metarun.core.fields import number
 from metarun.datasets.base import Problem
-from metarun.embeddings.base import Embedding, Fit, Seen
+from metarun.embeddings.base import Embedding, EmbeddingInputs, Fit
 from metarun.models.base import TaskModel
 from metarun.models.inner_optimizer import InnerOptimizer, OptimizerState
 
@@ -35,7 +35,7 @@ class EmbeddingTable(Embedding):
         self.optimizer = InnerOptimizer(name="adam", momentum=0.9, beta2=0.999)
         self.rows = nn.Parameter(torch.randn(tasks, config.size))
 
-    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+    def forward(self, seen: EmbeddingInputs, fit: Fit, testing: bool) -> Tensor:
         if not testing:
             return self._row(seen.identity)
         # Tasks are batched, known and unknown together: both ways are computed.

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from metarun.core.inputs import one_of
 from metarun.datasets.base import Problem
-from metarun.embeddings.base import Embedding, Fit, Seen
+from metarun.embeddings.base import Embedding, EmbeddingInputs, Fit
 from metarun.models.base import TaskModel
 
 
@@ -21,5 +21,5 @@ class NoEmbedding:
 
 
 class Nothing(Embedding):
-    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+    def forward(self, seen: EmbeddingInputs, fit: Fit, testing: bool) -> Tensor:
         return one_of(seen.support.x).new_zeros(0)

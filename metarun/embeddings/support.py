@@ -13,7 +13,7 @@ from metarun.core.errors import UserError
 from metarun.core.fields import choice, number
 from metarun.core.inputs import Inputs, InputSpec, flat, image_and_others
 from metarun.datasets.base import Problem
-from metarun.embeddings.base import Embedding, Fit, Seen
+from metarun.embeddings.base import Embedding, EmbeddingInputs, Fit
 from metarun.embeddings.pooling import Attention, Mean
 from metarun.models.base import TaskModel
 
@@ -50,14 +50,14 @@ class SetEncoder(Embedding):
         self.pool = Attention(hidden, config.heads) if config.pooling == "attention" else Mean()
         self.whole = nn.Sequential(nn.ReLU(), nn.Linear(hidden, config.size))
 
-    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+    def forward(self, seen: EmbeddingInputs, fit: Fit, testing: bool) -> Tensor:
         return self.whole(self.pool(self._pairs(seen), seen.support.mask))
 
-    def weights(self, seen: Seen) -> Tensor:
+    def weights(self, seen: EmbeddingInputs) -> Tensor:
         """How much each support example counts, ``[heads, s]``, each row summing to 1; one row for mean pooling."""
         return self.pool.weights(self._pairs(seen), seen.support.mask)
 
-    def _pairs(self, seen: Seen) -> Tensor:
+    def _pairs(self, seen: EmbeddingInputs) -> Tensor:
         return self.pair(torch.cat((self._features(seen.support.x), seen.labels), dim=-1))
 
     def _features(self, x: Inputs) -> Tensor:

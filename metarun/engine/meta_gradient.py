@@ -35,14 +35,14 @@ class MetaGradient:
 
     def __init__(self, learner: Learner, chunk: int | None, compiled: bool) -> None:
         self.chunk = chunk
-        lesson = over_tasks(learner.lesson)
+        objective_and_reports = over_tasks(learner.objective_and_reports)
         self.learner = learner
 
         def part(
             phi: MetaParameters, tasks: TaskBatch, draws: Draws, weights: Tensor, of: Tensor
         ) -> tuple[Tensor, tuple[Metrics, Parameters]]:
             """What these tasks add to the means over ``of`` tasks: divided here, no further pass over φ is needed."""
-            objectives, (metrics, reports) = lesson(phi, tasks, draws)
+            objectives, (metrics, reports) = objective_and_reports(phi, tasks, draws)
             return (weights * objectives).sum() / of, (
                 {name: (weights * values).sum() / of for name, values in metrics.items()},
                 {name: torch.tensordot(weights, values, 1) / of for name, values in reports.items()},

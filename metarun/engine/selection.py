@@ -107,7 +107,7 @@ class Selector:
         def loss(theta: Parameters) -> Tensor:
             return learner.unadapted_loss(phi, theta, task, learning=True)
 
-        slopes = grad(loss)(learner.generated(phi, embedding))
+        slopes = grad(loss)(learner.generate(phi, embedding))
         return sketch(torch.cat([slope.flatten() for slope in slopes.values()]), learner.seed)
 
     def _hard(self, phi: MetaParameters, pool: TaskBatch, progress: float) -> Chosen:

@@ -1,4 +1,4 @@
-"""Hypernetworks: from a task embedding to where the task starts, θ_t⁰ = f(φ, e_t)."""
+"""The interface of hypernetworks: from a task embedding to the initialization of the task, θ_t⁰ = f(φ, e_t)."""
 
 from typing import Protocol
 
@@ -8,19 +8,19 @@ from metarun.models.base import Parameters
 
 
 class Hypernet(nn.Module):
-    """A built hypernetwork: called with θ₀ and e_t."""
+    """The module of a hypernetwork, called with θ₀ and e_t."""
 
     shared: frozenset[str]
-    """Names of the tensors of θ₀ that it uses, and which are therefore part of φ; it makes the others outright."""
-    made: frozenset[str]
+    """Names of the tensors of θ₀ that it uses and that are therefore part of φ; the others are generated entirely."""
+    generated: frozenset[str]
     """Names of the tensors of θ_t⁰ that depend on the task."""
 
     def draw(self, seed: int) -> None:
-        """Draw what is random beside the parameters, from counters keyed by the run's ``seed``; called once, built."""
+        """Draw random numbers other than parameters, from counters keyed by the run's ``seed``; called once."""
         return
 
     def forward(self, theta: Parameters, embedding: Tensor) -> Parameters:
-        """θ_t⁰, every tensor of it, for e_t ``[size]``; ``theta`` holds the ``shared`` tensors of θ₀."""
+        """All tensors of θ_t⁰ for e_t ``[size]``; ``theta`` contains the ``shared`` tensors of θ₀."""
         raise NotImplementedError
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from metarun.core.counters import key, keys
 from metarun.core.fields import number
 from metarun.hypernets.base import Hypernet
-from metarun.hypernets.generating import GeneratingHypernet, Maker
+from metarun.hypernets.generating import GeneratingHypernet, TensorGenerator
 from metarun.hypernets.heads import deviation, is_gain, module_name, picked, uniform_head
 from metarun.hypernets.trunk import Trunk
 from metarun.models.base import Parameters, count
@@ -33,12 +33,12 @@ class ChunkedHypernet(GeneratingHypernet):
         return Chunked(self, embedding_size, theta)
 
 
-class Chunked(Maker):
+class Chunked(TensorGenerator):
     signs: Tensor
 
     def __init__(self, config: ChunkedHypernet, embedding_size: int, theta: Parameters) -> None:
         super().__init__(theta, config)
-        tensors = picked(theta, self.made)
+        tensors = picked(theta, self.generated)
         numbers = count(tensors)
         length = min(config.chunk, numbers)
         self.shapes = {name: tensor.shape for name, tensor in tensors.items()}
@@ -59,7 +59,7 @@ class Chunked(Maker):
         negative = keys(key(seed, "signs of chunks"), torch.arange(len(self.signs))) < 0
         self.signs.copy_(1 - 2 * negative.to(torch.int8))
 
-    def generated(self, embedding: Tensor) -> Parameters:
+    def generate(self, embedding: Tensor) -> Parameters:
         pairs = torch.cat((embedding.expand(len(self.chunks), -1), self.chunks), dim=1)
         numbers = self.head(self.trunk(pairs)).flatten()[: sum(self.sizes)] * self.signs
         made = {}

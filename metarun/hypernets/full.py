@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from metarun.hypernets.base import Hypernet
-from metarun.hypernets.generating import GeneratingHypernet, Maker
+from metarun.hypernets.generating import GeneratingHypernet, TensorGenerator
 from metarun.hypernets.heads import Heads, picked
 from metarun.hypernets.trunk import Trunk
 from metarun.models.base import Parameters
@@ -17,11 +17,11 @@ class FullHypernet(GeneratingHypernet):
         return Full(self, embedding_size, theta)
 
 
-class Full(Maker):
+class Full(TensorGenerator):
     def __init__(self, config: FullHypernet, embedding_size: int, theta: Parameters) -> None:
         super().__init__(theta, config)
         self.trunk = Trunk(embedding_size, config.hidden)
-        self.heads = Heads(self.trunk.width, picked(theta, self.made), config.delta)
+        self.heads = Heads(self.trunk.width, picked(theta, self.generated), config.delta)
 
-    def generated(self, embedding: Tensor) -> Parameters:
+    def generate(self, embedding: Tensor) -> Parameters:
         return self.heads(self.trunk(embedding))

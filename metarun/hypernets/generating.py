@@ -1,4 +1,4 @@
-"""What all hypernetworks that make something share: their common keys, and what becomes of the tensors not made."""
+"""Base classes of hypernetworks: their common keys, generated and shared tensors."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable
@@ -36,16 +36,16 @@ class GeneratingHypernet:
 
     @abstractmethod
     def network(self, embedding_size: int, theta: Parameters) -> Hypernet:
-        """As `build`, the common keys being right."""
+        """As `build`, after the common keys are checked."""
 
 
 class Generator(Hypernet):
-    """Makes some tensors of θ_t⁰ and takes the others from θ₀."""
+    """Generates some tensors of θ_t⁰ and takes the others from θ₀."""
 
     def __init__(self, theta: Parameters, made: Iterable[str], shared: Iterable[str]) -> None:
         super().__init__()
         self.names = list(theta)
-        self.made, self.shared = frozenset(made), frozenset(shared)
+        self.generated, self.shared = frozenset(made), frozenset(shared)
 
     def forward(self, theta: Parameters, embedding: Tensor) -> Parameters:
         made = self.tensors(theta, embedding)
@@ -53,12 +53,12 @@ class Generator(Hypernet):
         return {name: made[name] if name in made else theta[name] for name in self.names}
 
     def tensors(self, theta: Parameters, embedding: Tensor) -> Parameters:
-        """The tensors named in ``made``."""
+        """The tensors named in ``generated``."""
         raise NotImplementedError
 
 
-class Maker(Generator):
-    """Makes tensors whole, f(φ, e_t); with ``delta``, what is added to θ₀.
+class TensorGenerator(Generator):
+    """Generates whole tensors, f(φ, e_t), or with ``delta`` the difference to θ₀.
 
     As HyperMAML has it (Przewięźlikowski et al. 2022), the sum starts at θ₀, since f starts at zero.
     """
@@ -68,18 +68,18 @@ class Maker(Generator):
         super().__init__(theta, made, theta if config.delta else theta.keys() - made)
 
     def tensors(self, theta: Parameters, embedding: Tensor) -> Parameters:
-        made = self.generated(embedding)
+        made = self.generate(embedding)
         return {name: theta[name] + tensor if name in self.shared else tensor for name, tensor in made.items()}
 
-    def generated(self, embedding: Tensor) -> Parameters:
+    def generate(self, embedding: Tensor) -> Parameters:
         """f(φ, e_t)."""
         raise NotImplementedError
 
 
 def chosen(layers: str, names: Collection[str]) -> list[str]:
-    """Those of the names that ``hypernet.layers`` means. Raises `UserError` where that is none of them.
+    """The names selected by ``hypernet.layers``. Raises `UserError` if there are none.
 
-    A context is never made: it starts at 0, which is what the layers that read it are learned for.
+    A context is never generated: its initial value is 0.
     """
     means = {
         "all": lambda name: True,
@@ -90,8 +90,8 @@ def chosen(layers: str, names: Collection[str]) -> list[str]:
     there = {option: [name for name in names if test(name) and name != CONTEXT] for option, test in means.items()}
     if not there[layers]:
         first, *others = (option for option, found in there.items() if found)
-        more = f" ({', '.join(others)} would do too)" if others else ""
+        more = f" ({', '.join(others)} are also possible)" if others else ""
         raise UserError(
-            f"hypernet.layers={layers}: this task model has no parameters there; set hypernet.layers={first}{more}"
+            f"hypernet.layers={layers}: the task model has no such parameters; set hypernet.layers={first}{more}"
         )
     return there[layers]

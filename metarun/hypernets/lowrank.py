@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metarun.core.fields import number
 from metarun.hypernets.base import Hypernet
-from metarun.hypernets.generating import GeneratingHypernet, Maker
+from metarun.hypernets.generating import GeneratingHypernet, TensorGenerator
 from metarun.hypernets.heads import Heads, deviation, module_name, picked, uniform_head
 from metarun.hypernets.trunk import Trunk
 from metarun.models.base import Parameters
@@ -25,10 +25,10 @@ class LowRankHypernet(GeneratingHypernet):
         return LowRank(self, embedding_size, theta)
 
 
-class LowRank(Maker):
+class LowRank(TensorGenerator):
     def __init__(self, config: LowRankHypernet, embedding_size: int, theta: Parameters) -> None:
         super().__init__(theta, config)
-        tensors = picked(theta, self.made)
+        tensors = picked(theta, self.generated)
         self.trunk = Trunk(embedding_size, config.hidden)
         self.vectors = Heads(
             self.trunk.width, {name: tensor for name, tensor in tensors.items() if tensor.dim() == 1}, config.delta
@@ -42,7 +42,7 @@ class LowRank(Maker):
         )
         self.matrix_names = [name for name, tensor in tensors.items() if tensor.dim() > 1]
 
-    def generated(self, embedding: Tensor) -> Parameters:
+    def generate(self, embedding: Tensor) -> Parameters:
         hidden = self.trunk(embedding)
         return self.vectors(hidden) | {name: self.matrices[module_name(name)](hidden) for name in self.matrix_names}
 

@@ -63,7 +63,7 @@ def needed(
     with torch.device("meta"):
         hypernet = config.build(embedding_size, theta)
     numbers = count(dict(hypernet.named_parameters()))
-    made = count(picked(theta, hypernet.made))
+    made = count(picked(theta, hypernet.generated))
     return numbers, (COPIES * numbers + COPIES_PER_TASK * tasks * made) * dtype.itemsize
 
 

@@ -20,7 +20,7 @@ class NoHypernet:
 class Shared(Hypernet):
     def __init__(self, theta: Parameters) -> None:
         super().__init__()
-        self.made = frozenset()
+        self.generated = frozenset()
         self.shared = frozenset(theta)
 
     def forward(self, theta: Parameters, embedding: Tensor) -> Parameters:

@@ -64,7 +64,7 @@ class Monitor:
                 self._board.scalars(layout.BOUNDS, layout.bounds(episodes), step)
                 if not self._laid_out:
                     self._write_layout(phi, episodes)
-        if settings.embeddings and self.learner.hypernet.made:
+        if settings.embeddings and self.learner.hypernet.generated:
             with self._board.attempt("norms of what the hypernetwork makes"):
                 count = min(episodes.count, EPISODES_AT_ONCE)
                 self._write_generated_norms(

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 from metarun.core.tasks import Task
 from metarun.datasets.base import Dataset
-from metarun.embeddings.base import Seen
+from metarun.embeddings.base import EmbeddingInputs
 from metarun.engine.evaluation import EPISODES_AT_ONCE
 from metarun.engine.over_tasks import over_tasks
 from metarun.learner.learner import Learner, MetaParameters
@@ -42,11 +42,11 @@ def task_embeddings(
 
     def embed(phi: MetaParameters, task: Task) -> dict[str, Tensor]:
         embedding = learner.embed(phi, task, testing=True)
-        start = learner.generated(phi, embedding)
-        seen = {f"norm {name}": start[name].norm() for name in sorted(learner.hypernet.made)}
+        start = learner.generate(phi, embedding)
+        seen = {f"norm {name}": start[name].norm() for name in sorted(learner.hypernet.generated)}
         if attending is not None:
             parameters = {f"embedding.{name}": tensor for name, tensor in phi["embedding"].items()}
-            seen["attention"] = functional_call(attending, parameters, (learner.seen(task),))
+            seen["attention"] = functional_call(attending, parameters, (learner.embedding_inputs(task),))
         if task.support.mask is not None:
             seen["mask"] = task.support.mask
         return {"embedding": embedding, "labels": task.support.y, **seen}
@@ -77,6 +77,6 @@ class _Weights(nn.Module):
         super().__init__()
         self.embedding = embedding
 
-    def forward(self, seen: Seen) -> Tensor:
+    def forward(self, seen: EmbeddingInputs) -> Tensor:
         weights: Tensor = self.embedding.weights(seen)  # type: ignore[operator]
         return weights

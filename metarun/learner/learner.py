@@ -16,7 +16,7 @@ from metarun.core import counters
 from metarun.core.inputs import one_of
 from metarun.core.tasks import Task, TaskBatch
 from metarun.datasets.base import Problem
-from metarun.embeddings.base import Embedding, Seen
+from metarun.embeddings.base import Embedding, EmbeddingInputs
 from metarun.hypernets.base import Hypernet
 from metarun.models.base import STATISTICS, Parameters, TaskModel
 from metarun.models.memory import MEMORY, Memory
@@ -64,7 +64,7 @@ class Learner:
 
     def learned(self, phi: MetaParameters) -> MetaParameters:
         """φ without what settings hold at its start, and without what no gradient moves."""
-        free = {name: tensor for name, tensor in phi["embedding"].items() if name not in self.embedding.held}
+        free = {name: tensor for name, tensor in phi["embedding"].items() if name not in self.embedding.frozen}
         params = {name: tensor for name, tensor in phi["algorithm"].items() if not self.algorithm.is_frozen(name)}
         return {**phi, "embedding": free, "algorithm": params, MEMORY: {}}
 
@@ -77,20 +77,20 @@ class Learner:
         held = {name: tensor.detach() for name, tensor in phi[MEMORY].items()}
         return replace(self.model, kind=kind, memory=Memory(held, learning))
 
-    def seen(self, task: Task) -> Seen:
-        """What the embedding may look at."""
+    def embedding_inputs(self, task: Task) -> EmbeddingInputs:
+        """The inputs of the embedding."""
         labels = self.model.kind.encode_labels(task.support.y, one_of(task.support.x).dtype)
-        return Seen(task.support, labels, task.identity, task.descriptor)
+        return EmbeddingInputs(task.support, labels, task.identity, task.descriptor)
 
     def embed(self, phi: MetaParameters, task: Task, testing: bool) -> Tensor:
         """The task embedding e_t ``[size]``."""
 
         def fit(embedding: Tensor) -> Tensor:
-            return self.unadapted_loss(phi, self.generated(phi, embedding), task, learning=not testing)
+            return self.unadapted_loss(phi, self.generate(phi, embedding), task, learning=not testing)
 
-        return functional_call(self.embedding, phi["embedding"], (self.seen(task), fit, testing))
+        return functional_call(self.embedding, phi["embedding"], (self.embedding_inputs(task), fit, testing))
 
-    def generated(self, phi: MetaParameters, embedding: Tensor) -> Parameters:
+    def generate(self, phi: MetaParameters, embedding: Tensor) -> Parameters:
         """θ_t⁰ = f(φ, e_t)."""
         return functional_call(self.hypernet, phi["hypernet"], (phi["theta"], embedding))
 
@@ -102,8 +102,8 @@ class Learner:
         return model.kind.loss(prediction, support.y, support.mask)
 
     def start(self, phi: MetaParameters, task: Task, testing: bool) -> Parameters:
-        """Where the task starts."""
-        return self.generated(phi, self.embed(phi, task, testing))
+        """The initialization of a task, θ_t⁰."""
+        return self.generate(phi, self.embed(phi, task, testing))
 
     def draws(self, tasks: TaskBatch, testing: bool, progress: float) -> Draws:
         """What the inner loops of T tasks receive from outside (`Algorithm.draws`), random by the run's seed."""
@@ -114,10 +114,10 @@ class Learner:
 
         Terms of Ω are added to the first and told in the second, before weighting, as ``omega/<name>``.
         """
-        objective, (metrics, _) = self.lesson(phi, task, draws)
+        objective, (metrics, _) = self.objective_and_reports(phi, task, draws)
         return objective, metrics
 
-    def lesson(
+    def objective_and_reports(
         self, phi: MetaParameters, task: Task, draws: Draws
     ) -> tuple[Tensor, tuple[dict[str, Tensor], Parameters]]:
         """What `objective` returns, and beside the metrics what φ would remember after this task alone."""
@@ -125,7 +125,7 @@ class Learner:
         model = self.for_task(phi, learning=True)
         training = replace(self, model=model)
         embedding = training.embed(phi, task, testing=False)
-        start = training.generated(phi, embedding)
+        start = training.generate(phi, embedding)
         outcome = self.algorithm.objective(model, phi["algorithm"], start, task, draws)
         metrics = model.kind.metrics(outcome.prediction.detach(), task.query.y, task.query.mask)
         objective = outcome.objective

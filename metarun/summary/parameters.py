@@ -18,7 +18,7 @@ _GROUPS = {
 def task_model(run: PlannedRun) -> str:
     """The layers of the task model, and which are generated."""
     theta: Parameters = dict(run.learner.model.network.named_parameters())
-    made = run.learner.hypernet.made
+    made = run.learner.hypernet.generated
     rows = _layers(theta)
     if made:
         start = {name: "generated" if name in made else "shared" for name in theta}
@@ -31,10 +31,10 @@ def task_model(run: PlannedRun) -> str:
 def hypernet(run: PlannedRun) -> str:
     """Sizes of the hypernetwork and the task embedding; empty without a hypernetwork."""
     network, embedding = run.learner.hypernet, run.settings.embedding
-    if not network.made:
+    if not network.generated:
         return ""
     theta: Parameters = dict(run.learner.model.network.named_parameters())
-    made = count({name: theta[name] for name in network.made})
+    made = count({name: theta[name] for name in network.generated})
     return (
         f"Hypernetwork ({run.choice('hypernet')}): f, {count(run.phi['hypernet']):,} parameters, "
         f"generates {made:,} of θ⁰ from e\n"

@@ -18,7 +18,7 @@ def sizes(learner: Learner, phi: MetaParameters) -> dict[str, int]:
     learned = {group: count(learner.learned(phi)[group]) for group in GROUPS}
     return {
         "theta": count(theta),
-        "theta made": count({name: theta[name] for name in learner.hypernet.made}),
+        "theta made": count({name: theta[name] for name in learner.hypernet.generated}),
         "phi": sum(learned.values()),
         **{f"phi {group}": size for group, size in learned.items()},
     }

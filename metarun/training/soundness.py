@@ -93,7 +93,7 @@ class _Check:
             embedding = learner.embed(self.phi, self.task, testing=False)
             if "embedding" in by_user:
                 self._embedding(embedding)
-            start = learner.generated(self.phi, embedding)
+            start = learner.generate(self.phi, embedding)
             if "hypernet" in by_user:
                 self._hypernet(start, embedding)
         if "algorithm" in by_user:
@@ -144,7 +144,7 @@ class _Check:
                 raise say(f"makes {_shown(made[name])} for '{name}', where {list(tensor.shape)} is expected")
         if unknown := sorted(made.keys() - theta.keys()):
             raise say(f"makes '{unknown[0]}', which the model does not have")
-        repeated = learner.generated(self.phi, embedding)
+        repeated = learner.generate(self.phi, embedding)
         for name, tensor in theta.items():
             self._refuse_wrong(say, made[name], partial(repeated.__getitem__, name), tensor.dtype, f"'{name}'")
 

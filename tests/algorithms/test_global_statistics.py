@@ -141,7 +141,9 @@ def test_rows_that_fill_up_are_in_no_statistics() -> None:
     learner, phi = build(dataset, "algorithm=protonet", *CONV)
     task = task_of(dataset.sample("train", 0, 1), 0)
     filled = task._replace(support=padded(task.support, 3), query=padded(task.query, 2))
-    (objective, (_, reports)), (other, (_, others)) = (learner.lesson(phi, each, {}) for each in (task, filled))
+    (objective, (_, reports)), (other, (_, others)) = (
+        learner.objective_and_reports(phi, each, {}) for each in (task, filled)
+    )
     torch.testing.assert_close((objective, reports), (other, others), rtol=0, atol=1e-12)
 
 

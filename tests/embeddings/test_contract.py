@@ -12,7 +12,7 @@ from torch.func import functional_call, grad, vmap
 
 from metarun.core.errors import UserError
 from metarun.core.tasks import Examples
-from metarun.embeddings.base import Seen
+from metarun.embeddings.base import EmbeddingInputs
 from metarun.models.base import Parameters
 from metarun.setup.check import check
 
@@ -36,7 +36,7 @@ def parameters(embedding: nn.Module) -> Parameters:
     return {name: parameter.detach() for name, parameter in embedding.named_parameters()}
 
 
-def embed(embedding: nn.Module, phi: Parameters, seen: Seen, testing: bool = False) -> Tensor:
+def embed(embedding: nn.Module, phi: Parameters, seen: EmbeddingInputs, testing: bool = False) -> Tensor:
     """e_t, where that of a new task should be the mean of its labels."""
 
     def fit(e: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def test_gradients_reach_every_parameter_batched_and_compiled(
     seen = seen._replace(identity=torch.tensor([0, 3, 1, 3]))
     phi = parameters(embedding)
 
-    def total(phi: Parameters, seen: Seen) -> Tensor:
+    def total(phi: Parameters, seen: EmbeddingInputs) -> Tensor:
         return vmap(lambda one: embed(embedding, phi, one).sin().sum())(seen).sum()
 
     gradient = grad(total)(phi, seen)
@@ -140,7 +140,7 @@ def test_single_precision_is_near_double(option: str, changes: dict[str, Any], s
     e = embed(embedding, parameters(embedding), seen, testing=True)
     support = seen.support._replace(x=seen.support.x.float(), mask=seen.support.mask.float())
     y = support.y.float() if support.y.is_floating_point() else support.y
-    single = Seen(support._replace(y=y), seen.labels.float(), seen.identity, seen.descriptor.float())
+    single = EmbeddingInputs(support._replace(y=y), seen.labels.float(), seen.identity, seen.descriptor.float())
     made = embed(embedding, parameters(embedding.float()), single, testing=True)
     assert made.dtype == torch.float32
     torch.testing.assert_close(made.double(), e, rtol=1e-3, atol=1e-4)

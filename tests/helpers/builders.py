@@ -125,7 +125,7 @@ def looped(
     for number in range(count):
         task = task_of(tasks, number)
         draws = {name: value[0] for name, value in learner.draws(alone(task), False, progress).items()}
-        objective, (measured, reports) = learner.lesson(leaves, task, draws)
+        objective, (measured, reports) = learner.objective_and_reports(leaves, task, draws)
         for n, report in reports.items():
             gradient[MEMORY][n] += report / count
         parts = torch.autograd.grad(objective, list(flat.values()), allow_unused=True)

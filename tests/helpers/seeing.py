@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Classification, Regression, TaskKind
 from metarun.core.tasks import PaddedExamples
-from metarun.embeddings.base import Seen
+from metarun.embeddings.base import EmbeddingInputs
 from metarun.models.base import TaskModel
 
 IMAGES = (1, 8, 8)
@@ -38,7 +38,7 @@ def built(option: str, shape: tuple[int, ...] = NUMBERS, head: bool = True, **ch
     return config.build(dataset, TaskModel(network, kind, model.normalization, transductive=False)).double()
 
 
-def tasks(shape: tuple[int, ...] = NUMBERS, padding: int = 2, content: float = 0.0) -> Seen:
+def tasks(shape: tuple[int, ...] = NUMBERS, padding: int = 2, content: float = 0.0) -> EmbeddingInputs:
     """Four tasks stacked, the odd ones with ``padding`` rows of six that are none and hold ``content``."""
     generator = torch.Generator().manual_seed(1)
 
@@ -53,15 +53,15 @@ def tasks(shape: tuple[int, ...] = NUMBERS, padding: int = 2, content: float = 0
     x = torch.where(mask.view(4, 6, *[1] * len(shape)) > 0, x, content)
     y = y if shape == IMAGES else torch.where(mask[..., None] > 0, y, content)
     labels = torch.stack([kind.encode_labels(each, torch.float64) for each in y])
-    return Seen(PaddedExamples(x, y, mask), labels, torch.tensor([0, 3, -1, 5]), drawn(4, DESCRIPTOR))
+    return EmbeddingInputs(PaddedExamples(x, y, mask), labels, torch.tensor([0, 3, -1, 5]), drawn(4, DESCRIPTOR))
 
 
-def one(seen: Seen, number: int) -> Seen:
+def one(seen: EmbeddingInputs, number: int) -> EmbeddingInputs:
     """One of the tasks, padding and all."""
     support = PaddedExamples(*(part[number] for part in seen.support))
-    return Seen(support, seen.labels[number], seen.identity[number], seen.descriptor[number])
+    return EmbeddingInputs(support, seen.labels[number], seen.identity[number], seen.descriptor[number])
 
 
-def rows(seen: Seen, picked: Tensor) -> Seen:
+def rows(seen: EmbeddingInputs, picked: Tensor) -> EmbeddingInputs:
     """One task with these rows for its support set."""
     return seen._replace(support=seen.support.rows(picked), labels=seen.labels[picked])

@@ -65,12 +65,12 @@ def test_it_makes_what_it_says_and_leaves_the_rest(option: str, delta: bool, lay
     phi = parameters(hypernet, moved=0.3)
     one, other = (start(hypernet, phi, theta, embedding) for embedding in embeddings(2))
     assert [(name, tensor.shape) for name, tensor in one.items()] == [(n, t.shape) for n, t in theta.items()]
-    assert {name for name in theta if not torch.equal(one[name], other[name])} == hypernet.made
-    assert all(torch.equal(one[name], theta[name]) for name in theta.keys() - hypernet.made)
-    assert all(map(LAYERS[layers], hypernet.made))
+    assert {name for name in theta if not torch.equal(one[name], other[name])} == hypernet.generated
+    assert all(torch.equal(one[name], theta[name]) for name in theta.keys() - hypernet.generated)
+    assert all(map(LAYERS[layers], hypernet.generated))
     if option != "film":  # which changes one tensor or two of every layer chosen
-        assert hypernet.made == set(filter(LAYERS[layers], theta))
-        assert hypernet.shared == (theta.keys() if delta else theta.keys() - hypernet.made)
+        assert hypernet.generated == set(filter(LAYERS[layers], theta))
+        assert hypernet.shared == (theta.keys() if delta else theta.keys() - hypernet.generated)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_with_delta_every_task_starts_exactly_at_theta_0(option: str, layers: st
     def towards_larger(phi: Parameters, name: str) -> Tensor:
         return start(hypernet, phi, theta, embeddings()[0])[name].sum()
 
-    for name in hypernet.made:
+    for name in hypernet.generated:
         gradient = grad(towards_larger)(phi, name)
         assert max(float(tensor.abs().max()) for tensor in gradient.values()) > 1e-3
 
@@ -166,11 +166,13 @@ def test_single_precision_stays_single(option: str, delta: bool) -> None:
 @pytest.mark.parametrize("option", MAKING)
 def test_layers_that_the_task_model_lacks_are_refused(option: str) -> None:
     theta = theta_of(mlp("none"))
-    told = r"hypernet\.layers=normalization: .* set hypernet\.layers=all \(head, body would do too\)$"
+    told = r"hypernet\.layers=normalization: .* set hypernet\.layers=all \(head, body are also possible\)$"
     with pytest.raises(UserError, match=told):
         small(option, layers="normalization").build(EMBEDDING, theta)
     features = {name: tensor for name, tensor in theta.items() if not name.startswith("head")}
-    with pytest.raises(UserError, match=r"hypernet\.layers=head: .* set hypernet\.layers=all \(body would do too\)$"):
+    with pytest.raises(
+        UserError, match=r"hypernet\.layers=head: .* set hypernet\.layers=all \(body are also possible\)$"
+    ):
         small(option, layers="head").build(EMBEDDING, features)
 
 
@@ -184,4 +186,4 @@ def test_without_a_hypernetwork_every_task_starts_at_theta_0_itself() -> None:
     theta = theta_of(mlp())
     shared = config("none").build(0, theta)
     assert shared(theta, torch.zeros(0)) == theta
-    assert (shared.shared, shared.made, parameters(shared)) == (theta.keys(), set(), {})
+    assert (shared.shared, shared.generated, parameters(shared)) == (theta.keys(), set(), {})

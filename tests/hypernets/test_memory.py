@@ -59,7 +59,7 @@ def test_the_count_is_that_of_the_built_network(option: str, delta: bool) -> Non
     built = chosen.build(5, theta)
     numbers, need = memory.needed(chosen, 5, theta, 3, torch.float64)
     assert numbers == count(dict(built.named_parameters()))
-    made = sum(theta[name].numel() for name in built.made)
+    made = sum(theta[name].numel() for name in built.generated)
     assert need == 8 * (7 * numbers + 2 * 3 * made)
 
 

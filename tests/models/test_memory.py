@@ -68,7 +68,7 @@ def test_no_gradient_flows_through_what_is_remembered() -> None:
     learner, phi, dataset = counting()
     task = task_of(dataset.sample("train", 0, 1), 0)
     leaves = {group: {n: t.clone().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}
-    objective, (_, reports) = learner.lesson(leaves, task, {})
+    objective, (_, reports) = learner.objective_and_reports(leaves, task, {})
     slopes = torch.autograd.grad(objective, list(leaves[MEMORY].values()), allow_unused=True)
     assert slopes == (None, None, None)
     assert not any(report.requires_grad for report in reports.values())

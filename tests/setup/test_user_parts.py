@@ -22,7 +22,7 @@ from metarun.core.errors import UserCodeError, UserError
 from metarun.core.inputs import InputSpec
 from metarun.core.kinds import Regression
 from metarun.core.tasks import Examples, PaddedExamples, TaskBatch
-from metarun.embeddings.base import Seen
+from metarun.embeddings.base import EmbeddingInputs
 from metarun.setup import user_parts
 from metarun.training.progress import TrainingLog
 
@@ -264,10 +264,10 @@ def test_the_page_s_embedding_does_not_see_rows_that_fill_up(command: Command, p
         SimpleNamespace(inputs=InputSpec.of((3,))), SimpleNamespace(kind=Regression(1))
     )
     x, y = torch.randn(5, 3), torch.randn(5, 1)
-    wanted = encoder(Seen(Examples(x, y), y, torch.tensor(0), torch.zeros(0)), None, False)
+    wanted = encoder(EmbeddingInputs(Examples(x, y), y, torch.tensor(0), torch.zeros(0)), None, False)
     rows = [torch.cat((part, torch.full((2, part.shape[1]), 7.0))) for part in (x, y)]
     padded = PaddedExamples(*rows, torch.tensor([1.0] * 5 + [0.0] * 2))
-    found = encoder(Seen(padded, rows[1], torch.tensor(0), torch.zeros(0)), None, False)
+    found = encoder(EmbeddingInputs(padded, rows[1], torch.tensor(0), torch.zeros(0)), None, False)
     torch.testing.assert_close(found, wanted)
 
 

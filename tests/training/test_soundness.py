@@ -15,7 +15,7 @@ from metarun.core.inputs import InputSpec
 from metarun.core.tasks import TaskBatch
 from metarun.datasets.base import Dataset, Seeds
 from metarun.datasets.sinusoid import Sinusoid, SinusoidConfig
-from metarun.embeddings.base import Embedding, Fit, Seen
+from metarun.embeddings.base import Embedding, EmbeddingInputs, Fit
 from metarun.hypernets.base import Hypernet
 from metarun.models.base import Parameters
 from metarun.setup import assemble
@@ -45,7 +45,7 @@ class Shifting(Hypernet):
 
     def __init__(self, size: int, theta: Parameters, spoil: Callable[[Parameters], Any]) -> None:
         super().__init__()
-        self.shared = self.made = frozenset(theta)
+        self.shared = self.generated = frozenset(theta)
         self.heads = nn.ModuleList(nn.Linear(size, tensor.numel()) for tensor in theta.values())
         for head in self.heads:
             nn.init.zeros_(head.weight)  # as a delta: the embedding has no gradient at the start
@@ -108,7 +108,7 @@ class Reading(Embedding):
         self.unused = nn.Parameter(torch.ones(3))
         self.spoil = spoil
 
-    def forward(self, seen: Seen, fit: Fit, testing: bool) -> Tensor:
+    def forward(self, seen: EmbeddingInputs, fit: Fit, testing: bool) -> Tensor:
         pairs = torch.cat((seen.support.x, seen.labels), 1)
         made = self.encoder(pairs).mean(0) + 0 * self.unused.sum()
         return self.spoil(made)
