@@ -146,12 +146,13 @@ def _model(choices: Mapping[str, str], learner: Learner) -> str:
     """The task model and the size of θ."""
     theta: Parameters = dict(learner.model.network.named_parameters())
     made = count({name: theta[name] for name in learner.hypernet.generated})
-    return f"{choices['model']} (θ {count(theta):,}{f', {made:,} of them made' if made else ''})"
+    return f"{choices['model']} (θ {count(theta):,}{f', {made:,} generated' if made else ''})"
 
 
 def _hypernet(choices: Mapping[str, str], settings: Settings, learner: Learner, phi: MetaParameters) -> str:
     """The hypernetwork, and the sizes of f and of e_t with what makes it."""
     if not learner.hypernet.generated:
         return "no hypernetwork"
-    embedding = f"embedding {choices['embedding']} (e {settings.embedding.size}, made by {count(phi['embedding']):,})"
+    sizes = f"e {settings.embedding.size}, {count(phi['embedding']):,} parameters"
+    embedding = f"embedding {choices['embedding']} ({sizes})"
     return f"hypernet {choices['hypernet']} (f {count(phi['hypernet']):,}) on {embedding}"
