@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from metarun.command.dispatch import dispatch
-from metarun.command.endings import ended
+from metarun.command.exit_codes import run_command
 from metarun.config.compose import one_line
 from metarun.core.account import give_name
 from metarun.core.color import colored
@@ -14,7 +14,7 @@ from metarun.core.output import forgiving
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (`metarun.command.endings`)."""
+    """Run the command line; returns the exit code (`metarun.command.exit_codes`)."""
     give_name()
     with forgiving():
         return _main(list(sys.argv[1:] if arguments is None else arguments))
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return _shared(arguments)
-    ending = ended(lambda: dispatch(arguments, None))
+    ending = run_command(lambda: dispatch(arguments, None))
     if ending is None:
         return 0
     print(f"{ending.trace}{colored('metarun:', 'red', sys.stderr)} {ending.line}", file=sys.stderr)
@@ -36,7 +36,7 @@ def _shared(arguments: list[str]) -> int:
 
     try:
         with joined() as processes:
-            ending = ended(lambda: dispatch(arguments, processes), processes)
+            ending = run_command(lambda: dispatch(arguments, processes), processes)
             if ending is None:
                 return 0
             processes.fail(*ending)

@@ -10,8 +10,8 @@ from hydra import version
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from metarun.command.answers import answer, asked, show
 from metarun.command.flags import parsed
+from metarun.command.queries import answer, is_query, show
 from metarun.command.run_folder import run_in
 from metarun.config.compose import compose, folder_named, parse, plain
 from metarun.config.groups import SWEEP
@@ -43,7 +43,7 @@ def dispatch(arguments: Sequence[str], processes: "ProcessGroup | None") -> None
     flags = parsed(arguments)
     if processes is not None and not processes.is_main_process:
         _follow(flags, processes)
-    elif asked(flags) and not flags.cfg:
+    elif is_query(flags) and not flags.cfg:
         answer(flags)
     else:
         _composed(flags, processes)
@@ -53,7 +53,7 @@ def _follow(flags: Namespace, processes: "ProcessGroup") -> None:
     """Take part in the run that the first process has composed."""
     from metarun.modes.running import Call, run
 
-    if asked(flags):
+    if is_query(flags):
         return
     folder, values = json.loads(processes.broadcast_text(""))
     run(Call(user_parts.checked(values, flags.config_dir), Path(folder), processes))

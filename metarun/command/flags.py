@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from metarun.config.hydra import get_args_parser
 from metarun.config.quoting import with_plain_paths
-from metarun.config.together import with_single_choices_apart
+from metarun.config.zipped_keys import with_single_choices_apart
 from metarun.core.errors import UserError
 from metarun.setup import user_parts
 

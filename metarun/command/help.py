@@ -6,8 +6,8 @@ from textwrap import wrap
 
 from omegaconf import OmegaConf, open_dict, read_write
 
+from metarun.config.auto_defaults import as_comments, auto_values
 from metarun.config.compose import compose, loading
-from metarun.config.following import as_comments, followed
 from metarun.config.groups import GROUPS
 from metarun.config.modes import MODES
 from metarun.core.columns import columns
@@ -23,7 +23,7 @@ def help_text(overrides: Sequence[str], config_dir: str | None) -> str:
         names = [*GROUPS, *(name for name in loader.list_groups("") if name not in (*GROUPS, "hydra"))]
         groups = {name: sorted(loader.get_group_options(name)) for name in names}
     text = Template(config.hydra.help.template)
-    found = followed(config, config.hydra.runtime.choices)
+    found = auto_values(config, config.hydra.runtime.choices)
     with read_write(config), open_dict(config):
         del config["hydra"]
         for key, (value, _) in found.items():

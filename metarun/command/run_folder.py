@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from metarun.command.traces import Traces
+from metarun.command.cleanup import Cleanup
 from metarun.config.compose import explained, one_line
 from metarun.config.job import run_as_job
 from metarun.core.errors import Interrupted, Lost, UserCodeError, UserError
@@ -27,7 +27,7 @@ def run_in(folder: Path, config: DictConfig, config_dir: str | None, work: Calla
     Raises what ``work`` raises, once the folder says how it ended; `OurBug` for what nobody should see; `UserError` for
     a folder that cannot be written or that another process runs in.
     """
-    traces, status_before = Traces(folder), _status(folder)
+    traces, status_before = Cleanup(folder), _status(folder)
     failures: list[BaseException] = []
 
     def task(_: DictConfig) -> None:
@@ -68,7 +68,7 @@ def _status(folder: Path) -> str | None:
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
-def _end(error: BaseException, folder: Path, traces: Traces, *, begun: bool) -> NoReturn:
+def _end(error: BaseException, folder: Path, traces: Cleanup, *, begun: bool) -> NoReturn:
     """Leave a failed run's folder as it should be found, and raise what the user is to read."""
     if isinstance(error, Interrupted):
         raise error

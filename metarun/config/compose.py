@@ -21,11 +21,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 from yaml.error import MarkedYAMLError
 
-from metarun.config.following import settle
+from metarun.config.auto_defaults import resolve_auto
 from metarun.config.groups import GROUPS, PARTS, ROOT_KEYS, SWEEP, TESTS, full_names
 from metarun.config.hydra import ConfigLoaderImpl, Hydra, create_automatic_config_search_path
 from metarun.config.quoting import setting, suggestion, to_paste
-from metarun.config.together import keys_of, separate
+from metarun.config.zipped_keys import keys_of, separate
 from metarun.core.errors import UserError
 from metarun.core.names import unknown_key, unknown_option, unknown_root
 
@@ -38,7 +38,7 @@ NOT_OF_A_RUN = ("hydra", "sweep")
 def parse(overrides: Sequence[str]) -> list[Override]:
     """The overrides of a command line, parsed. Raises `UserError` for the first that is none.
 
-    Of keys that are swept together (see `metarun.config.together`) each has its override, with the line typed for all.
+    Keys that are swept together (`metarun.config.zipped_keys`) have one override each, all with the line as typed.
     """
     parsed = []
     for text in overrides:
@@ -94,7 +94,7 @@ def compose(overrides: Sequence[str], config_dir: str | None = None, *, sweep: b
 def plain(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, Any]:
     """A composed configuration of one run, resolved into builtin types, the ``choices`` added.
 
-    What is ``auto`` gets its value from the other parts (`metarun.config.following`). Hydra's own part and the sweep's
+    Keys with the value ``auto`` get one from other parts (`metarun.config.auto_defaults`). Hydra's part and the sweep's
     are left out: they say nothing of the run.
 
     Raises `UserError` for a value that is missing or an interpolation that fails.
@@ -111,7 +111,7 @@ def plain(config: DictConfig, choices: Mapping[str, str | None]) -> dict[str, An
     # Which test_dataset=[…] was typed: its data sets have choices of their own (`option_of_test`).
     named = {name: choice for name, choice in choices.items() if name.split("/")[0] not in (*NOT_OF_A_RUN, TESTS)}
     content = {str(name): value for name, value in values.items()} | {"choices": named}
-    settle(content, named)
+    resolve_auto(content, named)
     return content
 
 

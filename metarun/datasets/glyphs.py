@@ -18,7 +18,7 @@ from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.cache import cached
 from metarun.datasets.episodes import EpisodicDataset
-from metarun.datasets.lettering import FACES, Distortion, distorted, enlarged, printed, script, shared_letters
+from metarun.datasets.letter_rendering import FACES, Distortion, distorted, enlarged, printed, script, shared_letters
 from metarun.datasets.lookalikes import distinct, likeness
 
 SCRIPTS = {"ARMENIAN": "test", "GEORGIAN": "test", "LATIN": "train", "CYRILLIC": "train", "GREEK": "val"}

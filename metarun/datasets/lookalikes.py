@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metarun.datasets.framing import framed, reach
+from metarun.datasets.cropping import framed, reach
 
 _SIDE = 24
 

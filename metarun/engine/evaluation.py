@@ -18,7 +18,7 @@ from metarun.datasets.base import Dataset
 from metarun.engine.baselines import baselines
 from metarun.engine.compile.fusion import compiled_whole
 from metarun.engine.compile.recording import Recorded
-from metarun.engine.footprint import as_memory_allows
+from metarun.engine.memory_estimate import as_memory_allows
 from metarun.engine.over_tasks import over_tasks
 from metarun.engine.processes.single import SINGLE_PROCESS, Processes
 from metarun.learner.learner import Curve, Learner, MetaParameters

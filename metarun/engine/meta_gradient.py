@@ -11,7 +11,7 @@ from metarun.algorithms.base import Draws
 from metarun.core.tasks import TaskBatch, chunks
 from metarun.engine.compile.fusion import compiled_whole
 from metarun.engine.compile.recording import Recorded
-from metarun.engine.footprint import as_memory_allows
+from metarun.engine.memory_estimate import as_memory_allows
 from metarun.engine.over_tasks import over_tasks
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters

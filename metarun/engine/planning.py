@@ -16,12 +16,12 @@ from metarun.core.free_memory import available
 from metarun.core.tasks import TaskBatch
 from metarun.datasets.base import Dataset
 from metarun.engine.compile import auto_rules, compilation
-from metarun.engine.compile.displacement import displaced
+from metarun.engine.compile.perturbation import perturbed
 from metarun.engine.compile.recording import agree
 from metarun.engine.compile.workload import Workload, workload
 from metarun.engine.device import DeviceSettings
 from metarun.engine.evaluation import EPISODES_AT_ONCE, Evaluator, episodes_of
-from metarun.engine.footprint import fitting, needed, surely_fits
+from metarun.engine.memory_estimate import fitting, needed, surely_fits
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.engine.processes.single import Processes, part
 from metarun.engine.settings import EngineSettings
@@ -177,7 +177,7 @@ class Planner:
         self, plain: C, recorded: C, computed: Callable[[C, MetaParameters, int], object], phi: MetaParameters
     ) -> C:
         """``recorded``, if it computes what ``plain`` does at another φ and tasks than those it was recorded with."""
-        computed(recorded, displaced(phi), 0)
+        computed(recorded, perturbed(phi), 0)
         if agree(computed(recorded, phi, 1), computed(plain, phi, 1)):
             return recorded
         log.info("a CUDA graph computed something else than was recorded: going on without")

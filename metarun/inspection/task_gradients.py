@@ -11,7 +11,7 @@ from metarun.algorithms.base import Draws
 from metarun.algorithms.gradient_based import GradientBased
 from metarun.core.tasks import Task, TaskBatch, chunks
 from metarun.datasets.base import Dataset
-from metarun.engine.footprint import as_memory_allows
+from metarun.engine.memory_estimate import as_memory_allows
 from metarun.engine.over_tasks import over_tasks
 from metarun.engine.selection import sketch
 from metarun.learner.learner import Learner, MetaParameters, moving

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from metarun.core.names import shown
-from metarun.report import beside
+from metarun.report import baseline_columns
 from metarun.report.grouping import Configuration, Group
 from metarun.report.runs import STAGES
 from metarun.report.table import Table, counted
@@ -31,7 +31,7 @@ def csv_text(groups: Sequence[Group]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     figures = [f"{stage}{end}" for stage in STAGES for end in ("", "_ci95_episodes", "_ci95_seeds")]
     sizes = [f"parameters_{name.replace(' ', '_')}" for name in SIZES]
-    ends = ["best", "no_figure", *beside.CSV, *sizes, "seconds", "tasks_per_second", "runs"]
+    ends = ["best", "no_figure", *baseline_columns.CSV, *sizes, "seconds", "tasks_per_second", "runs"]
     writer.writerow(["problem", *names, "metric", "seeds", *figures, *ends])
     for group in groups:
         for one in group.configurations:
@@ -52,7 +52,7 @@ def _numbers(group: Group, one: Configuration, metric: str) -> list[object]:
     folders = ";".join(clean(run.folder) for run in one.runs)
     lacking, sizes = counted(one.lacking("meta_test", metric)), map(one.first.parameters, SIZES)
     speed = one.training("seconds"), one.training("tasks_per_second")
-    return [*found, int(one is group.best), lacking, *beside.csv_cells(one), *sizes, *speed, folders]
+    return [*found, int(one is group.best), lacking, *baseline_columns.csv_cells(one), *sizes, *speed, folders]
 
 
 def markdown(tables: Sequence[Table]) -> str:

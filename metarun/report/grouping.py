@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from metarun.config.groups import PARTS
-from metarun.core.choosing import Seeds, best
+from metarun.core.best_configuration import Seeds, best
 from metarun.core.errors import UserError
 from metarun.core.intervals import Estimate
 from metarun.core.names import listed, nearest, short_keys
@@ -142,7 +142,7 @@ class Group:
 
     @cached_property
     def best(self) -> Configuration | None:
-        """The configuration with the best meta-val figure (`metarun.core.choosing`), if there are several with one."""
+        """The best configuration on meta-val (`metarun.core.best_configuration`), if there are several with a value."""
         found = {place: one.by_seed("meta_val", self.selecting) for place, one in enumerate(self.configurations)}
         place = best(found, not self.lower_is_better(self.selecting))
         return None if place is None else self.configurations[place]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metarun.report import beside, keys
+from metarun.report import baseline_columns, keys
 from metarun.report.grouping import Configuration, Group
 from metarun.report.runs import Run
 from metarun.report.text import NOTHING, duration, figure, margin, number
@@ -34,7 +34,7 @@ def table(group: Group) -> Table:
             header.append(f"{stage} {metric}")
             if group.several_seeds:
                 header.append("over seeds")
-    header += [*beside.header(group), "θ", "φ", "tasks/s", "time", "no figure"]
+    header += [*baseline_columns.header(group), "θ", "φ", "tasks/s", "time", "no figure"]
     rows = [_row(group, one) for one in group.configurations]
     kept = [
         column
@@ -66,7 +66,7 @@ def _row(group: Group, one: Configuration) -> list[str]:
     sizes = map(one.first.parameters, ("theta", "phi"))
     return [
         *cells,
-        *beside.cells(group, one),
+        *baseline_columns.cells(group, one),
         *(NOTHING if size is None else f"{size:,}" for size in sizes),
         number(one.training("tasks_per_second")),
         duration(one.training("seconds")),
@@ -83,10 +83,12 @@ def _note(group: Group) -> str:
     runs = [run for one in group.configurations for run in one.runs]
     counts = [told for stage, name in STAGES if (told := _episodes(runs, stage, name, group.metrics[0]))]
     if not group.several_seeds:
-        return f"±: half-width of the 95 % interval over {' or '.join(counts) or 'episodes'}{beside.note(group)}"
+        return (
+            f"±: half-width of the 95 % interval over {' or '.join(counts) or 'episodes'}{baseline_columns.note(group)}"
+        )
     return (
         f"±: half-width of the 95 % interval for these models on other episodes ({' and '.join(counts) or 'of each'}); "
-        f"over seeds: for models of other seeds{beside.note(group)}"
+        f"over seeds: for models of other seeds{baseline_columns.note(group)}"
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from metarun.runs import hparams
-from metarun.runs.attempts import Attempts
+from metarun.runs.best_effort import BestEffort
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ class Board:
     """
 
     def __init__(self, folder: Path, step: int, row: Mapping[str, str | float] | None) -> None:
-        self._folder, self._row, self._attempts = folder, row, Attempts()
+        self._folder, self._row, self._attempts = folder, row, BestEffort()
         self._writer: SummaryWriter | None = None
         with self.attempt("TensorBoard's events"):
             for file in folder.glob(f"events.out.tfevents.*{END_SUFFIX}"):
@@ -40,7 +40,7 @@ class Board:
             self._write("hyperparameters", lambda writer: _add(writer, hparams.session_start(row)))
 
     def attempt(self, what: str) -> AbstractContextManager[None]:
-        """Context in which an error only skips ``what`` (`Attempts`)."""
+        """Context in which an error only skips ``what`` (`BestEffort`)."""
         return self._attempts.attempt(what)
 
     def scalars(self, stage: str, values: Mapping[str, float], step: int) -> None:

@@ -16,7 +16,7 @@ from metarun.setup.assemble import compose
 from metarun.setup.settings import Settings
 from metarun.setup.suite import FurtherTest, further_tests
 from metarun.training.initial_state import first_state
-from metarun.training.soundness import refuse_unsound, refuse_unsound_tests
+from metarun.training.part_checks import check_user_parts, check_user_test_data
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def plan(settings: Settings, folder: Path) -> PlannedRun:
     device = settings.device.resolve()
     dataset = _load_dataset(settings, device)
     learner, phi = compose(settings, dataset, device)
-    refuse_unsound(settings, learner, phi, dataset)
+    check_user_parts(settings, learner, phi, dataset)
     tests = _load_tests(settings, dataset, learner, phi, device)
-    refuse_unsound_tests(settings, tests)
+    check_user_test_data(settings, tests)
     state = first_state(settings, dataset, folder, phi, device, SINGLE_PROCESS, tests)
     return PlannedRun(settings, folder, device, dataset, tests, learner, phi, state)
 

@@ -9,21 +9,21 @@ from metarun.core.errors import UserError
 from metarun.sweep.names import job_name
 from metarun.sweep.search import Proposal, Search
 from metarun.sweep.settings import SweepSettings
-from metarun.sweep.space import Asked
+from metarun.sweep.space import SweepCommand
 
 
 @dataclass(kw_only=True)
 class Grid(SweepSettings):
     """The keys of ``conf/sweep/grid.yaml``."""
 
-    def search(self, command: Asked, loader: ConfigLoaderImpl, algorithm: str) -> "GridSearch":
+    def search(self, command: SweepCommand, loader: ConfigLoaderImpl, algorithm: str) -> "GridSearch":
         return GridSearch(command)
 
 
 class GridSearch(Search):
     """All combinations at once, the last key typed varying fastest."""
 
-    def __init__(self, command: Asked) -> None:
+    def __init__(self, command: SweepCommand) -> None:
         for override in command.swept.values():
             if not override.is_discrete_sweep():
                 raise UserError(

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 from metarun.config.quoting import path_argument, to_paste
-from metarun.core.choosing import Seeds, best
+from metarun.core.best_configuration import Seeds, best
 from metarun.core.errors import Interrupted, UserError
 from metarun.core.names import listed
 from metarun.runs.failures import OurBug
@@ -51,7 +51,7 @@ def conclude(
 
 
 def _tell_best(outcomes: Sequence[tuple[Proposal, JobOutcome]]) -> None:
-    """The configuration of best objective, a mean over its seeds, by the report's rule (`metarun.core.choosing`)."""
+    """The configuration with the best mean objective over its seeds (`metarun.core.best_configuration`)."""
     configurations: dict[str, list[JobOutcome]] = {}
     for job, outcome in outcomes:
         configurations.setdefault(job.configuration, []).append(outcome)

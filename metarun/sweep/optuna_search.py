@@ -15,7 +15,7 @@ from metarun.core.fields import number
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.random_search import Random
 from metarun.sweep.search import INVALID, SEED, JobOutcome, Proposal, Search, finite
-from metarun.sweep.space import Asked, Choice, Dimension, searched
+from metarun.sweep.space import Choice, Dimension, SweepCommand, searched
 from metarun.sweep.trials import jobs_of, single_keys
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Optuna(Random):
 
     startup_trials: int = number(least=1, most=100_000)
 
-    def search(self, command: Asked, loader: ConfigLoaderImpl, algorithm: str) -> "OptunaSearch":
+    def search(self, command: SweepCommand, loader: ConfigLoaderImpl, algorithm: str) -> "OptunaSearch":
         try:
             import optuna  # noqa: F401
         except ImportError as error:

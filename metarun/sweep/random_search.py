@@ -9,7 +9,7 @@ from metarun.config.hydra import ConfigLoaderImpl
 from metarun.core.fields import number
 from metarun.sweep.search import SEED, Proposal, Search
 from metarun.sweep.settings import SweepSettings
-from metarun.sweep.space import Asked, Choice, Dimension, searched
+from metarun.sweep.space import Choice, Dimension, SweepCommand, searched
 from metarun.sweep.trials import Value, jobs_of, single_keys
 
 
@@ -21,7 +21,7 @@ class Random(SweepSettings):
     space: str | None
     draws: int = number(least=0, most=2**63 - 1)
 
-    def search(self, command: Asked, loader: ConfigLoaderImpl, algorithm: str) -> Search:
+    def search(self, command: SweepCommand, loader: ConfigLoaderImpl, algorithm: str) -> Search:
         dimensions, fixed = searched(command, self.space or algorithm, loader)
         return RandomSearch(dimensions, [*command.constants, *fixed], command.seeds, self.trials, self.draws)
 

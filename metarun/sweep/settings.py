@@ -7,7 +7,7 @@ from metarun.config.hydra import ConfigLoaderImpl
 from metarun.core.fields import choice, number
 from metarun.sweep.folder import SweepFolder
 from metarun.sweep.search import Search
-from metarun.sweep.space import Asked
+from metarun.sweep.space import SweepCommand
 
 
 @dataclass(kw_only=True)
@@ -25,7 +25,7 @@ class SweepSettings(ABC):
     objective: str | None
 
     @abstractmethod
-    def search(self, command: Asked, loader: ConfigLoaderImpl, algorithm: str) -> Search:
+    def search(self, command: SweepCommand, loader: ConfigLoaderImpl, algorithm: str) -> Search:
         """The jobs that a command asks for, where ``algorithm`` is its option. Raises `UserError`."""
 
     def opened(self, search: Search, folder: SweepFolder, higher_is_better: bool) -> None:

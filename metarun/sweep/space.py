@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from metarun.config.compose import explained, first_value, parse
 from metarun.config.hydra import ConfigLoaderImpl
-from metarun.config.together import joined, keys_of
+from metarun.config.zipped_keys import joined, keys_of
 from metarun.core.errors import UserError
 from metarun.core.names import listed, nearest, shown
 from metarun.sweep.search import SEED
@@ -44,7 +44,7 @@ Dimension = Choice | Interval
 
 
 @dataclass(frozen=True)
-class Asked:
+class SweepCommand:
     """A sweep's command line, taken apart: what is the same for all jobs, and what differs, by key."""
 
     constants: list[str]
@@ -73,7 +73,7 @@ class Asked:
         return [*self.constants, *(text for override in self.swept.values() for text in first_value(override))]
 
 
-def asked(overrides: Sequence[str]) -> Asked:
+def parse_sweep(overrides: Sequence[str]) -> SweepCommand:
     """The overrides that belong to jobs; those of Hydra and of the sweep itself are left out. Raises `UserError`."""
     constants, swept, together = [], dict[str, Override](), dict[tuple[str, ...], None]()
     for override in parse(overrides):
@@ -89,7 +89,7 @@ def asked(overrides: Sequence[str]) -> Asked:
                 together[keys] = None
     if SEED in swept and not swept[SEED].is_discrete_sweep():
         raise UserError(f"{swept[SEED].input_line}: seeds are given one by one, as in seed=0,1,2 or 'seed=range(5)'")
-    return Asked(constants, swept, tuple(together))
+    return SweepCommand(constants, swept, tuple(together))
 
 
 def of_sweep(override: Override) -> bool:
@@ -97,17 +97,17 @@ def of_sweep(override: Override) -> bool:
     return override.key_or_group.split(".")[0].split("/")[0] == "sweep"
 
 
-def searched(command: Asked, name: str, loader: ConfigLoaderImpl) -> tuple[dict[str, Dimension], list[str]]:
+def searched(command: SweepCommand, name: str, loader: ConfigLoaderImpl) -> tuple[dict[str, Dimension], list[str]]:
     """A search's dimensions by key, and what it holds fixed: the space's, each replaced by what was typed for its key.
 
     name: of a file of `SPACES`. Raises `UserError` for a space that is not there or not one.
     """
-    space = asked(_space(name, loader))
+    space = parse_sweep(_space(name, loader))
     typed = {str(override.key_or_group) for override in parse(command.constants)} | command.swept.keys()
     fixed = [str(one.input_line) for one in parse(space.constants) if one.get_key_element() not in typed]
     varied = {key: override for key, override in space.swept.items() if key not in typed} | command.swept
     kept = [keys for keys in space.together if not typed.intersection(keys)]
-    whole = Asked([], varied, (*kept, *command.together))
+    whole = SweepCommand([], varied, (*kept, *command.together))
     dimensions = dict(_dimension(whole, key) for key in whole.leaders() if key != SEED)
     if not dimensions:
         raise UserError(
@@ -117,7 +117,7 @@ def searched(command: Asked, name: str, loader: ConfigLoaderImpl) -> tuple[dict[
     return dimensions, fixed
 
 
-def _dimension(command: Asked, key: str) -> tuple[str, Dimension]:
+def _dimension(command: SweepCommand, key: str) -> tuple[str, Dimension]:
     """A key, or keys that are swept together as one, and what their override means to a search."""
     keys = next((keys for keys in command.together if key in keys), None)
     if keys is None:

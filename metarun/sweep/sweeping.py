@@ -37,7 +37,7 @@ from metarun.sweep.progress import SweepProgress
 from metarun.sweep.resume import resume_arguments
 from metarun.sweep.search import INVALID, SEED, JobOutcome, Proposal, Search
 from metarun.sweep.settings import SweepSettings
-from metarun.sweep.space import asked, of_sweep
+from metarun.sweep.space import of_sweep, parse_sweep
 from metarun.training.messages import relative_to_cwd
 
 NOT_SETTINGS = ("resume", CONFIG_DIR)
@@ -66,7 +66,7 @@ class _Sweep:
     run_job: Runs
 
     def run(self) -> None:
-        command, settings = asked(self.overrides), self.settings
+        command, settings = parse_sweep(self.overrides), self.settings
         refuse_parallel(self.launcher, settings.parallel)
         search = settings.search(command, self.loader, str(self.config.hydra.runtime.choices["algorithm"]))
         higher = True
@@ -242,7 +242,7 @@ def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:
     """What Hydra composes for a sweep as a whole: its own settings, the sweep's, and what all jobs share."""
     parsed = parse(overrides)
     hydra_overrides = [str(one.input_line) for one in parsed if one.is_hydra_override() or of_sweep(one)]
-    everything = [*ready(chosen(parsed)), *hydra_overrides, *asked(overrides).constants]
+    everything = [*ready(chosen(parsed)), *hydra_overrides, *parse_sweep(overrides).constants]
 
     def load(*more: str) -> DictConfig:
         return loader.load_configuration(CONFIG_NAME, [*everything, *more], run_mode=RunMode.MULTIRUN)

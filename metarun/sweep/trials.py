@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from metarun.config.together import keys_of, separate
+from metarun.config.zipped_keys import keys_of, separate
 from metarun.core.names import short_keys
 from metarun.sweep.names import job_name
 from metarun.sweep.search import SEED, Proposal

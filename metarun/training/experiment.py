@@ -22,7 +22,7 @@ from metarun.runs import checkpoint, hparams
 from metarun.runs.board import Board
 from metarun.runs.checkpoint import State
 from metarun.runs.files import CONFIG, best_file
-from metarun.runs.origin import origin
+from metarun.runs.provenance import origin
 from metarun.runs.status import write_status
 from metarun.setup.assemble import compose
 from metarun.setup.settings import Settings
@@ -30,8 +30,8 @@ from metarun.setup.suite import FurtherTest, further_tests
 from metarun.training.initial_state import first_state
 from metarun.training.loop import Training
 from metarun.training.messages import introduce
+from metarun.training.part_checks import check_user_parts, check_user_test_data
 from metarun.training.progress import Silence, TrainingLog
-from metarun.training.soundness import refuse_unsound, refuse_unsound_tests
 from metarun.training.stopping import StopRequest, listening
 
 Refusal = Callable[[Settings, Dataset, Learner, MetaParameters], None]
@@ -73,12 +73,12 @@ def _experiment(
     with processes.main_process_first():
         dataset = settings.load_dataset(device)
     learner, phi = compose(settings, dataset, device)
-    refuse_unsound(settings, learner, phi, dataset)
+    check_user_parts(settings, learner, phi, dataset)
     if refuse is not None:
         refuse(settings, dataset, learner, phi)
     with processes.main_process_first():
         tests = further_tests(settings, dataset, learner, phi, device)
-    refuse_unsound_tests(settings, tests)
+    check_user_test_data(settings, tests)
     state = first_state(settings, dataset, folder, phi, device, processes, tests)
     processes.broadcast(state.phi)
     planner = Planner(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metarun.config.following import SHAPE
+from metarun.config.auto_defaults import SHAPE
 from metarun.datasets.configurations import ConfigurationsConfig
 from metarun.datasets.glyphs import GlyphsConfig
 from metarun.datasets.harmonics import HarmonicsConfig

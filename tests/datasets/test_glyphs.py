@@ -12,7 +12,7 @@ from metarun.datasets import glyphs as module
 from metarun.datasets.bank import Bank
 from metarun.datasets.base import EpisodeShape
 from metarun.datasets.glyphs import RECIPE, SCRIPTS, GlyphsConfig, drawn, glyphs
-from metarun.datasets.lettering import FACES, distorted, enlarged, printed, script, shared_letters
+from metarun.datasets.letter_rendering import FACES, distorted, enlarged, printed, script, shared_letters
 from metarun.datasets.lookalikes import likeness
 
 SHAPE = (5, 1, 15, None, None, None)

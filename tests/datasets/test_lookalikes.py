@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from metarun.datasets.framing import framed, reach
-from metarun.datasets.lettering import printed
+from metarun.datasets.cropping import framed, reach
+from metarun.datasets.letter_rendering import printed
 from metarun.datasets.lookalikes import distinct, likeness
 
 

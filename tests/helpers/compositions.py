@@ -19,8 +19,8 @@ from torch.func import vmap
 
 from metarun.algorithms.base import Draws, Learned
 from metarun.algorithms.reptile import Reptile
+from metarun.config.auto_defaults import resolve_auto
 from metarun.config.compose import compose
-from metarun.config.following import settle
 from metarun.config.groups import GROUPS
 from metarun.core.tasks import Task
 from metarun.datasets.base import Dataset
@@ -121,7 +121,7 @@ def composed(overrides: Iterable[str]) -> Settings:
         elif key in keys:
             compose(overrides)
             raise AssertionError(f"{key}: composed, although there is no such key")
-    settle(plain, plain["choices"])
+    resolve_auto(plain, plain["choices"])
     return check(plain)
 
 

@@ -11,7 +11,7 @@ import torch
 from checkpoints import state_of
 
 from metarun.command.dispatch import dispatch
-from metarun.command.endings import ended
+from metarun.command.exit_codes import run_command
 from metarun.engine.compile import compilation
 from metarun.engine.processes.single import SINGLE_PROCESS
 from metarun.runs.files import LAST
@@ -190,6 +190,6 @@ def test_folder_with_a_run_is_refused(command: Command) -> None:
 def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     alone: Any = SINGLE_PROCESS
-    ending = ended(lambda: dispatch(["mode=info"], alone), alone)
+    ending = run_command(lambda: dispatch(["mode=info"], alone), alone)
     assert ending is not None
     assert (ending.code, ending.line.partition(";")[0]) == (2, "mode=info: runs in one process")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import config, result
 
-from metarun.core.choosing import Seeds
+from metarun.core.best_configuration import Seeds
 from metarun.core.errors import UserError
 from metarun.core.intervals import Estimate
 from metarun.report.grouping import Group, grouped, label

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fake_runs import Command, Experiment, Runs
 
-from metarun.config.together import with_single_choices_apart
+from metarun.config.zipped_keys import with_single_choices_apart
 from metarun.setup.settings import Settings
 
 EMBED = "hypernet+embedding=none+none,film+support"

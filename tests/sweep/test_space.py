@@ -10,7 +10,7 @@ from metarun.config.hydra import ConfigLoaderImpl
 from metarun.core.errors import UserError
 from metarun.setup.user_parts import checked
 from metarun.sweep.random_search import RandomSearch
-from metarun.sweep.space import Choice, Dimension, Interval, asked, searched
+from metarun.sweep.space import Choice, Dimension, Interval, parse_sweep, searched
 from metarun.sweep.trials import jobs_of
 
 ALGORITHMS = sorted(file.stem for file in (Path(__file__).parents[2] / "conf/algorithm").glob("*.yaml"))
@@ -24,7 +24,7 @@ def loader() -> Iterator[ConfigLoaderImpl]:
 
 def typed(loader: ConfigLoaderImpl, text: str) -> Dimension:
     """The dimension of one override, typed beside the space of MAML."""
-    dimensions, _ = searched(asked([text]), "maml", loader)
+    dimensions, _ = searched(parse_sweep([text]), "maml", loader)
     return dimensions[text.partition("=")[0]]
 
 
@@ -65,29 +65,29 @@ def test_mistakes(loader: ConfigLoaderImpl, text: str, expected: str) -> None:
 
 
 def test_what_is_typed_replaces_what_the_space_has(loader: ConfigLoaderImpl) -> None:
-    dimensions, fixed = searched(asked(["algorithm.inner_lr=0.4", "algorithm.outer.lr=0.1,0.2"]), "maml", loader)
+    dimensions, fixed = searched(parse_sweep(["algorithm.inner_lr=0.4", "algorithm.outer.lr=0.1,0.2"]), "maml", loader)
     assert dimensions.keys() == {"algorithm.inner_steps", "algorithm.outer.lr"}
     assert dimensions["algorithm.outer.lr"] == Choice(("0.1", "0.2"))
     assert fixed == []
 
 
 def test_seeds_are_no_dimension(loader: ConfigLoaderImpl) -> None:
-    command = asked(["seed=0,1,2"])
+    command = parse_sweep(["seed=0,1,2"])
     assert command.seeds == ["0", "1", "2"]
     assert "seed" not in searched(command, "maml", loader)[0]
     with pytest.raises(UserError, match="seeds are given one by one"):
-        asked(["seed=interval(0, 3)"])
+        parse_sweep(["seed=interval(0, 3)"])
 
 
 def test_a_space_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "sweep/space").mkdir(parents=True)
     (tmp_path / "sweep/space/mine.yaml").write_text("dataset.shots: range(1, 6)\nengine.steps: 7\n")
     with loading(str(tmp_path)) as loader:
-        dimensions, fixed = searched(asked([]), "mine", loader)
+        dimensions, fixed = searched(parse_sweep([]), "mine", loader)
         assert dimensions == {"dataset.shots": Interval(1.0, 5.0, log=False, whole=True)}
         assert fixed == ["engine.steps=7"]
         with pytest.raises(UserError, match=r"sweep\.space=mien: no such search space; did you mean 'mine'\?"):
-            searched(asked([]), "mien", loader)
+            searched(parse_sweep([]), "mien", loader)
 
 
 def test_keys_swept_together_are_one_dimension(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_keys_swept_together_are_one_dimension(tmp_path: Path) -> None:
     (tmp_path / "sweep/space/mine.yaml").write_text("\n".join(lines))
     together = "model.hidden+algorithm.inner_lr"
     with loading(str(tmp_path)) as loader:
-        dimensions, fixed = searched(asked([f"{together}=[[64,64],0.01],[[32],0.1]"]), "mine", loader)
+        dimensions, fixed = searched(parse_sweep([f"{together}=[[64,64],0.01],[[32],0.1]"]), "mine", loader)
         assert dimensions == {
             "dataset.shots": Choice(("1", "5")),
             "hypernet+embedding": Choice(("none+none", "film+support")),
@@ -104,20 +104,20 @@ def test_keys_swept_together_are_one_dimension(tmp_path: Path) -> None:
         }
         assert fixed == ["engine.steps=7"]
         # What is typed for one of the keys leaves the other by itself.
-        assert "hypernet+embedding" not in searched(asked(["embedding=support"]), "mine", loader)[0]
+        assert "hypernet+embedding" not in searched(parse_sweep(["embedding=support"]), "mine", loader)[0]
     (job,) = jobs_of(0, {together: "[[64,64],0.01]", "hypernet+embedding": "film+support"}, [], [])
     assert job.varied == ["model.hidden=[64,64]", "algorithm.inner_lr=0.01", "hypernet=film", "embedding=support"]
 
 
 def test_nothing_to_search(loader: ConfigLoaderImpl) -> None:
     with pytest.raises(UserError, match="nothing to search"):
-        searched(asked(["algorithm.outer.lr=0.1"]), "outer", loader)
+        searched(parse_sweep(["algorithm.outer.lr=0.1"]), "outer", loader)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_algorithm_has_a_space_whose_draws_it_takes(algorithm: str) -> None:
     with loading(None) as loader:
-        dimensions, fixed = searched(asked([]), algorithm, loader)
+        dimensions, fixed = searched(parse_sweep([]), algorithm, loader)
     jobs = list(RandomSearch(dimensions, fixed, [], trials=2, draws=0).ask())
     assert len(jobs) == 2
     for job in jobs:

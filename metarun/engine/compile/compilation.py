@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from metarun.core.tasks import TaskBatch
-from metarun.engine.compile.displacement import displaced
+from metarun.engine.compile.perturbation import perturbed
 from metarun.engine.compile.rounding import NOISE, ROOM, Yardstick
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
@@ -38,7 +38,7 @@ def compiled_if_equal(learner: Learner, eager: MetaGradient, phi: MetaParameters
     log.info("compiling the meta-step: a minute or so, less the next time")
     torch.compiler.reset()  # its count of variants runs over jobs of one process, and ends in going on uncompiled
     compiled = MetaGradient(learner, eager.chunk, compiled=True)
-    reference = _Reference(learner, eager, displaced(phi), batch)
+    reference = _Reference(learner, eager, perturbed(phi), batch)
     for progress in reference.points:
         try:
             gradient, _ = compiled(reference.phi, batch, progress)
@@ -70,7 +70,7 @@ class _Reference:
             return
         rounded = [self._wanted[end]]
         if len(self.points) == 1:
-            rounded.append(eager(displaced(phi, torch.finfo(_dtype(phi)).eps, 0.0), batch, end)[0])
+            rounded.append(eager(perturbed(phi, torch.finfo(_dtype(phi)).eps, 0.0), batch, end)[0])
         try:
             self._wanted[end] = exact = _exact(learner, eager, phi, batch, end)
         except Exception as error:  # a part of the user's own, perhaps, that computes in one precision alone
@@ -130,7 +130,7 @@ def evaluates_alike(eager: Evaluator, phi: MetaParameters, batch: TaskBatch) -> 
     decide single ones.
     """
     log.info("compiling the evaluation: a minute or so, less the next time")
-    phi, learner = displaced(phi), eager.learner
+    phi, learner = perturbed(phi), eager.learner
     rounded = eager.curves(phi, batch, True).metrics
     dtype = learner.model.compute or batch.descriptor.dtype
     exact = rounded

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import conv_flop_count, flop_registry
 
-from metarun.engine.footprint import without_contents
+from metarun.engine.memory_estimate import without_contents
 
 MOST = 20_000
 """Operations after which counting ends."""

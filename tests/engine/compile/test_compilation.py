@@ -13,7 +13,7 @@ from torch import Tensor
 from metarun.core.tasks import Task, TaskBatch
 from metarun.engine.compile import compilation
 from metarun.engine.compile.compilation import annealed, apart, compiled_if_equal, evaluates_alike
-from metarun.engine.compile.displacement import displaced
+from metarun.engine.compile.perturbation import perturbed
 from metarun.engine.evaluation import Evaluator
 from metarun.engine.meta_gradient import MetaGradient
 from metarun.learner.learner import Learner, MetaParameters
@@ -203,8 +203,8 @@ def test_evaluations_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_displaced_phi_is_another_everywhere_and_always_the_same(overrides: tuple[str, ...]) -> None:
     _, phi, _, _ = made(*overrides)
-    once, again = displaced(phi), displaced(phi)
-    precise = displaced({group: {n: t.double() for n, t in tensors.items()} for group, tensors in phi.items()})
+    once, again = perturbed(phi), perturbed(phi)
+    precise = perturbed({group: {n: t.double() for n, t in tensors.items()} for group, tensors in phi.items()})
     for group, tensors in phi.items():
         for name, tensor in tensors.items():
             there = once[group][name]

@@ -3,9 +3,9 @@
 import pytest
 
 from metarun.config.compose import parse
-from metarun.config.together import joined, separate
+from metarun.config.zipped_keys import joined, separate
 from metarun.core.errors import UserError
-from metarun.sweep.space import asked
+from metarun.sweep.space import parse_sweep
 
 EMBED = "hypernet+embedding=none+none,film+support"
 
@@ -23,7 +23,7 @@ EMBED = "hypernet+embedding=none+none,film+support"
 )
 def test_choices_come_apart_into_hydras_overrides(text: str, expected: list[str]) -> None:
     assert separate(text) == expected
-    command = asked([text])
+    command = parse_sweep([text])
     if len(parse([text])[0].input_line or "") and parse([text])[0].is_sweep_override():
         rows = command.rows(command.leaders()[0])
         key, value = joined(list(rows[0]), list(rows[0].values()))

@@ -1,11 +1,11 @@
-"""What a run that never began has left behind, and removing it."""
+"""Removing the files of a run that did not start."""
 
 import logging
 import shutil
 from pathlib import Path
 
 
-class Traces:
+class Cleanup:
     """What was at a folder's place before this process, to remove what came since."""
 
     def __init__(self, folder: Path) -> None:

@@ -21,7 +21,7 @@ from metarun.models.base import Parameters
 from metarun.setup import assemble
 from metarun.setup.settings import Settings
 from metarun.setup.suite import further_tests
-from metarun.training.soundness import refuse_unsound, refuse_unsound_tests
+from metarun.training.part_checks import check_user_parts, check_user_test_data
 
 SINES = ("dataset=sinusoid", *MLP, "device.precision=float32")
 FILM = ("hypernet=film", *HYPERNET[1:])
@@ -30,7 +30,7 @@ FILM = ("hypernet=film", *HYPERNET[1:])
 def tried(chosen: Settings, dataset: Dataset | None = None) -> None:
     loaded = dataset or chosen.dataset.load(0, CPU, chosen.device.dtype)
     learner, phi = assemble.compose(chosen, loaded, CPU)
-    refuse_unsound(chosen, learner, phi, loaded)
+    check_user_parts(chosen, learner, phi, loaded)
 
 
 def refusal(chosen: Settings) -> str:
@@ -274,10 +274,10 @@ def test_further_data_whose_tasks_are_others_at_every_call(kind: type[SinusoidCo
     loaded = chosen.load_dataset(CPU)
     tests = further_tests(chosen, loaded, *assemble.compose(chosen, loaded, CPU), CPU)
     if kind is SinusoidConfig:
-        refuse_unsound_tests(chosen, tests)
+        check_user_test_data(chosen, tests)
         return
     with pytest.raises(UserError, match=rf"^test_dataset.mine: {__name__}.Noisy.sample returns a different task"):
-        refuse_unsound_tests(chosen, tests)
+        check_user_test_data(chosen, tests)
 
 
 @pytest.mark.parametrize(
@@ -299,4 +299,4 @@ def test_parts_of_metaruns_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> Non
     dataset = chosen.dataset.load(0, CPU, chosen.device.dtype)
     learner, phi = assemble.compose(chosen, dataset, CPU)
     monkeypatch.setattr(type(dataset), "sample", lambda *_: pytest.fail("tried"))
-    refuse_unsound(chosen, learner, phi, dataset)
+    check_user_parts(chosen, learner, phi, dataset)

@@ -1,4 +1,4 @@
-"""What the command answers without running anything: help, settings (``--cfg``), completion, Hydra's own flags."""
+"""Commands that only print: help, the configuration (``--cfg``), completion, Hydra's flags."""
 
 import os
 from argparse import Namespace
@@ -11,16 +11,16 @@ from yaml import YAMLError
 from metarun.command.completion import candidates
 from metarun.command.flags import parser
 from metarun.command.help import help_text
+from metarun.config.auto_defaults import as_comments, auto_values
 from metarun.config.compose import CONFIG_NAME, CONFIG_PATH, explained
-from metarun.config.following import as_comments, followed
 from metarun.config.hydra import run_hydra
 from metarun.core.names import shown
 
 _QUERIES = (["query=bash"], ["query=zsh"], ["query=fish"])
 
 
-def asked(flags: Namespace) -> bool:
-    """Whether the command only asks a question."""
+def is_query(flags: Namespace) -> bool:
+    """Whether the command only prints."""
     return bool(flags.help or flags.hydra_help or flags.shell_completion or flags.info or flags.cfg)
 
 
@@ -37,7 +37,7 @@ def answer(flags: Namespace) -> None:
 
 def show(flags: Namespace, config: DictConfig) -> None:
     """Print what Hydra composes (``--cfg``); of a job, with the values of what is ``auto`` and where they come from."""
-    found = followed(config, config.hydra.runtime.choices) if flags.cfg == "job" else {}
+    found = auto_values(config, config.hydra.runtime.choices) if flags.cfg == "job" else {}
     flags.overrides = [*flags.overrides, *(f"{key}={shown(value)}" for key, (value, _) in found.items())]
     _by_hydra(flags)
     if flags.package is None:

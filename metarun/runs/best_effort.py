@@ -1,4 +1,4 @@
-"""What exists only to be looked at never ends a run."""
+"""Errors in optional output do not end a run."""
 
 import logging
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from metarun.runs.failures import named, write_to_log
 log = logging.getLogger(__name__)
 
 
-class Attempts:
+class BestEffort:
     """Runs what may fail without harm. A failure is one line of the log, the first time for each thing attempted."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from metarun.core.counters import key, keys, uniform
-from metarun.datasets.framing import framed, reach
+from metarun.datasets.cropping import framed, reach
 
 FACES = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),

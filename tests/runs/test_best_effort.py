@@ -14,8 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from metarun.core.errors import Interrupted
 from metarun.inspection import figures, monitor
-from metarun.runs import attempts, board
-from metarun.runs.attempts import Attempts
+from metarun.runs import best_effort, board
+from metarun.runs.best_effort import BestEffort
 from metarun.runs.files import best_file
 from metarun.training import experiment, meta_test
 
@@ -128,8 +128,8 @@ def test_class_names_are_no_formulas(command: Command) -> None:
 
 def test_a_request_to_stop_passes_and_a_failure_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Any] = []
-    monkeypatch.setattr(attempts.log, "warning", lambda *told: said.append(told))
-    attempting = Attempts()
+    monkeypatch.setattr(best_effort.log, "warning", lambda *told: said.append(told))
+    attempting = BestEffort()
     for _ in range(3):
         with attempting.attempt("a picture"):
             raise ValueError("no")

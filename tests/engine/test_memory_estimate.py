@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from metarun.core.errors import UserError
-from metarun.engine.footprint import ROOM, SHARE, as_memory_allows, fitting, peak
+from metarun.engine.memory_estimate import ROOM, SHARE, as_memory_allows, fitting, peak
 from metarun.engine.meta_gradient import MetaGradient
 
 KILO = 1024

@@ -1,4 +1,4 @@
-"""A user's own parts, tried on two tasks before anything is trained: a mistake is one line that names the method.
+"""User-defined parts are tried on two tasks before training: an error is one line that names the method.
 
 What these find would otherwise train something else without an error: `functional_call` falls back to a module's own
 tensors for those that a hypernetwork forgets, and shapes that broadcast look right.
@@ -20,7 +20,7 @@ from metarun.core.errors import UserError
 from metarun.core.inputs import one_of
 from metarun.core.tasks import Task, TaskBatch
 from metarun.datasets.base import Dataset, DatasetConfig
-from metarun.engine.compile.displacement import displaced
+from metarun.engine.compile.perturbation import perturbed
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import Parameters
 from metarun.models.normalization import Context
@@ -31,8 +31,8 @@ from metarun.setup.user_parts import is_user_part, user_groups
 TASKS = 2
 
 
-def refuse_unsound(settings: Settings, learner: Learner, phi: MetaParameters, dataset: Dataset) -> None:
-    """Refuse parts of the user's own that do not keep to what their base class says.
+def check_user_parts(settings: Settings, learner: Learner, phi: MetaParameters, dataset: Dataset) -> None:
+    """Refuse user-defined parts that violate the interface of their base class.
 
     Checked are names, shapes, precision and finite numbers of what they make, that the same call gives the same result,
     and that gradients reach the meta-parameters. Parts of metarun's are not checked here; its tests do. Raises
@@ -49,10 +49,10 @@ def refuse_unsound(settings: Settings, learner: Learner, phi: MetaParameters, da
     for number in range(TASKS):
         task: Task = tree_map(lambda tensor, number=number: tensor[number], batch)
         _Check(settings, learner, phi, batch, task, number).run(by_user)
-    _refuse_unreached(settings, learner, displaced(phi), batch, by_user)
+    _refuse_unreached(settings, learner, perturbed(phi), batch, by_user)
 
 
-def refuse_unsound_tests(settings: Settings, tests: Sequence[FurtherTest]) -> None:
+def check_user_test_data(settings: Settings, tests: Sequence[FurtherTest]) -> None:
     """Refuse further data sets of the user's own classes that give other tasks at every call. Raises `UserError`."""
     for one in tests:
         config = settings.test_dataset[one.name]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from builders import settings
 
-from metarun.runs.origin import command, origin, revision
+from metarun.runs.provenance import command, origin, revision
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -16,7 +16,7 @@ ABSOLUTE = 0.05
 make of inputs of order 1 about as much as they vary."""
 
 
-def displaced(phi: MetaParameters, relative: float = RELATIVE, absolute: float = ABSOLUTE) -> MetaParameters:
+def perturbed(phi: MetaParameters, relative: float = RELATIVE, absolute: float = ABSOLUTE) -> MetaParameters:
     """φ with every entry changed, always in the same way. Zeros of what φ remembers (`MEMORY`) become positive."""
     return {
         group: {

@@ -1,4 +1,4 @@
-"""Defaults that follow from what is composed: keys whose value is ``auto`` get one from the other parts chosen.
+"""Defaults that depend on other parts: values for keys that are ``auto``.
 
 Any option's YAML file may say what suits it elsewhere, under the key `PREFERS`:
 
@@ -140,7 +140,7 @@ def kind_of(dataset: Mapping[str, Any]) -> str:
     return kind if kind in TASK_KINDS else TASK_KINDS[0]  # any other is refused later
 
 
-def followed(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
+def auto_values(config: Mapping[str, Any], choices: Choices) -> dict[str, Found]:
     """What each key that is ``auto`` gets."""
     found: dict[str, Found] = {}
     dataset, typed = config.get("dataset"), config.get("likelihood")
@@ -215,17 +215,17 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
 
 
 def as_comments(found: Mapping[str, Found]) -> list[str]:
-    """What `followed` found as comments of YAML, a line each."""
+    """What `auto_values` found as comments of YAML, a line each."""
     return [f"# {key}: {shown(value)} (auto: {origin})" for key, (value, origin) in found.items()]
 
 
-def settle(values: dict[str, Any], choices: Choices) -> None:
+def resolve_auto(values: dict[str, Any], choices: Choices) -> None:
     """Replace what is ``auto`` in a configuration of builtin types, say where it came from, and drop preferences.
 
     Raises `UserError` for further data sets that are none, or are of another kind than the run's own.
     """
     refuse_other_kinds(values, choices)
-    found = followed(values, choices)
+    found = auto_values(values, choices)
     for key, (value, _) in found.items():
         *path, name = key.split(".")
         node = values

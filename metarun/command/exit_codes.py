@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and the line for the user.
+"""Exit codes and error messages of a command.
 
 0: done. 1: our bug, its traceback in the run's log. 2: a mistake of the user's. 3: meta-training diverged. 130: stopped
 by the user.
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
     from metarun.engine.processes.group import ProcessGroup
 
 
-class Ending(NamedTuple):
-    """How a command failed: the line to print, the exit code, and a traceback that belongs above the line."""
+class CommandFailure(NamedTuple):
+    """A failed command: the line to print, the exit code, and a traceback to print above it."""
 
     line: str
     code: int
     trace: str = ""
 
 
-def ended(command: Callable[[], object], processes: "ProcessGroup | None" = None) -> Ending | None:
-    """Run a command; returns how it failed, if it did. processes: those that share it."""
+def run_command(command: Callable[[], object], processes: "ProcessGroup | None" = None) -> CommandFailure | None:
+    """Run a command and return its failure, if any. processes: the process group that runs it."""
     try:
         with _hydra_that_raises():
             command()
     except UserCodeError as error:
-        return Ending(one_line(str(error)), 2, "".join(traceback.format_exception(error.__cause__)))
+        return CommandFailure(one_line(str(error)), 2, "".join(traceback.format_exception(error.__cause__)))
     except Diverged as error:
-        return Ending(one_line(str(error)), 3)
+        return CommandFailure(one_line(str(error)), 3)
     except UserError as error:
-        return Ending(one_line(str(error)), 2)
+        return CommandFailure(one_line(str(error)), 2)
     except (Interrupted, KeyboardInterrupt) as error:
-        return Ending(one_line(str(error) or "stopped"), 130)
+        return CommandFailure(one_line(str(error) or "stopped"), 130)
     except OurBug as error:
-        return Ending(one_line(str(error)), 1)
+        return CommandFailure(one_line(str(error)), 1)
     except Lost as error:
-        return Ending(one_line(str(error)), error.code, error.trace)
+        return CommandFailure(one_line(str(error)), error.code, error.trace)
     except Exception as error:
         which = "" if processes is None else f" in process {processes.rank} of {processes.count}"
-        return Ending(f"this is {bug(error)}{which}", 1, traceback.format_exc())
+        return CommandFailure(f"this is {bug(error)}{which}", 1, traceback.format_exc())
     return None
 
 
