@@ -125,7 +125,7 @@ def command(
 
 
 @pytest.fixture
-def own_modules() -> Iterator[None]:
+def user_modules() -> Iterator[None]:
     """Modules of ``my_package``, its kinds of task, and folders to import from are removed after a test."""
     path, modules, kinds = list(sys.path), set(sys.modules), dict(KINDS)
     yield

@@ -10,7 +10,7 @@ from documents import blocks, commands
 Command = Callable[..., tuple[int, str, str]]
 
 
-pytestmark = pytest.mark.usefixtures("own_modules")
+pytestmark = pytest.mark.usefixtures("user_modules")
 
 
 @pytest.mark.parametrize(

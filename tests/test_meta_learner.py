@@ -287,7 +287,7 @@ def test_a_known_task_may_be_named(runs: Path) -> None:
         metarun.load(runs / "waves").adapt(x, y, identity=0)
 
 
-def test_what_a_learner_says_of_itself(runs: Path) -> None:
+def test_properties_of_a_learner(runs: Path) -> None:
     learner = metarun.load(str(runs / "letters"))
     assert (learner.kind.outputs, learner.input_shape) == (5, (1, 28, 28))
     assert learner.settings.plain["choices"]["algorithm"] == "maml"

@@ -36,7 +36,7 @@ def test_every_requirement_has_a_tested_pin() -> None:
     assert required <= pinned
 
 
-def test_every_option_names_a_class_of_its_own_groups_package() -> None:
+def test_every_option_names_a_class_in_the_package_of_its_group() -> None:
     for file in sorted((ROOT / "conf").glob("*/*.yaml")):
         group = file.parent.name
         text = file.read_text(encoding="utf-8")

@@ -299,7 +299,7 @@ def test_a_whole_run_shows_no_library_s_warning(
     assert "Warning" not in err
 
 
-def test_the_manual_s_refusals_are_what_is_said() -> None:
+def test_documented_refusals() -> None:
     said = re.findall(r"^\$ metarun (.*)\nmetarun: (.*)$", (DOCS / "hypernetworks.md").read_text("utf-8"), re.M)
     assert len(said) > 10
     for line, told in said:

@@ -158,7 +158,7 @@ def test_the_signs_of_sketches_follow_the_run() -> None:
     assert not torch.equal(sketch(vector, 0), sketch(vector, 1))
 
 
-def test_a_dataset_of_ones_own_that_knows_no_episode_seed_is_told_so(command: Command) -> None:
+def test_user_dataset_without_episode_seed_is_refused(command: Command) -> None:
     Path("old").mkdir()
     Path("old/waves.py").write_text(
         "from dataclasses import dataclass\n\n\n@dataclass\nclass Waves:\n    shots: int\n\n"
@@ -171,7 +171,7 @@ def test_a_dataset_of_ones_own_that_knows_no_episode_seed_is_told_so(command: Co
     assert "dataset=waves: its method 'load' takes no episode_seed; write load(self, seed, device, dtype, " in err
 
 
-def test_a_stream_that_is_none_is_refused() -> None:
+def test_unknown_stream_is_refused() -> None:
     with pytest.raises(ValueError, match="no stream 'tset'"):
         settings("dataset=sinusoid", "model=mlp").load_dataset(CPU).sample("tset", 0, 1)
 

@@ -203,7 +203,7 @@ def stop_early(at: int, *arguments: str) -> int:
 @pytest.mark.parametrize(
     "overrides", [pytest.param(WAVES, id="waves"), pytest.param(SEQUENCE, id="sequence", marks=SLOW)]
 )
-def test_a_checkpoint_goes_on_in_any_number_of_processes(
+def test_checkpoint_is_resumed_with_any_number_of_processes(
     command: Command, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     whole = alone(command, "whole", *overrides)
@@ -222,7 +222,7 @@ def test_a_checkpoint_goes_on_in_any_number_of_processes(
     assert decisions(Path("up"))["processes"] == 3
 
 
-def test_threads_are_decided_anew_with_the_number_of_processes(command: Command, tmp_path: Path) -> None:
+def test_threads_are_decided_again_for_another_number_of_processes(command: Command, tmp_path: Path) -> None:
     divided = [override for override in WAVES if not override.startswith("device.threads")]
     together(2, tmp_path / "told", *divided, "engine.steps=1", "hydra.run.dir=run")
     cores = len(os.sched_getaffinity(0))
@@ -337,7 +337,7 @@ def fail_in(ranks: tuple[int, ...], what: str, *arguments: str) -> int:
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=SLOW), 1])
-def test_a_mistake_of_one_is_told_once_and_leaves_nothing(command: Command, tmp_path: Path, rank: int) -> None:
+def test_error_of_one_process_is_printed_once(command: Command, tmp_path: Path, rank: int) -> None:
     run = launch(2, tmp_path / "told", fail_in, (rank,), "mistake", *WAVES, "hydra.run.dir=run")
     assert run.ended() == [2, 2]
     assert run.lines() == ["metarun: no data here"]
@@ -390,7 +390,7 @@ def test_processes_may_differ_in_how_they_compute(command: Command, tmp_path: Pa
     assert not decisions(Path("two"))["compile_evaluation"]
 
 
-def test_what_all_find_wrong_is_told_once(command: Command, tmp_path: Path) -> None:
+def test_error_of_all_processes_is_printed_once(command: Command, tmp_path: Path) -> None:
     diverging = ("algorithm.outer.optimizer=sgd", "algorithm.outer.lr=1e200")
     run = launch(2, tmp_path / "told", metarun, *WAVES, *diverging, "hydra.run.dir=run")
     assert run.ended() == [3, 3]

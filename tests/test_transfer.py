@@ -155,7 +155,7 @@ def test_ways_do_not_matter_to_an_algorithm_without_a_head(command: Command, ani
     assert tested["protocol"]["ways"] == 4
 
 
-def test_the_report_keeps_models_of_other_training_data_apart(
+def test_report_separates_models_by_training_data(
     command: Command, animals: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The same algorithm and seed, tested on the same tasks."""

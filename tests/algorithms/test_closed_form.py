@@ -114,7 +114,7 @@ def test_the_order_of_the_support_set_does_not_matter(method: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_classes_are_alike(method: tuple[str, ...]) -> None:
+def test_classes_are_treated_equally(method: tuple[str, ...]) -> None:
     """Numbering them otherwise numbers the logits otherwise."""
     learner, phi = made(method, Blobs(), *CONV)
     task = task_of(Blobs().sample("train", 0, 1), 0)
@@ -135,7 +135,7 @@ def test_a_class_without_examples_gets_finite_logits_that_no_query_prefers(metho
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_twenty_classes_of_one_example_each_are_told_apart(method: tuple[str, ...]) -> None:
+def test_twenty_classes_of_one_example_are_separated(method: tuple[str, ...]) -> None:
     """Asked about the examples that they were fitted to, which independent features can tell apart."""
     dataset = Blobs(ways=20, shots=1, queries=1)
     learner, phi = made(method, dataset, "model=conv4", "model.channels=16", "model.layers=2", penalty=1e-3)

@@ -109,7 +109,7 @@ def test_padding_changes_nothing(name: str, problem: str, transductive: bool, hy
 
 @pytest.mark.parametrize(("name", "problem"), cases())
 @pytest.mark.parametrize("hypernet", [(), HYPERNET], ids=["plain", "hypernet"])
-def test_a_repeated_support_set_adapts_alike(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
+def test_repeated_support_set_gives_the_same_adaptation(name: str, problem: str, hypernet: tuple[str, ...]) -> None:
     check_a_repeated_support_set_adapts_alike(name, problem, *hypernet)
 
 

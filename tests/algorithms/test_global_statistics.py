@@ -136,7 +136,7 @@ def test_weights_of_tasks_count_for_statistics_too() -> None:
         torch.testing.assert_close(tensor, 0.25 * one[name] + 0.75 * other[name], rtol=0, atol=1e-12)
 
 
-def test_rows_that_fill_up_are_in_no_statistics() -> None:
+def test_padding_is_excluded_from_statistics() -> None:
     dataset = Blobs()
     learner, phi = build(dataset, "algorithm=protonet", *CONV)
     task = task_of(dataset.sample("train", 0, 1), 0)

@@ -58,7 +58,7 @@ def test_labels_that_mean_another_class_in_every_task_are_refused() -> None:
         algorithm("joint").check(problem(Blobs()))
 
 
-def test_pretraining_tells_all_classes_apart_by_a_head_of_their_own() -> None:
+def test_pretraining_classifies_all_classes_with_a_separate_head() -> None:
     dataset = Blobs(ways=3, shots=2, queries=2)
     learner, phi = build(dataset, *CONV, BATCH, "algorithm=finetune")
     phi = moved(phi)
@@ -186,7 +186,7 @@ def test_pretraining_is_the_same_whether_centroids_or_a_linear_head_follow() -> 
 
 
 @pytest.mark.parametrize("head", ["cosine", "nearest_centroid"])
-def test_heads_that_tell_classes_apart_are_for_classification(head: str) -> None:
+def test_cosine_and_centroid_heads_require_classification(head: str) -> None:
     with pytest.raises(UserError, match=f"algorithm.head={head}: tells classes apart"):
         build(waves(), *MLP, "algorithm=finetune", f"algorithm.head={head}")
 

@@ -98,7 +98,7 @@ def test_running_statistics_pass_from_step_to_step() -> None:
         torch.testing.assert_close(second.running[name], wanted, rtol=0, atol=1e-12)
 
 
-def test_a_support_set_given_twice_adapts_alike() -> None:
+def test_duplicated_support_set_gives_the_same_adaptation() -> None:
     learner, phi = linear(algorithm("maml", inner_lr=0.1, inner_steps=3))
     support = task_of(regressions(), 0).support
     twice = Examples(support.x.repeat(2, 1), support.y.repeat(2, 1))

@@ -76,6 +76,6 @@ def test_the_step_sizes_start_in_their_range_and_are_learned() -> None:
 
 
 @pytest.mark.parametrize("bounds", [[0.1], [0.2, 0.1], [0.1, 0.2, 0.3]])
-def test_a_range_that_is_none_is_refused(bounds: list[float]) -> None:
+def test_invalid_range_is_refused(bounds: list[float]) -> None:
     with pytest.raises(UserError, match=r"algorithm\.inner_lr=.* one positive number, or two"):
         algorithm("meta_sgd", inner_lr=bounds)

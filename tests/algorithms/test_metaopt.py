@@ -94,7 +94,7 @@ def test_the_outer_loop_learns_the_scale_and_leaves_the_penalty(head: str) -> No
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_the_solver_takes_as_many_steps_as_it_is_told(steps: int) -> None:
+def test_solver_steps_is_the_number_of_iterations(steps: int) -> None:
     task = task_of(Blobs().sample("train", 0, 1), 0)
     logits = []
     for number in (steps, 500):

@@ -31,7 +31,7 @@ def test_the_order_is_a_function_of_the_tasks_number() -> None:
     assert torch.equal(whole, torch.cat(parts).flip(0))
 
 
-def test_more_steps_begin_alike() -> None:
+def test_more_steps_start_with_the_same_minibatches() -> None:
     more, fewer = (minibatches(torch.arange(3), support(3, 8), steps, 3) for steps in (9, 4))
     assert torch.equal(more[:, :4], fewer)
 

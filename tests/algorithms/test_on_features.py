@@ -48,7 +48,7 @@ def test_a_query_is_predicted_by_itself(name: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "problem"), CASES)
-def test_what_the_support_set_says_matters(name: str, problem: str) -> None:
+def test_predictions_depend_on_the_support_set(name: str, problem: str) -> None:
     learner, phi, task = made(name, problem)
     y = (task.support.y + 1) % 3 if problem == "classes" else -task.support.y
     one, another = (predicted(learner, phi, s, task.query.x) for s in (task.support, Examples(task.support.x, y)))

@@ -167,14 +167,14 @@ def test_fifty_steps_are_nearly_all_in_single_precision(ways: int, shots: int, f
     assert (scores - wanted).abs().max() < 0.02 * wanted.std()
 
 
-def test_rows_given_twice_change_nothing_after_however_many_steps() -> None:
+def test_duplicated_rows_do_not_change_the_solution() -> None:
     support = problem(3, 2, 4)
     twice = SupportFeatures(*(torch.cat((part, part)) for part in support))
     for steps in (1, 5, 30):
         torch.testing.assert_close(weights(support, 0.4, steps), weights(twice, 0.4, steps), rtol=0, atol=1e-12)
 
 
-def test_rows_that_fill_up_change_nothing_after_however_many_steps() -> None:
+def test_padding_does_not_change_the_solution() -> None:
     support = problem(3, 2, 4)
     longer = SupportFeatures(*(torch.cat((part, part.new_zeros(4, part.shape[1]))) for part in support))
     for steps in (1, 5, 30):
@@ -185,7 +185,7 @@ def test_rows_that_fill_up_change_nothing_after_however_many_steps() -> None:
 
 @pytest.mark.parametrize("features", [torch.zeros(4, 3), torch.ones(4, 3), 1e-15 * torch.ones(4, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_features_that_tell_nothing_make_finite_scores_and_gradients(features: Tensor, dtype: torch.dtype) -> None:
+def test_constant_features_have_finite_scores_and_gradients(features: Tensor, dtype: torch.dtype) -> None:
     targets = torch.eye(3, dtype=dtype)[torch.tensor([0, 1, 2, 0])]
     z = features.to(dtype).requires_grad_()
     support = SupportFeatures(z, targets, torch.ones(4, 1, dtype=dtype))

@@ -30,7 +30,7 @@ def gradient(learner: Learner, phi: MetaParameters, batch: TaskBatch, progress: 
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("each_step", [False, True])
 @pytest.mark.parametrize("per", ["all", "layer", "tensor", "parameter"])
-def test_equal_step_sizes_are_maml_however_many_there_are(per: str, each_step: bool, order: int) -> None:
+def test_equal_step_sizes_are_maml_for_any_granularity(per: str, each_step: bool, order: int) -> None:
     """MAML++ without its other parts is MAML, and so is Meta-SGD."""
     batch = waves().sample("train", 0, 4)
     maml, phi = build(waves(), *MLP, "algorithm=maml", inner_lr=0.07, inner_steps=3, order=order)

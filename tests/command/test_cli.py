@@ -372,7 +372,7 @@ def test_a_checkpoint_refuses_what_it_would_override(command: Command, experimen
     assert "debug does not go with checkpoint" in err
 
 
-def test_resume_goes_on_in_the_same_folder_with_the_same_settings(command: Command, experiment: Experiment) -> None:
+def test_resume_uses_the_same_folder_and_settings(command: Command, experiment: Experiment) -> None:
     folder = finished(command, experiment, "algorithm=reptile", "dataset.shots=3")
     seen: list[tuple[Settings, Path]] = []
 

@@ -105,7 +105,7 @@ def test_the_meta_gradient_of_maml_pp_is_clipped() -> None:
     assert resolved("algorithm=maml")["engine"]["gradient_clip"] is None
 
 
-def test_the_value_and_its_origin_are_told(command: Command) -> None:
+def test_value_and_origin_are_printed(command: Command) -> None:
     comment = "# model.normalization: global (auto: algorithm=r2d2)\n"
     code, out, _ = command("--cfg", "job", "algorithm=r2d2")
     assert code == 0
@@ -205,7 +205,7 @@ def test_no_bare_command_leaves_a_value_to_be_chosen() -> None:
             assert "auto" not in str(values["algorithm"]), (algorithm, dataset)
 
 
-def test_a_dataset_of_one_s_own_says_its_kind(command: Command, tmp_path: Path) -> None:
+def test_user_dataset_declares_its_kind(command: Command, tmp_path: Path) -> None:
     """Else defaults for classification would be used for its regression, and this must not pass unnoticed."""
     (tmp_path / "conf" / "dataset").mkdir(parents=True)
     file = tmp_path / "conf" / "dataset" / "mine.yaml"

@@ -17,7 +17,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-def test_each_mode_has_a_file_of_its_own(mode: Mode) -> None:
+def test_each_mode_has_one_file(mode: Mode) -> None:
     module = import_module(mode.module)
     assert mode.module == f"metarun.modes.{mode.name}"
     assert callable(module.run)

@@ -21,7 +21,7 @@ EMBED = "hypernet+embedding=none+none,film+support"
         ("a+b+c=1+2+3", ["a=1", "b=2", "c=3"]),
     ],
 )
-def test_choices_come_apart_into_hydras_overrides(text: str, expected: list[str]) -> None:
+def test_choices_are_split_into_overrides(text: str, expected: list[str]) -> None:
     assert separate(text) == expected
     command = parse_sweep([text])
     if len(parse([text])[0].input_line or "") and parse([text])[0].is_sweep_override():

@@ -28,7 +28,7 @@ def test_keys_follow_splitmix64() -> None:
     assert [value % 2**64 for value in keys(1234567, torch.arange(5)).tolist()] == expected
 
 
-def test_purposes_have_keys_of_their_own() -> None:
+def test_purposes_have_different_keys() -> None:
     purposes = [(0, "a"), (1, "a"), (0, "b"), (0, "a", "b"), (0, "ab"), (0, "a", 1), (0, "a", 11)]
     assert len({key(seed, *purpose) for seed, *purpose in purposes}) == len(purposes)
 

@@ -56,7 +56,7 @@ def test_more_used_than_allowed_leaves_nothing(tmp_path: Path) -> None:
     assert host(machine(tmp_path, files)) == 0
 
 
-def test_where_no_one_tells_it_is_not_known(tmp_path: Path) -> None:
+def test_free_memory_is_unknown_without_a_source(tmp_path: Path) -> None:
     assert host(tmp_path) is None
 
 

@@ -40,7 +40,7 @@ def test_rows_of_no_weight_do_not_count() -> None:
     assert [float(part) for part in found] == [2, 2, 2]
 
 
-def test_numbers_that_are_all_the_same_are_constant_however_they_round() -> None:
+def test_equal_numbers_are_constant_despite_rounding() -> None:
     for value in (0.0, 0.1, 1e4 + 0.1, -1e300):
         parts = [moments(torch.full((n, 1), value, dtype=torch.float64), torch.ones(n)) for n in (7, 11, 1000)]
         assert merged(stacked(parts)).constant.all(), value
@@ -76,6 +76,6 @@ def test_explained_variance_is_scikit_learns_r2() -> None:
     assert found["explained_variance"] == pytest.approx(wanted, abs=1e-12)
 
 
-def test_targets_that_are_all_the_same_have_no_explained_variance() -> None:
+def test_constant_targets_have_no_explained_variance() -> None:
     kind, y = Regression(), torch.full((9, 1), 1e4 + 0.1, dtype=torch.float64)
     assert kind.pooled({name: value[None] for name, value in kind.totals(y + 1, y).items()}) == {}

@@ -41,7 +41,7 @@ def started(
 
 
 @pytest.mark.parametrize("streams", ["unread", "full", "closed"])
-def test_a_run_whose_output_cannot_be_written_comes_to_its_end(tmp_path: Path, streams: str) -> None:
+def test_run_finishes_if_output_cannot_be_written(tmp_path: Path, streams: str) -> None:
     arguments = [*FAST, "hydra.run.dir=run"]
     if streams == "closed":
         command = ["sh", "-c", 'exec "$0" "$@" >&- 2>&- <&-', sys.executable, "-m", "metarun", *arguments]
@@ -58,7 +58,7 @@ def test_a_run_whose_output_cannot_be_written_comes_to_its_end(tmp_path: Path, s
     assert "Traceback" not in log
 
 
-def test_nothing_is_complained_of_where_nobody_reads_stdout(tmp_path: Path) -> None:
+def test_closed_stdout_is_no_error(tmp_path: Path) -> None:
     jobs = ["-m", *FAST, "seed=0,1", "hydra.sweep.dir=sweep"]
     place = unread()
     process = started(tmp_path, *jobs, stdout=place, stderr=subprocess.PIPE)
@@ -80,7 +80,7 @@ def test_what_only_prints_ends_quietly(tmp_path: Path, module: str, arguments: l
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_where_nobody_reads_saves_and_is_no_success(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_with_closed_output_saves_and_fails(tmp_path: Path, number: signal.Signals) -> None:
     endless = [*FAST, "engine.steps=1000000", "engine.val_every=1000000", "engine.checkpoint_every=1000000"]
     place = unread()
     process = started(tmp_path, *endless, "hydra.run.dir=run", stdout=place, stderr=subprocess.PIPE)

@@ -79,13 +79,13 @@ def test_tensors_come_back_bit_for_bit(tmp_path: Path, tensor: torch.Tensor) -> 
         assert found == wanted
 
 
-def test_names_that_coincide_are_kept_apart(tmp_path: Path) -> None:
+def test_colliding_names_are_distinguished(tmp_path: Path) -> None:
     one, two = torch.zeros(1), torch.ones(1)
     content = {"a": {"b": one}, "a/b": two, "a/b~2": one, "ä": two, "\\xe4": one}
     assert same(through(tmp_path / "file", content), content)
 
 
-def test_tensors_that_share_memory_are_apart_afterwards(tmp_path: Path) -> None:
+def test_tensors_that_share_memory_are_separate_after_loading(tmp_path: Path) -> None:
     whole = torch.zeros(4)
     found = through(tmp_path / "file", {"whole": whole, "again": whole, "half": whole[:2]})
     found["whole"] += 1
@@ -233,7 +233,7 @@ def test_a_file_made_up_on_purpose_is_refused_too(tmp_path: Path, old: bytes, ne
     assert re.fullmatch(r".*: a damaged checkpoint: .+", str(caught.value))
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     for data in (b"", b"x", b"garbage of some length", bytes(100), (2).to_bytes(8, "little") + b"{}"):
         file.write_bytes(data)

@@ -36,7 +36,7 @@ def test_made_once(own_cache: Path) -> None:
     assert [path.suffix for path in own_cache.iterdir()] == [".npz"]  # no temporary file is left
 
 
-def test_another_recipe_is_made_anew() -> None:
+def test_changed_recipe_is_rebuilt() -> None:
     build = Builder()
     for recipe in ("a", "b", "a", "b"):
         cached("toy", recipe, build)
@@ -44,7 +44,7 @@ def test_another_recipe_is_made_anew() -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other arrays", "text", "pickled"])
-def test_a_broken_file_is_made_anew(own_cache: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_file_is_rebuilt(own_cache: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     build = Builder()
     expected = cached("toy", "a", build)
     (path,) = own_cache.iterdir()

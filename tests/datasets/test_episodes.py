@@ -108,7 +108,7 @@ def test_streams_share_no_random_numbers() -> None:
     assert not torch.equal(same_split[0], speaking_episodes(SHAPE, seed=1).choices("train", torch.arange(100))[0])
 
 
-def test_training_may_have_a_shape_of_its_own() -> None:
+def test_training_episodes_may_have_another_shape() -> None:
     episodes = speaking_episodes(EpisodeShape(3, 2, 4, 5, 1, 2))
     assert episodes.sample("train", 0, 2).support.x.shape == (2, 5, 1, 2, 2)
     assert episodes.sample("train_eval", 0, 2).support.x.shape == (2, 6, 1, 2, 2)

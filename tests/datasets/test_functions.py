@@ -126,7 +126,7 @@ def test_known_tasks_come_again_with_new_points(name: str) -> None:
 
 
 @drawn
-def test_new_tasks_are_none_of_the_known(name: str) -> None:
+def test_new_tasks_are_not_known_tasks(name: str) -> None:
     data = load(name, tasks=6)
     known = data.sample("train", 0, 100).descriptor.unique(dim=0)
     for stream in ("val", "test"):

@@ -99,7 +99,7 @@ def test_drawn_again_only_for_another_recipe(monkeypatch: pytest.MonkeyPatch, ow
     assert asked == [RECIPE, other]
 
 
-def test_what_it_says_of_itself() -> None:
+def test_summary_and_protocol() -> None:
     episodes = GlyphsConfig(*SHAPE).load(0, torch.device("cpu"), torch.float32)
     assert episodes.kind("test") == Classification(5)
     assert episodes.inputs.shape == (1, 28, 28)

@@ -58,13 +58,13 @@ def test_widths_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["frequency", "center"])
-def test_a_range_that_is_none_is_refused(name: str) -> None:
+def test_invalid_range_is_refused(name: str) -> None:
     message = rf"dataset\.{name}=\[2\.0,1\.0\]: give two numbers, lowest and highest"
     with pytest.raises(UserError, match=message):
         harmonics(**{name: [2.0, 1.0]})
 
 
-def test_what_it_says_of_itself() -> None:
+def test_summary_and_protocol() -> None:
     data = harmonics(tasks=100)
     assert data.summary() == (
         "harmonics · 10-shot · 5 queries      "

@@ -43,7 +43,7 @@ def test_letters_that_look_the_same_are_found() -> None:
     assert float(alike[3, :3].max()) < 0.8
 
 
-def test_distinct_keeps_the_first_of_those_alike() -> None:
+def test_distinct_keeps_the_first_of_similar_items() -> None:
     alike = torch.tensor([[1.0, 0.95, 0.1], [0.95, 1.0, 0.95], [0.1, 0.95, 1.0]])
     assert distinct(alike, 0.92) == [0, 2]  # the third is like the second, which is not kept
     assert distinct(alike, 0.96) == [0, 1, 2]

@@ -104,7 +104,7 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -
     assert "\n" not in str(refusal.value)
 
 
-def test_what_it_says_of_itself() -> None:
+def test_summary_and_protocol() -> None:
     data = polynomials()
     assert data.summary() == (
         "polynomials · 32-shot · 50 queries      x + 3 on -4 to -2; 2x^2 - 1 on -1 to 1; "

@@ -150,7 +150,7 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], message: str) -
     assert "\n" not in str(refusal.value)
 
 
-def test_what_it_says_of_itself() -> None:
+def test_summary_and_protocol() -> None:
     data = families("sine", "line", noise=0.3)
     assert data.summary() == ("regression_families · 10-shot · 5 queries      sine, line, x -5 to 5, noise 0.3")
     assert data.protocol() == {

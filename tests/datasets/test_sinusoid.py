@@ -90,18 +90,18 @@ def test_noise_has_the_standard_deviation_asked_for() -> None:
     assert float((noisy.y - clean.y).mean()) == pytest.approx(0, abs=0.02)
 
 
-def test_a_stream_that_is_none_is_refused() -> None:
+def test_unknown_stream_is_refused() -> None:
     with pytest.raises(ValueError, match="no stream 'meta-train'"):
         waves().sample("meta-train", 0, 1)
 
 
 @pytest.mark.parametrize("bounds", [[1.0], [2.0, 1.0], [0.0, math.inf], [0.0, 1.0, 2.0]])
-def test_a_range_that_is_none_is_refused(bounds: list[float]) -> None:
+def test_invalid_range_is_refused(bounds: list[float]) -> None:
     with pytest.raises(UserError, match=r"dataset\.phase=.*: give two numbers, lowest and highest"):
         waves(phase=bounds)
 
 
-def test_what_it_says_of_itself() -> None:
+def test_summary_and_protocol() -> None:
     assert waves().kind("train") == Regression()
     assert waves().inputs.shape == (1,)
     assert waves().summary() == (

@@ -115,7 +115,7 @@ def test_stream_order_and_identity_of_tasks_split(path: Path) -> None:
         table.sample("test", 0, 1, group=0)
 
 
-def test_facts_tell_the_rows_of_a_task(path: Path) -> None:
+def test_facts_contain_the_rows_of_a_task(path: Path) -> None:
     table = load(path)
     assert table.facts("test", table.sample("test", 0, 6))["rows"] == [str(size) for size in SIZES]
     grouped = table.sample("val", 0, 4, group=3)
@@ -345,7 +345,7 @@ def test_a_target_beyond_the_precision_is_refused(tmp_path: Path, value: float) 
     assert str(refusal.value) == f"{path}: the target {value:g} is far too large beside meta-training's"
 
 
-def test_where_all_rows_are_taken_tasks_come_again_alike(path: Path) -> None:
+def test_tasks_with_all_rows_are_equal_at_every_visit(path: Path) -> None:
     table = load(path)
     for stream in ("val", "test"):
         assert table.distinct(stream) == 6
@@ -385,7 +385,7 @@ def test_as_many_queries_as_rows_leave_nothing_to_chance(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("group", [-1, 6])
-def test_a_group_or_stream_that_is_none_is_refused(path: Path, group: int) -> None:
+def test_unknown_group_or_stream_is_refused(path: Path, group: int) -> None:
     with pytest.raises(ValueError, match="no group"):
         load(path).sample("train", 0, 1, group)
     with pytest.raises(ValueError, match="no group"):
@@ -398,7 +398,7 @@ def test_a_group_or_stream_that_is_none_is_refused(path: Path, group: int) -> No
         load(path, split="tasks").distinct("test", 0)
 
 
-def test_what_it_says_of_itself(path: Path) -> None:
+def test_summary_and_protocol(path: Path) -> None:
     table = load(path)
     assert table.kind("test") == Regression()
     assert table.inputs.shape == (3,)

@@ -82,7 +82,7 @@ def test_numbers(tmp_path: Path, cell: str, value: float) -> None:
     assert rows_of(tmp_path, "task,x,y", f"a,1,{cell}").target.tolist() == [value]
 
 
-def test_classes_that_are_numbers_are_told_apart_by_value_however_they_are_written(tmp_path: Path) -> None:
+def test_numeric_classes_are_compared_by_value(tmp_path: Path) -> None:
     lines = ("a,1,2.50", "a,1,2.5", "a,1,-0", "a,1,0", "a,1,2.5")
     rows = rows_of(tmp_path, "task,x,y", *lines, kind="classification")
     assert rows.target.tolist() == [1, 1, 0, 0, 1]
@@ -91,7 +91,7 @@ def test_classes_that_are_numbers_are_told_apart_by_value_however_they_are_writt
     assert rows.classes == ("10", "1_0")
 
 
-def test_numbers_that_a_float_cannot_tell_apart_are_different_tasks(tmp_path: Path) -> None:
+def test_task_numbers_beyond_float_precision_are_distinct(tmp_path: Path) -> None:
     long = [str(2**53 + 1), str(2**53), "1e400", "1e500"]
     rows = rows_of(tmp_path, "task,x,y", *(f"{name},1,2" for name in long))
     assert rows.tasks == (long[1], long[0], *long[2:])

@@ -108,7 +108,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path, name: str) -> None:
         read(str(tmp_path / name))
 
 
-def test_parquet_without_its_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parquet_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "table.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"needs pyarrow, which is not installed: pip install 'metarun\[tables\]'"):

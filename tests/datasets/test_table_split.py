@@ -55,7 +55,7 @@ def test_train_marks_the_rows_of_meta_training(sizes: list[int], split: str, see
     assert np.flatnonzero(division.train).tolist() == marked
 
 
-def test_a_seed_divides_the_same_way_whatever_else_is_in_the_table() -> None:
+def test_split_does_not_depend_on_other_columns() -> None:
     def first(others: int, seed: int) -> list[int]:
         return divided(table([0] * 8 + [1] * others), "rows", [0.5, 0.25, 0.25], seed).order[:8].tolist()
 

@@ -301,7 +301,7 @@ def test_lists_are_checked_too() -> None:
         loaded(listed(lambda split: (good for _ in range(3))))
 
 
-def test_an_abstract_class_says_what_it_lacks() -> None:
+def test_missing_methods_are_named() -> None:
     with pytest.raises(TypeError, match=r"abstract method '?task"):
         type("Mine", (UserTasks,), {})()
 
@@ -325,7 +325,7 @@ def test_tasks_that_come_again_say_which_they_are() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 1.0, True, None])
-def test_a_tasks_number_that_is_none_is_refused(number: Any) -> None:
+def test_invalid_task_number_is_refused(number: Any) -> None:
     class Wrong(Wards):
         def task(self, split: str, generator: np.random.Generator) -> Any:
             return *super().task(split, generator)[:-1], number

@@ -95,7 +95,7 @@ def test_the_embedding_is_what_loops_over_examples_and_classes_make(shape: tuple
 
 @pytest.mark.parametrize("kind", [Classification(3), Regression(2), Regression(1)])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-def test_the_head_is_fitted_whatever_the_scale_of_the_features(kind: TaskKind, scale: float) -> None:
+def test_head_is_fitted_for_any_scale_of_features(kind: TaskKind, scale: float) -> None:
     features, support = examples(kind, scale=scale)
     losses = []
     for steps in range(1, 30):
@@ -116,7 +116,7 @@ def test_a_task_without_information_has_a_finite_embedding_and_gradient() -> Non
         assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
 
 
-def test_the_profile_tells_how_the_information_is_spread_and_how_much_there_is() -> None:
+def test_profile_describes_distribution_and_amount_of_information() -> None:
     generator = torch.Generator().manual_seed(0)
     information = {
         "matrix": torch.rand(3, 4, generator=generator, dtype=torch.float64),

@@ -12,7 +12,7 @@ from metarun.embeddings.support import image_features
 
 
 @pytest.mark.parametrize(("pooling", "heads"), [("mean", 1), ("attention", 4)])
-def test_it_says_how_much_each_example_counts(pooling: str, heads: int) -> None:
+def test_attention_weights_of_examples(pooling: str, heads: int) -> None:
     encoder, seen = built("support", pooling=pooling), one(tasks(), 1)
     weights = encoder.weights(seen).detach()
     assert weights.shape == (heads, 6)
@@ -31,7 +31,7 @@ def test_attention_needs_a_width_that_its_heads_can_share() -> None:
     built("support", pooling="mean", heads=5)
 
 
-def test_tasks_of_images_are_batched_whatever_the_order_of_their_axes_in_memory() -> None:
+def test_images_are_batched_for_any_memory_layout() -> None:
     """Images are often read as (height, width, channels) and turned; PyTorch warns of what it computes in a loop."""
     features, x = image_features(3, 4), torch.randn(2, 5, 28, 28, 3).movedim(-1, 2)
     with warnings.catch_warnings(), torch.no_grad():

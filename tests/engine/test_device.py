@@ -130,5 +130,5 @@ def test_bf16_on_a_processor_without_it_is_advised_against(
         assert advice is None
 
 
-def test_pytorch_says_whether_this_processor_has_bfloat16() -> None:
+def test_bfloat16_support_is_that_of_pytorch() -> None:
     assert module._has_bfloat16() in (False, True)

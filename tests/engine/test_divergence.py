@@ -81,7 +81,7 @@ def test_far_from_the_baseline_training_may_take_its_time(monkeypatch: pytest.Mo
     assert [story.tell(value, before=1e5) for value in (9e4, 5e4, 1e4, 100.0, 2.0)] == [None] * 5
 
 
-def test_an_error_that_adaptation_multiplies_is_told_at_once_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_multiplied_by_adaptation_is_reported_once_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch, "dataset=sinusoid", "model=mlp", "algorithm.inner_lr=0.4")
     line = story.tell(2.5e10, before=3.88)
     assert line == (
@@ -98,7 +98,7 @@ def test_more_steps_than_in_training_are_named_too(monkeypatch: pytest.MonkeyPat
     assert line.endswith("lower algorithm.inner_lr (now 0.4) or algorithm.test_steps (now 50)!")
 
 
-def test_adaptation_that_does_some_harm_is_told_when_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_harmful_adaptation_is_reported_if_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch)
     assert story.tell(0.6, before=0.5) is None
     assert story.tell(0.4, before=0.5) is None
@@ -118,7 +118,7 @@ def test_a_single_validation_has_no_other_to_wait_for(monkeypatch: pytest.Monkey
     assert "after adaptation" in line
 
 
-def test_an_error_that_grows_by_orders_of_magnitude_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_growing_error_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch, "dataset=sinusoid", "model=mlp", "algorithm.outer.lr=0.5")
     assert story.tell(2.0) is None
     line = story.tell(250.0, before=300.0)
@@ -128,7 +128,7 @@ def test_an_error_that_grows_by_orders_of_magnitude_is_told(monkeypatch: pytest.
     assert [tiny.tell(value) for value in (1e-4, 0.1, 1e-4)] == [None] * 3, "below the baseline nothing explodes"
 
 
-def test_what_stays_at_the_baseline_is_told_at_the_second_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_baseline_level_is_reported_at_the_second_validation(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch, "algorithm=protonet", "algorithm.outer.lr=0.25")
     assert story.tell(0.33) is None
     line = story.tell(0.34)
@@ -139,7 +139,7 @@ def test_what_stays_at_the_baseline_is_told_at_the_second_validation(monkeypatch
     assert story.tell(0.34, last=True) is None
 
 
-def test_what_ends_at_the_baseline_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_baseline_level_at_the_end_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch)
     assert story.tell(90.0, before=100.0) is None
     assert story.tell(50.0, before=60.0) is None, "it comes nearer"
@@ -165,7 +165,7 @@ def test_groups_one_after_another_are_only_judged_at_their_end(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("metric", ["mse", "loss"])
-def test_what_is_not_finite_is_told_with_how_many(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_finite_episodes_are_counted(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch, *(["algorithm=protonet"] if metric == "loss" else []))
     found = episodes(0.9, story.trivial, story.metric)
     values = torch.ones(40, 1, dtype=torch.float64)
@@ -201,14 +201,14 @@ def told(folder: str = "run") -> list[str]:
     return [line for line in lines if "meta-val mse is" in line or "meta-val mse has" in line]
 
 
-def test_a_run_whose_inner_loop_explodes_says_so_once_and_goes_on(command: Command) -> None:
+def test_exploding_inner_loop_is_reported_once(command: Command) -> None:
     assert command(*EXPLODING, "hydra.run.dir=run")[0] == 0
     (line,) = told()
     assert "lower algorithm.inner_lr (now 1.0) or algorithm.test_steps (now 3)" in line
     assert "step 2: " in line
 
 
-def test_a_run_that_explodes_can_be_told_to_stop(command: Command) -> None:
+def test_on_divergence_stop_ends_the_run(command: Command) -> None:
     code, _, err = command(*EXPLODING, "engine.on_divergence=stop", "hydra.run.dir=run")
     assert code == 3
     assert err.count("\n") == 1
@@ -246,7 +246,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(command: Command) -> 
     assert state_of(Path("run"), BEST)["step"] == 6
 
 
-def test_a_result_that_is_not_finite_says_of_how_many_episodes(command: Command) -> None:
+def test_non_finite_result_has_the_number_of_episodes(command: Command) -> None:
     assert command(*INFINITE, "hydra.run.dir=run")[0] == 0
     found = result()["meta_test"]["metrics"]["mse"]
     rows = (Path("run") / "episodes.csv").read_text().splitlines()
@@ -269,7 +269,7 @@ def test_the_median_counts_what_is_lost_as_the_worst() -> None:
 
 
 @pytest.mark.parametrize(("harm", "told"), [(0.06, True), (0.0, False), (-0.06, False)])
-def test_a_meta_test_that_adaptation_makes_worse_says_so(harm: float, told: bool) -> None:
+def test_meta_test_reports_harmful_adaptation(harm: float, told: bool) -> None:
     """Too little for the few episodes of a validation: a fifth of its spread."""
     noise = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     change = harm + 0.3 * (noise - noise.mean())

@@ -130,7 +130,7 @@ class Turn(Processes):
 
 @pytest.mark.parametrize("chunk", [None, 1, 4, 11])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_explained_variance_does_not_cancel_however_episodes_are_shared(chunk: int | None, processes: int) -> None:
+def test_explained_variance_does_not_cancel_for_any_distribution(chunk: int | None, processes: int) -> None:
     """In float32, at a mean of the targets 1e5 times their spread, against NumPy in float64."""
     dataset = Far(settings("dataset=sinusoid", "dataset.queries=6").dataset, Seeds(0, 0), CPU, torch.float32)
     learner, phi = assemble.compose(

@@ -148,7 +148,7 @@ def test_a_meta_step_is_compiled_where_that_saves_time(overrides: tuple[str, ...
     assert plan.wants_compiled(phi) == wanted
 
 
-def test_an_evaluation_is_weighed_apart_from_the_meta_step() -> None:
+def test_evaluation_is_decided_separately_from_the_meta_step() -> None:
     """Compiling it took 78 s for the five evaluations of the first run."""
     plan, phi = chosen(*FILM, "engine.steps=4000")
     assert plan.wants_compiled(phi)

@@ -101,7 +101,7 @@ def test_k_medoids_can_be_bettered_by_no_medoid_of_a_cluster(drawn_: tuple[list[
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_both_find_clusters_that_are_far_apart(seed: int) -> None:
+def test_both_find_well_separated_clusters(seed: int) -> None:
     """Where k-medoids, by turns alone, could stop at two points in one cluster."""
     generator = torch.Generator().manual_seed(seed)
     centers = torch.tensor([[0.0, 0.0], [40.0, 0.0], [0.0, 40.0], [40.0, 40.0]])
@@ -121,7 +121,7 @@ def test_both_find_clusters_that_are_far_apart(seed: int) -> None:
 
 
 @pytest.mark.parametrize("choose", [k_center, k_medoids])
-def test_points_that_are_all_alike_are_no_trouble(choose: Any) -> None:
+def test_equal_points_are_supported(choose: Any) -> None:
     distances = apart(torch.ones(6, 2))
     chosen = choose(distances, 4)
     assert len(set(chosen.tolist())) == 4
@@ -282,7 +282,7 @@ def test_a_pool_of_one_is_the_meta_batch() -> None:
         assert chosen.weights is None or chosen.weights.tolist() == [1.0] * 4
 
 
-def test_tasks_are_apart_by_how_they_pull_on_the_start() -> None:
+def test_distance_of_tasks_is_that_of_gradients() -> None:
     """Without embeddings: by gradients of the loss on the support set, here with autograd."""
     dataset, learner, phi = parts("regression")
     pool = dataset.sample("train", 3, 16)
@@ -296,7 +296,7 @@ def test_tasks_are_apart_by_how_they_pull_on_the_start() -> None:
     assert chosen_of("regression", "k_medoids").batch.number.tolist() == wanted.tolist()
 
 
-def test_tasks_with_embeddings_are_apart_by_these() -> None:
+def test_distance_of_tasks_with_embeddings_is_that_of_embeddings() -> None:
     dataset, learner, phi = parts("embedding")
     pool = dataset.sample("train", 3, 16)
     embeddings = torch.stack([learner.embed(phi, task_of(pool, number), testing=False) for number in range(16)])
@@ -304,7 +304,7 @@ def test_tasks_with_embeddings_are_apart_by_these() -> None:
     assert chosen_of("embedding", "k_center").batch.number.tolist() == wanted.tolist()
 
 
-def test_where_tasks_repeat_each_is_chosen_once_and_all_count_alike() -> None:
+def test_repeated_tasks_are_selected_once_with_equal_weights() -> None:
     """Each of 4 tasks comes four times: the chosen four stand for the pool exactly."""
     config = settings("dataset=polynomials").dataset
     dataset = config.load(0, torch.device("cpu"), torch.float64)

@@ -60,7 +60,7 @@ def test_all_files_are_tested() -> None:
 
 
 @pytest.mark.parametrize(("option", "delta", "layers", "network"), COMBINATIONS)
-def test_it_makes_what_it_says_and_leaves_the_rest(option: str, delta: bool, layers: str, network: str) -> None:
+def test_generated_tensors_are_those_declared(option: str, delta: bool, layers: str, network: str) -> None:
     hypernet, _, theta = built(option, delta, layers, network)
     phi = parameters(hypernet, moved=0.3)
     one, other = (start(hypernet, phi, theta, embedding) for embedding in embeddings(2))

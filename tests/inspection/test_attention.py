@@ -22,7 +22,7 @@ class Filled(Blobs):
         return {"number": [f"blob {int(number)}" for number in tasks.number]}
 
 
-def test_examples_are_in_the_order_of_their_labels_and_rows_that_fill_up_are_left_out() -> None:
+def test_examples_are_sorted_by_label_without_padding() -> None:
     learner, phi = build(Filled(noise=4), *CONV, "algorithm=matching", "model.normalization=none")
     plain, _ = build(Blobs(noise=4), *CONV, "algorithm=matching", "model.normalization=none")
     filled, bare = attended(learner, phi, Filled(noise=4), "test"), attended(plain, phi, Blobs(noise=4), "test")

@@ -84,7 +84,7 @@ class Padded:
         return batch._replace(support=support, query=query)
 
 
-def test_rows_that_fill_up_are_not_shown() -> None:
+def test_padding_is_not_shown() -> None:
     learner, phi = build(waves(), *MLP)
     for fit, other in zip(
         fits(learner, phi, waves(), "test", 2, 2), fits(learner, phi, Padded(waves()), "test", 2, 2), strict=True

@@ -61,7 +61,7 @@ def test_batched_equals_a_loop_over_tasks(parts: tuple[str, ...], model: tuple[s
 
 
 @pytest.mark.parametrize("model", [CONV, MLP], ids=["conv4", "mlp"])
-def test_rows_that_fill_up_change_nothing(model: tuple[str, ...]) -> None:
+def test_padding_changes_nothing(model: tuple[str, ...]) -> None:
     dataset = marked()
     learner, phi = build(dataset, "algorithm=maml", *FILM, *model)
     task = task_of(dataset.sample("test", 0, 1), 0)

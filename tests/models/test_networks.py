@@ -87,7 +87,7 @@ def test_the_last_layers_parameters_are_the_head(name: str, shape: tuple[int, ..
 
 
 @pytest.mark.parametrize(("name", "shape"), [("conv4", (1, 28, 28)), ("mlp", (4,))])
-def test_layers_that_remember_have_names_of_their_own(name: str, shape: tuple[int, ...]) -> None:
+def test_layers_with_statistics_have_unique_names(name: str, shape: tuple[int, ...]) -> None:
     network: nn.Module = config(name, normalization="running").build(InputSpec.of(shape), 5)
     layers = [module for module in network.modules() if isinstance(module, BatchStatistics)]
     context = Context()

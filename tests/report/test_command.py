@@ -60,7 +60,7 @@ def test_a_sweep_at_a_glance(report: Report) -> None:
     )
 
 
-def test_what_cannot_be_read_is_told_and_the_rest_reported(report: Report) -> None:
+def test_unreadable_runs_are_listed(report: Report) -> None:
     sweep()
     Path("sweep/empty").mkdir()
     Path("sweep/maml,0/result.json").write_text("{")
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_reported(report: Report) -> No
     assert all(line.startswith("metarun-report: ") for line in lines)
 
 
-def test_a_run_is_counted_once_however_often_it_is_named(report: Report) -> None:
+def test_run_named_several_times_counts_once(report: Report) -> None:
     sweep()
     Path("link").symlink_to("sweep")
     once = report("sweep")
@@ -82,7 +82,7 @@ def test_a_run_is_counted_once_however_often_it_is_named(report: Report) -> None
     assert report("link")[0] == 0
 
 
-def test_runs_done_twice_are_told(report: Report) -> None:
+def test_repeated_runs_are_reported(report: Report) -> None:
     write_run(Path("old"), time="2026-01-01")
     write_run(Path("new"), time="2026-01-02")
     code, _, err = report("old", "new")

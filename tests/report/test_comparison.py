@@ -38,7 +38,7 @@ def test_of_losses_less_wins(tmp_path: Path) -> None:
     assert found.wins == (2, 1)
 
 
-def test_tiny_probabilities_are_not_told_as_zero(tmp_path: Path) -> None:
+def test_tiny_probabilities_are_not_printed_as_zero(tmp_path: Path) -> None:
     first, second = pair(tmp_path)
     write_episodes(Path(first), accuracy=[value + 0.4 for value in SECOND])
     assert "p < 1e-12" in compare(first, second, [])[0].lines()[3]

@@ -68,7 +68,7 @@ def group(*names: str, seeds: int = 2) -> Group:
     return found
 
 
-def test_a_table_tells_episodes_and_seeds_apart() -> None:
+def test_table_has_intervals_over_episodes_and_seeds() -> None:
     found = table(group("maml", "anil"))
     over = "over seeds"
     assert found.header == [

@@ -54,7 +54,7 @@ def test_of_errors_the_lowest_is_best() -> None:
     assert group.best.first.settings["algorithm"] == "maml"
 
 
-def test_the_runs_say_which_direction_is_better_whatever_the_metric_is_called() -> None:
+def test_direction_of_a_metric_is_read_from_the_runs() -> None:
     for higher, best in ((True, "anil"), (False, "maml")):
         direction = {"higher_is_better": {"lossiness": higher, "loss": False}}
         values = (("maml", 0.2), ("anil", 0.3))
@@ -187,7 +187,7 @@ def test_sorting_by_what_no_run_has() -> None:
         grouped([run()], [], "lrr")
 
 
-def test_labels_tell_options_and_keys() -> None:
+def test_labels_contain_options_and_keys() -> None:
     group = only([run({"algorithm": "anil", "algorithm.outer.lr": 0.1}), run({"model.channels": 8}), run()])
     assert group.keys == ["algorithm", "model.channels"]
     assert [group.label(one) for one in group.configurations] == [

@@ -18,13 +18,13 @@ def run(overrides: dict[str, Any] | None = None, status: str = "done") -> Run:
     return Run(Path("run"), flat(config(overrides)), status, "", "", {})
 
 
-def test_only_what_varies_is_told_and_never_the_seed() -> None:
+def test_only_varying_keys_are_shown_without_the_seed() -> None:
     runs = [run({"seed": 0}), run({"seed": 1, "algorithm.outer.lr": 0.01}), run({"seed": 2, "model.channels": 32})]
     assert keys.varying(runs) == ["model.channels", "algorithm.outer.lr"]
     assert keys.varying(runs[:1]) == []
 
 
-def test_what_follows_from_the_option_is_told_by_it() -> None:
+def test_keys_that_follow_from_an_option_are_not_shown() -> None:
     anil = {"algorithm": "anil", "algorithm.inner_lr": 0.1, "algorithm.new": 3}
     assert keys.varying([run(), run(anil)]) == ["algorithm"]
     assert keys.varying([run(), run(anil), run({**anil, "algorithm.inner_lr": 0.2})]) == [
@@ -33,7 +33,7 @@ def test_what_follows_from_the_option_is_told_by_it() -> None:
     ]
 
 
-def test_what_follows_from_several_options_is_told_by_them() -> None:
+def test_keys_that_follow_from_several_options_are_not_shown() -> None:
     """As the outer step size of Reptile, which depends on the hypernetwork."""
 
     def followed(*overrides: dict[str, Any]) -> list[Run]:
@@ -64,7 +64,7 @@ def test_a_key_that_some_runs_lack_varies() -> None:
     assert keys.varying([run(), run({"algorithm.new": 3})]) == ["algorithm.new"]
 
 
-def test_the_machine_tells_seeds_apart_only_where_one_seed_ran_on_several() -> None:
+def test_machine_is_shown_only_if_one_seed_ran_on_several() -> None:
     resumed = [run({"seed": 0}), run({"seed": 1, "device.threads": 4})]
     assert keys.varying(resumed) == []
     assert keys.varying([*resumed, run({"seed": 0, "device.threads": 4})]) == ["device.threads"]
@@ -109,7 +109,7 @@ def test_fewer_runs_vary_in_fewer_keys(drawn: list[dict[str, Any]], data: st.Dat
 
 
 @given(st.lists(settings, min_size=2, max_size=8))
-def test_keys_that_vary_tell_all_configurations_apart(drawn: list[dict[str, Any]]) -> None:
+def test_varying_keys_identify_configurations(drawn: list[dict[str, Any]]) -> None:
     """Runs that are alike in what varies, and in their seed, are alike in everything."""
     runs = [run(one) for one in drawn]
     varying = [*keys.varying(runs), "seed"]

@@ -99,7 +99,7 @@ def test_a_result_without_directions_is_refused(tmp_path: Path) -> None:
         read(write_run(tmp_path / "unknown", outcome=outcome))
 
 
-def test_a_result_of_an_older_version_says_how_to_get_a_new_one(tmp_path: Path) -> None:
+def test_older_result_names_the_command_for_a_new_one(tmp_path: Path) -> None:
     outcome = result(meta_test={"accuracy": {"mean": 0.9, "ci95": 0.1, "episodes": 5}})
     with pytest.raises(Unreadable, match="if an older version wrote it, test again with mode=test checkpoint=RUN"):
         read(write_run(tmp_path / "old", outcome=outcome))
@@ -118,7 +118,7 @@ def test_a_run_tested_on_other_data_names_its_training_data(tmp_path: Path) -> N
     assert "trained on" not in run.settings
 
 
-def test_figures_that_are_not_finite_are_none(tmp_path: Path) -> None:
+def test_non_finite_values_are_none(tmp_path: Path) -> None:
     run = read(write_run(tmp_path / "a", outcome=result(None, 0.9, half=None)))
     assert run is not None
     assert run.figure("meta_test", "accuracy") is None
@@ -192,7 +192,7 @@ def curves(adaptation: dict[str, Any]) -> str:
         (damage("status.json", '{"status": "do'), "status.json is broken"),
     ],
 )
-def test_what_is_broken_is_told(tmp_path: Path, harm: Callable[[Path], object], told: str) -> None:
+def test_broken_runs_are_reported(tmp_path: Path, harm: Callable[[Path], object], told: str) -> None:
     folder = write_run(tmp_path / "a")
     harm(folder)
     with pytest.raises(Unreadable, match=told):
@@ -220,7 +220,7 @@ def test_the_last_sign_is_the_newest_file(tmp_path: Path) -> None:
     assert run.can_resume()
 
 
-def test_options_and_keys_have_names_of_their_own() -> None:
+def test_options_and_keys_have_different_names() -> None:
     found = flat(config({"algorithm": "anil"}))
     assert found["algorithm"] == "anil"
     assert found["algorithm.outer.slow.ratio"] == 1.0

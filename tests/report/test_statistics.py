@@ -84,7 +84,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("of_seeds", "of_tasks", "of_both", "tasks", "shared"), CASES)
-def test_intervals_cover_what_they_are_said_to(
+def test_intervals_have_nominal_coverage(
     of_seeds: float, of_tasks: float, of_both: float, tasks: int | None, shared: bool
 ) -> None:
     """Three seeds and 66 episodes: over episodes, over seeds, and over both at once, 400 times."""
@@ -153,7 +153,7 @@ def test_few_seeds_are_no_strong_evidence() -> None:
     assert sum(p < 0.05 for p in ps) / repeats < 0.08
 
 
-def test_a_single_task_says_nothing_of_others() -> None:
+def test_single_task_has_no_interval() -> None:
     found = crossed([Measured([0.1, 0.2], ["a", "a"]), Measured([0.1, 0.4], ["a", "a"])])
     assert (found.p, found.difference.half, found.tasks) == (None, None, 1)
 

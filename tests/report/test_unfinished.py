@@ -31,7 +31,7 @@ def test_a_failed_run_names_its_reason_and_its_log(tmp_path: Path) -> None:
     assert found == Unfinished("failed", str(folder), "lr=9 seed=2", "not finite", f"see {folder}/metarun.log")
 
 
-def test_a_stopped_run_names_the_line_to_go_on_with(tmp_path: Path) -> None:
+def test_stopped_run_has_a_resume_command(tmp_path: Path) -> None:
     reason = "stopped at step 7 of 10; resume with: metarun resume=elsewhere/a"
     folder = write_run(tmp_path / "a b", status="interrupted", reason=reason)
     (found,) = unfinished(runs(folder))
@@ -40,7 +40,7 @@ def test_a_stopped_run_names_the_line_to_go_on_with(tmp_path: Path) -> None:
     assert unfinished(runs(folder))[0].next == f"metarun 'resume={folder}'"
 
 
-def test_the_line_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
+def test_resume_command_is_quoted(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "algorithm=maml,seed=0  it's $5", status="interrupted")
     wrote(folder, LAST, timedelta(0))
     assert shlex.split(unfinished(runs(folder))[0].next) == ["metarun", f"resume={folder}"]
@@ -53,7 +53,7 @@ def test_a_stopped_test_is_tested_again(tmp_path: Path) -> None:
     assert unfinished(runs(folder))[0].next == "metarun --config-dir /own mode=test checkpoint=runs/b"
 
 
-def test_a_running_run_tells_when_it_last_wrote(tmp_path: Path) -> None:
+def test_running_run_has_the_time_of_its_last_write(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", status="running")
     assert unfinished(runs(folder), NOW)[0].reason == "wrote nothing yet"
     wrote(folder, LAST, timedelta(hours=5))

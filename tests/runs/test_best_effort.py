@@ -92,7 +92,7 @@ def expected(command: Command, name: str) -> Any:
 @pytest.mark.parametrize(
     ("run", "place", "name"), CASES, ids=[f"{getattr(place, '__name__', place)}.{name}" for _, place, name in CASES]
 )
-def test_a_run_is_done_whatever_cannot_be_drawn(
+def test_run_finishes_despite_drawing_errors(
     command: Command, monkeypatch: pytest.MonkeyPatch, run: str, place: Any, name: str
 ) -> None:
     right = expected(command, run)
@@ -126,7 +126,7 @@ def test_class_names_are_no_formulas(command: Command) -> None:
     )
 
 
-def test_a_request_to_stop_passes_and_a_failure_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_request_passes_and_failure_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Any] = []
     monkeypatch.setattr(best_effort.log, "warning", lambda *told: said.append(told))
     attempting = BestEffort()

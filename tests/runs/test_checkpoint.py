@@ -130,7 +130,7 @@ def code_of(file: Path) -> str:
     return "".join(token.string for token in kept)
 
 
-def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     state, path = trained(), tmp_path / "last.safetensors"
     checkpoint.save(path, state, {}, PROBLEM)
     whole = path.read_bytes()
@@ -276,9 +276,7 @@ def test_the_state_of_another_optimizer_is_refused(change: Callable[[Any], Any],
         optimizer.load_state_dict(state.optimizer)
 
 
-def test_of_damaged_files_the_next_is_taken_and_one_line_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damaged_file_is_replaced_by_the_next(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = trained()
     last, best = tmp_path / "last.safetensors", tmp_path / "best.safetensors"
     for file in (last, best):

@@ -33,7 +33,7 @@ def record(mean: float, *, beats: bool = True, metric: str = "accuracy") -> dict
         ([*[record(0.5, metric="mse")] * 2, {"diverged": "x"}], "0.5000 ± 0.0000 (2 seeds, 1 diverged)"),
     ],
 )  # fmt: skip
-def test_a_cell_tells_seeds_divergence_and_baselines(script: Any, found: list[dict[str, Any]], expected: str) -> None:
+def test_cell_shows_seeds_divergence_and_baselines(script: Any, found: list[dict[str, Any]], expected: str) -> None:
     assert script.cell(found, 3) == expected
 
 

@@ -93,7 +93,7 @@ def test_a_run_is_written_to_the_file_the_head_and_the_page(
         assert [one["seed"] for one in script.read()] == [0, 7]
 
 
-def test_an_experiment_without_a_record_says_so(script: Any, elsewhere: Path) -> None:
+def test_experiment_without_a_record_is_marked(script: Any, elsewhere: Path) -> None:
     (elsewhere / "experiment" / "new.yaml").write_text("# @package _global_\n# New.\nseed: 1\n")
     assert dict(script.heads([]))[elsewhere / "experiment" / "new.yaml"] == (
         "# @package _global_\n# New.\n# Expected result: not recorded yet.\nseed: 1\n"

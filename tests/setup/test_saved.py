@@ -125,7 +125,7 @@ def test_options_and_values_come_first_and_classes_never(tmp_path: Path) -> None
     assert not any("_target_" in text or "os.system" in text for text in texts)
 
 
-def test_a_group_chosen_anew_takes_nothing_saved(tmp_path: Path) -> None:
+def test_newly_chosen_group_has_no_saved_values(tmp_path: Path) -> None:
     run = save(tmp_path / "run", configuration())
     texts = expanded("mode=test", f"checkpoint={run}", "dataset=other")
     assert [text for text in texts if text.startswith("dataset")] == ["dataset=other"]
@@ -220,7 +220,7 @@ def test_a_lone_checkpoint_brings_its_configuration(tmp_path: Path) -> None:
     assert "dataset.size=3" in expanded("mode=test", f"checkpoint={tmp_path / 'alone.safetensors'}")
 
 
-def test_the_line_to_go_on_with_is_one_to_paste(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_command_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert command_line({}, "mode=test", "checkpoint=a b") == "metarun mode=test 'checkpoint=a b'"
     assert command_line({"config_dir": str(tmp_path / "conf")}, "resume=run") == "metarun --config-dir conf resume=run"

@@ -36,7 +36,7 @@ HEART = ("model=sines", "model.waves=6", "hypernet=subspace", "embedding=mean_ma
 """A model, a hypernetwork and an embedding of one's own."""
 
 
-pytestmark = pytest.mark.usefixtures("own_modules")
+pytestmark = pytest.mark.usefixtures("user_modules")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def numbers(folder: str) -> Any:
 
 
 @pytest.mark.parametrize("parts", [(*SMALL, "algorithm=sign_maml"), HEART], ids=["algorithm", "heart"])
-def test_a_run_of_own_parts_is_stopped_resumed_and_tested(
+def test_run_with_user_parts_is_stopped_resumed_and_tested(
     command: Command, package: Path, monkeypatch: pytest.MonkeyPatch, parts: tuple[str, ...]
 ) -> None:
     own = ("--config-dir", "conf", "dataset=tides", *parts)
@@ -92,7 +92,7 @@ def test_a_run_of_own_parts_is_stopped_resumed_and_tested(
 
 
 @pytest.mark.parametrize("words", [["mode=test", "checkpoint=run"], ["resume=run"]])
-def test_going_on_needs_the_folder_again_and_says_which(command: Command, package: Path, words: list[str]) -> None:
+def test_resuming_needs_the_config_dir_and_names_it(command: Command, package: Path, words: list[str]) -> None:
     """It is not taken from the run's folder: its files name classes to import."""
     assert command(*TIDES, "hydra.run.dir=run")[0] == 0
     code, _, err = command(*words)
@@ -110,7 +110,7 @@ def test_a_test_on_another_dataset_needs_no_folder(command: Command, package: Pa
     assert code == 0, err
 
 
-def test_own_data_are_tested_on_beside_others(command: Command, package: Path) -> None:
+def test_user_dataset_as_further_test_data(command: Command, package: Path) -> None:
     tested = ("--config-dir", "conf", "dataset=sinusoid", "+dataset@test_dataset.mine=tides", *SMALL)
     code, _, err = command(*tested, "hydra.run.dir=run")
     assert code == 0, err
@@ -141,7 +141,7 @@ def test_from_python_too(command: Command, package: Path) -> None:
         learner.adapt([0.0], [5.0], steps=3)
 
 
-def test_modules_are_found_beside_the_folder_from_anywhere(
+def test_modules_are_found_beside_the_config_dir(
     command: Command, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("elsewhere").mkdir()
@@ -165,7 +165,7 @@ def test_without_the_flag_nothing_is_found_where_one_stands(command: Command, pa
     assert sys.path == before
 
 
-def test_a_model_an_embedding_and_a_hypernetwork_of_own_learn(command: Command, package: Path, tmp_path: Path) -> None:
+def test_user_model_embedding_and_hypernetwork_learn(command: Command, package: Path, tmp_path: Path) -> None:
     user_parts.find("conf")
     config = compose(["dataset=tides", *HEART], "conf")
     found = trained(user_parts.checked(plain(config, config.hydra.runtime.choices), "conf"), tmp_path)
@@ -256,7 +256,7 @@ def test_user_kind_is_saved_tested_and_loaded(command: Command, package: Path, a
     assert (code, err) == (2, "metarun: likelihood=gaussian: the tasks are poisson, which takes poisson\n")
 
 
-def test_the_page_s_embedding_does_not_see_rows_that_fill_up(command: Command, package: Path) -> None:
+def test_documented_embedding_ignores_padding(command: Command, package: Path) -> None:
     user_parts.find("conf")
     MeanMap = importlib.import_module("my_package.mean_map").MeanMap
     torch.manual_seed(0)
@@ -271,13 +271,13 @@ def test_the_page_s_embedding_does_not_see_rows_that_fill_up(command: Command, p
     torch.testing.assert_close(found, wanted)
 
 
-def test_a_search_path_of_hydra_s_is_told_the_flag(command: Command, package: Path) -> None:
+def test_hydra_searchpath_is_refused_with_the_flag(command: Command, package: Path) -> None:
     code, _, err = command("hydra.searchpath=[file://conf]", "dataset=tides")
     assert (code, err.count("\n")) == (2, 1), err
     assert "give the folder of your own YAML files as --config-dir FOLDER" in err
 
 
-def test_a_sweep_runs_own_parts(command: Command, package: Path) -> None:
+def test_sweep_with_user_algorithms(command: Command, package: Path) -> None:
     small = [word for word in TIDES if "inner_lr" not in word]
     code, _, err = command("-m", *small, "algorithm=sign_maml,smoother", "hydra.sweep.dir=sweep")
     assert code == 0, err
@@ -285,7 +285,7 @@ def test_a_sweep_runs_own_parts(command: Command, package: Path) -> None:
     assert Path("sweep/algorithm=smoother/result.json").exists()
 
 
-def test_a_sweep_runs_a_hypernetwork_and_an_embedding_of_own(command: Command, package: Path) -> None:
+def test_sweep_with_user_hypernetwork_and_embedding(command: Command, package: Path) -> None:
     together = "hypernet+embedding=subspace+mean_map,film+mean_map"
     own = [word for word in HEART if not word.startswith(("hypernet", "embedding"))]
     code, _, err = command("-m", "--config-dir", "conf", "dataset=tides", *own, together, "hydra.sweep.dir=sweep")
@@ -361,7 +361,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not Path("run").exists()
 
 
-def test_an_error_in_own_code_before_the_run_shows_its_traceback(command: Command, package: Path) -> None:
+def test_error_in_user_code_before_the_run_has_a_traceback(command: Command, package: Path) -> None:
     edit("my_package/tides.py", "x = hours / 12 - 1", "x = hours @ np.zeros(7)")
     code, _, err = command(*TIDES, "hydra.run.dir=run")
     assert code == 2
@@ -372,7 +372,7 @@ def test_an_error_in_own_code_before_the_run_shows_its_traceback(command: Comman
     assert not Path("run").exists()
 
 
-def test_an_error_in_own_code_later_is_in_the_log(command: Command, package: Path) -> None:
+def test_error_in_user_code_during_the_run_is_logged(command: Command, package: Path) -> None:
     lines = (
         "    def draws(self, tasks, testing, progress):",
         "        return tasks.none if testing else super().draws(tasks, testing, progress)",
@@ -390,7 +390,7 @@ def test_an_error_in_own_code_later_is_in_the_log(command: Command, package: Pat
     assert (status["status"], status["reason"][:26]) == ("failed", "an error in your code, /tm")
 
 
-def test_an_error_in_an_algorithm_of_own_is_met_before_the_run(command: Command, package: Path) -> None:
+def test_error_in_user_algorithm_is_found_before_the_run(command: Command, package: Path) -> None:
     edit("my_package/sign_maml.py", "slope.sign()", "slope.sing()")
     code, _, err = command(*TIDES, "algorithm=sign_maml", "hydra.run.dir=run")
     assert code == 2
@@ -398,7 +398,7 @@ def test_an_error_in_an_algorithm_of_own_is_met_before_the_run(command: Command,
     assert not Path("run").exists()
 
 
-def test_an_algorithm_of_own_that_predicts_something_else_is_one_line(command: Command, package: Path) -> None:
+def test_wrong_shape_of_user_predictions_is_one_line(command: Command, package: Path) -> None:
     edit("my_package/smoother.py", "@ support.y", "@ support.y.flatten()")
     small = [word for word in TIDES if "inner_lr" not in word]
     for mode in ("train", "info"):
@@ -409,7 +409,7 @@ def test_an_algorithm_of_own_that_predicts_something_else_is_one_line(command: C
     assert not Path("run").exists()
 
 
-def test_a_jobs_error_in_own_code_is_theirs_in_a_sweep(command: Command, package: Path) -> None:
+def test_error_in_user_code_of_a_job_is_a_user_error(command: Command, package: Path) -> None:
     edit("my_package/sign_maml.py", "slope.sign()", "slope.sing()")
     code, _, err = command("-m", *TIDES, "algorithm=sign_maml", "seed=0,1", "hydra.sweep.dir=sweep")
     assert code == 2
@@ -418,7 +418,7 @@ def test_a_jobs_error_in_own_code_is_theirs_in_a_sweep(command: Command, package
     assert "Traceback" in Path("sweep/seed=1/metarun.log").read_text()
 
 
-def test_an_error_in_a_dataclass_of_own_is_theirs(command: Command, package: Path) -> None:
+def test_error_in_user_dataclass_is_a_user_error(command: Command, package: Path) -> None:
     edit("my_package/tides.py", "    kind =", "    def __post_init__(self):\n        self.noise / 0\n\n    kind =")
     code, _, err = command(*TIDES)
     assert code == 2
@@ -426,7 +426,7 @@ def test_an_error_in_a_dataclass_of_own_is_theirs(command: Command, package: Pat
     assert "ZeroDivisionError" in err
 
 
-def test_only_own_code_is_blamed() -> None:
+def test_only_user_code_is_blamed() -> None:
     plain = {"dataset": {"_target_": "my_package.tides.Tides"}, "model": {"_target_": "metarun.models.mlp.MLP"}}
     assert user_parts.packages(plain) == {"my_package"}
     with pytest.raises(ZeroDivisionError), user_parts.blaming(plain):
@@ -437,7 +437,7 @@ def test_only_own_code_is_blamed() -> None:
         1 / 0  # noqa: B018
 
 
-def test_an_error_of_which_nobody_knows_whose_it_is_names_both(command: Command, package: Path) -> None:
+def test_error_of_unknown_origin_names_both_packages(command: Command, package: Path) -> None:
     lines = (
         "    def draws(self, tasks, testing, progress, *rest):",
         "        return {'odd': torch.zeros(3)} if testing else {}",

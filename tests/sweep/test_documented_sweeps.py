@@ -63,7 +63,7 @@ def test_a_sweep_of_the_manual_runs(
     assert ended == ["done"] * jobs
 
 
-def test_the_ablation_prints_what_the_manual_says(command: Command, runs: Runs) -> None:
+def test_documented_output_of_the_ablation(command: Command, runs: Runs) -> None:
     text = (DOCS / "sweeps.md").read_text(encoding="utf-8")
     typed, told = re.findall(
         r"^```\n(metarun -m hypernet=.*?)\n```\n\nprints\n\n```text\n(.*?)```$", text, re.M | re.S

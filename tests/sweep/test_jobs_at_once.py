@@ -88,7 +88,7 @@ def test_killed_again_and_again_a_sweep_comes_to_its_end(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_job_whose_process_is_killed_has_failed(tmp_path: Path) -> None:
+def test_job_with_a_killed_process_has_failed(tmp_path: Path) -> None:
     endless = ["engine.steps=100000", "engine.checkpoint_every=100000", "engine.val_every=100000"]
     jobs = ["-m", *WAVES, *endless, "seed=0,1", "hydra/launcher=joblib", "sweep.parallel=2", "hydra.sweep.dir=sweep"]
     process = metarun(tmp_path, *jobs)

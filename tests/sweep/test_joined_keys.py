@@ -131,7 +131,7 @@ def test_data_that_are_missing_are_for_the_jobs_to_report(command: Command, part
     assert "left out" not in out
 
 
-def test_optuna_goes_on_without_trials_that_cannot_be(command: Command, parts: list[tuple[str, ...]]) -> None:
+def test_optuna_skips_invalid_trials(command: Command, parts: list[tuple[str, ...]]) -> None:
     pytest.importorskip("optuna")
     arguments = ("-m", "sweep=optuna", "sweep.trials=12", "hypernet=none,film", "embedding=none,support")
     code, out, err = command(*arguments, "hydra.sweep.dir=sweep")

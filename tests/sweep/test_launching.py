@@ -21,7 +21,7 @@ LAUNCHERS = {
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_each_launcher_is_told_how_many_at_once(launcher: str) -> None:
+def test_launchers_get_the_number_of_jobs_at_once(launcher: str) -> None:
     with loading(None) as loader:
         config = composed(["seed=0,1", f"hydra/launcher={launcher}", "sweep.parallel=3"], loader)
         for key, expected in LAUNCHERS[launcher].items():

@@ -20,7 +20,7 @@ def test_keys_stand_in_order_and_the_seed_last() -> None:
     assert job_name({}) == "job"
 
 
-def test_lists_are_legible_and_told_apart() -> None:
+def test_lists_are_legible_and_distinct() -> None:
     wide, deep = (job_name({"model.hidden": value}) for value in ("[40,40]", "[40,[40]]"))
     assert re.fullmatch(r"model\.hidden=-40,40-[0-9a-f]{8}", wide)
     assert wide != deep

@@ -118,7 +118,7 @@ def test_a_trial_without_all_its_seeds_has_failed(tmp_path: Path) -> None:
     assert list(searching.ask()) == []
 
 
-def test_another_search_does_not_go_on_in_the_folder(tmp_path: Path) -> None:
+def test_different_search_is_refused_in_the_folder(tmp_path: Path) -> None:
     run(search(tmp_path, trials=2))
     with pytest.raises(UserError, match="holds a search of another space"):
         search(tmp_path, trials=2, fixed="c=2")

@@ -14,7 +14,7 @@ def drawn(dimension: Dimension, trials: int = 2000) -> list[str]:
     return [job.varied[0].partition("=")[2] for job in jobs]
 
 
-def test_choices_and_integers_come_alike_often() -> None:
+def test_choices_and_integers_are_uniform() -> None:
     for dimension, values in ((Choice(("a", "b", "c")), "abc"), (Interval(1, 3, log=False, whole=True), "123")):
         count = Counter(drawn(dimension))
         assert count.keys() == set(values)

@@ -79,7 +79,7 @@ def test_seeds_are_no_dimension(loader: ConfigLoaderImpl) -> None:
         parse_sweep(["seed=interval(0, 3)"])
 
 
-def test_a_space_of_ones_own(tmp_path: Path) -> None:
+def test_user_space(tmp_path: Path) -> None:
     (tmp_path / "sweep/space").mkdir(parents=True)
     (tmp_path / "sweep/space/mine.yaml").write_text("dataset.shots: range(1, 6)\nengine.steps: 7\n")
     with loading(str(tmp_path)) as loader:
@@ -115,7 +115,7 @@ def test_nothing_to_search(loader: ConfigLoaderImpl) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_algorithm_has_a_space_whose_draws_it_takes(algorithm: str) -> None:
+def test_every_algorithm_accepts_draws_from_its_space(algorithm: str) -> None:
     with loading(None) as loader:
         dimensions, fixed = searched(parse_sweep([]), algorithm, loader)
     jobs = list(RandomSearch(dimensions, fixed, [], trials=2, draws=0).ask())

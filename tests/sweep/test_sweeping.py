@@ -25,7 +25,7 @@ def state(name: str) -> dict[str, Any]:
 SWEEP = ("-m", "algorithm=maml,anil", "seed=0,1", "hydra.sweep.dir=sweep")
 
 
-def test_a_grid_runs_every_combination_and_tells_of_each(command: Command, runs: Runs) -> None:
+def test_grid_runs_and_reports_every_combination(command: Command, runs: Runs) -> None:
     runs.values = {0: 0.5, 1: 0.75}
     code, out, err = command(*SWEEP)
     assert (code, err) == (0, "")
@@ -60,7 +60,7 @@ def test_started_again_it_runs_what_is_missing_or_failed(command: Command, runs:
     assert runs.begun[before + 2 :] == [("maml", 2), ("anil", 2)]
 
 
-def test_a_job_that_was_stopped_goes_on_where_it_stood(command: Command, runs: Runs) -> None:
+def test_stopped_job_is_resumed(command: Command, runs: Runs) -> None:
     runs.acts = {0: Interrupted("stopped at step 3")}
     code, _, err = command(*SWEEP)
     assert code == 130
@@ -75,7 +75,7 @@ def test_a_job_that_was_stopped_goes_on_where_it_stood(command: Command, runs: R
     assert len(runs.begun) == 5
 
 
-def test_a_failing_job_is_told_with_its_log_and_does_not_end_the_others(command: Command, runs: Runs) -> None:
+def test_failed_job_is_reported_and_others_continue(command: Command, runs: Runs) -> None:
     runs.acts = {1: UserError("no luck")}
     code, _, err = command("-m", "seed=0,1,2", "hydra.sweep.dir=sweep")
     assert (code, [seed for _, seed in runs.begun]) == (2, [0, 1, 2])
@@ -90,7 +90,7 @@ def test_a_failing_job_is_told_with_its_log_and_does_not_end_the_others(command:
     assert "Traceback" not in err
 
 
-def test_a_bug_is_told_as_one(command: Command, runs: Runs) -> None:
+def test_bug_is_reported_as_a_bug(command: Command, runs: Runs) -> None:
     runs.acts = {1: ZeroDivisionError("by zero")}
     code, _, err = command("-m", "seed=0,1,2", "hydra.sweep.dir=sweep")
     assert (code, [seed for _, seed in runs.begun]) == (1, [0, 1, 2])
@@ -196,7 +196,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arguments", "expected"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_what_is_wrong_is_told_before_the_first_job(
+def test_errors_are_reported_before_the_first_job(
     command: Command, runs: Runs, arguments: list[str], expected: str
 ) -> None:
     code, _, err = command("-m", *arguments, "hydra.sweep.dir=new")
@@ -246,7 +246,7 @@ def test_random_trials_with_seeds(command: Command, runs: Runs) -> None:
     assert len(runs.begun) == 8
 
 
-def test_a_search_goes_on_without_trials_that_fail(command: Command, runs: Runs) -> None:
+def test_search_continues_after_failed_trials(command: Command, runs: Runs) -> None:
     arguments = ("-m", "sweep=random", "sweep.trials=2", "dataset=sinusoid", "model=mlp", "hydra.sweep.dir=sweep")
     runs.acts = {0: UserError("the loss at step 1 is not finite")}
     code, _, err = command(*arguments)

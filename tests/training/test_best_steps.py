@@ -65,7 +65,7 @@ def done(command: Command, *overrides: str) -> None:
     assert code == 0, err
 
 
-def test_the_steps_are_chosen_on_meta_val_and_told(command: Command) -> None:
+def test_steps_are_selected_on_meta_val_and_reported(command: Command) -> None:
     done(command, *WAVES, "algorithm.test_steps=best", "hydra.run.dir=best")
     done(command, "mode=test", "checkpoint=best", "algorithm.test_steps=10", "hydra.run.dir=ten")
     told, best = result("best")["test_steps"], result("best")

@@ -320,7 +320,7 @@ def crash() -> None:
 
 
 @pytest.mark.parametrize(("name", "problem"), cases(learned=True))
-def test_a_stopped_and_a_crashed_run_go_on_bit_for_bit(
+def test_stopped_and_crashed_runs_resume_bit_for_bit(
     name: str, problem: str, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ran(command, "whole", *options(name, problem))
@@ -346,7 +346,7 @@ def test_a_stopped_and_a_crashed_run_go_on_bit_for_bit(
     assert status(parts)["status"] == "done"
 
 
-def test_a_run_with_a_hypernetwork_goes_on_bit_for_bit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hypernetwork_run_resumes_bit_for_bit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     hypernet = ("hypernet=full", "hypernet.hidden=[8]", "embedding=support", "embedding.size=4", "embedding.hidden=8")
     whole = ran(command, "whole", *WAVES, *hypernet)
     stopping(monkeypatch, 4, interrupt)
@@ -356,7 +356,7 @@ def test_a_run_with_a_hypernetwork_goes_on_bit_for_bit(command: Command, monkeyp
     torch.testing.assert_close(phi(Path("parts")), phi(whole), rtol=0, atol=0)
 
 
-def test_statistics_over_all_tasks_go_on_bit_for_bit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_global_statistics_resume_bit_for_bit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ran(command, "whole", "algorithm=protonet", *GLOBAL)
     assert not torch.equal(phi(whole)["memory"]["statistics.norm0"], torch.tensor([[1.0] * 4, [0.0] * 4]))
     stopping(monkeypatch, 4, interrupt)
@@ -367,9 +367,7 @@ def test_statistics_over_all_tasks_go_on_bit_for_bit(command: Command, monkeypat
     torch.testing.assert_close(phi(Path("parts")), phi(whole), rtol=0, atol=0)
 
 
-def test_the_same_few_tasks_again_and_again_go_on_bit_for_bit(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeated_tasks_resume_bit_for_bit(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from metarun.datasets.sinusoid import Sinusoid
 
     seen: set[int] = set()
@@ -434,9 +432,7 @@ def test_stopping_in_the_meta_test_keeps_the_training(command: Command, monkeypa
     assert numbers(Path("parts")) == numbers(whole)
 
 
-def test_a_resumed_run_keeps_its_threads_whatever_the_machine(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_run_keeps_its_number_of_threads(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = [override for override in WAVES if not override.startswith("device.threads")]
     for cores, shared_from, threads in ((4, 0, 4), (4, 1e6, 1)):
         monkeypatch.setattr(device, "_THREADS", cores)
@@ -450,7 +446,7 @@ def test_a_resumed_run_keeps_its_threads_whatever_the_machine(
         assert torch.get_num_threads() == threads
 
 
-def test_a_finished_run_resumed_says_the_same_again(command: Command) -> None:
+def test_resuming_a_finished_run_prints_the_same_result(command: Command) -> None:
     folder = ran(command, "run", *WAVES)
     before = numbers(folder)
     assert command("resume=run")[0] == 0
@@ -567,7 +563,7 @@ def test_a_meta_gradient_that_is_not_finite_stops_the_run(command: Command, dive
 
 
 @pytest.mark.slow
-def test_killed_at_any_time_a_run_goes_on_to_the_same_result(command: Command) -> None:
+def test_run_killed_at_any_time_resumes_to_the_same_result(command: Command) -> None:
     overrides = [*WAVES, "engine.steps=60", "engine.val_every=4"]
     whole = ran(command, "whole", *overrides)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
@@ -743,7 +739,7 @@ def test_a_learned_tables_rows_serve_no_other_tasks(command: Command) -> None:
     assert "'f'" in err
 
 
-def test_the_same_dataset_chosen_anew_keeps_the_split(command: Command) -> None:
+def test_repeated_choice_of_the_dataset_keeps_the_split(command: Command) -> None:
     table("one.csv", list("abcdef"))
     ran(command, "run", *TABLE, "algorithm.inner_lr=0.01", "dataset.fractions=[0.4,0.2,0.4]")
     folder = ran(command, "again", "mode=test", "checkpoint=run", "dataset=table", "dataset.path=one.csv")
@@ -763,7 +759,7 @@ SLOW_SINES = (*WAVES, "algorithm.outer.slow.ratio=0.5", "algorithm.outer.slow.ev
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_from_the_best_checkpoint_a_run_goes_on_bit_for_bit_where_the_last_is_damaged(
+def test_run_resumes_from_best_checkpoint_if_the_last_is_damaged(
     command: Command, monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:
     """The best was validated before the last was saved: steps are done again, as they were."""
@@ -804,7 +800,7 @@ def test_a_damaged_best_checkpoint_is_replaced_by_the_best_to_come(
     assert state_of("run", BEST)["best"]["step"] == 6
 
 
-def test_where_the_best_is_damaged_the_last_is_tested_and_one_line_says_so(command: Command) -> None:
+def test_last_checkpoint_is_tested_if_the_best_is_damaged(command: Command) -> None:
     folder = ran(command, "run", *WAVES, "engine.val_every=4", "engine.checkpoint_every=6")
     damage(folder / BEST)
     code, out, err = command("mode=test", "checkpoint=run", "hydra.run.dir=again")

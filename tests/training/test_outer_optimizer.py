@@ -221,7 +221,7 @@ def test_a_gradient_that_is_not_finite_moves_no_slow_weights() -> None:
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
-def test_a_group_with_a_scale_moves_as_with_a_step_size_of_its_own(name: str, ratio: float) -> None:
+def test_scaled_group_moves_with_a_scaled_step_size(name: str, ratio: float) -> None:
     """Each group as if alone, with its own step size; and resumed in the middle."""
     settings = outer(name, ratio=ratio)
     start = {"theta": {"a": torch.randn(3)}, "hypernet": {"b": torch.randn(2, 2)}, "algorithm": {}}

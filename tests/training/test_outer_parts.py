@@ -90,7 +90,7 @@ def test_chosen_tasks_count_for_what_they_stand_for(command: Command, monkeypatc
     assert told == [None] * 7
 
 
-def test_how_chosen_tasks_stand_is_told(command: Command) -> None:
+def test_metrics_of_selected_tasks_are_logged(command: Command) -> None:
     for select, name in (("k_medoids", "distance_ratio"), ("loss", "loss_rank")):
         assert command(*WAVES, *chosen(select), f"hydra.run.dir={select}")[0] == 0
         events = EventAccumulator(select)
@@ -111,7 +111,7 @@ def test_how_chosen_tasks_stand_is_told(command: Command) -> None:
         ("algorithm.outer.tasks.pol=3", "did you mean 'algorithm.outer.tasks.pool'?"),
     ],
 )
-def test_mistakes_are_told_in_one_line(override: str, message: str, command: Command) -> None:
+def test_errors_are_one_line(override: str, message: str, command: Command) -> None:
     code, _, err = command(*WAVES, override)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err

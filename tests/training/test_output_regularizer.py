@@ -23,7 +23,7 @@ def made(embedding: str) -> tuple[Learner, MetaParameters, Dataset]:
 
 @pytest.mark.parametrize("chunk", [None, 2])
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
-def test_it_is_the_change_of_the_starts_of_tasks_behind(embedding: str, chunk: int | None) -> None:
+def test_regularizer_is_the_change_of_earlier_initializations(embedding: str, chunk: int | None) -> None:
     """Mean over the groups behind of the mean over their tasks of the squared change, by a plain loop."""
     learner, phi, dataset = made(embedding)
     kept, now = moved(phi, 0.1), moved(phi, 0.3)

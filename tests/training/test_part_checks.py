@@ -260,14 +260,14 @@ class NoisyConfig(SinusoidConfig):
         return Noisy(self, Seeds(seed, episode_seed), device, dtype)
 
 
-def test_a_dataset_whose_tasks_are_others_at_every_call() -> None:
+def test_dataset_with_changing_tasks_is_refused() -> None:
     chosen = settings(*SINES)
     line = refusal(replace(chosen, dataset=NoisyConfig(**vars(chosen.dataset))))
     assert line.startswith(f"dataset=sinusoid: {__name__}.Noisy.sample returns a different task when called again")
 
 
 @pytest.mark.parametrize("kind", [SinusoidConfig, NoisyConfig])
-def test_further_data_whose_tasks_are_others_at_every_call(kind: type[SinusoidConfig]) -> None:
+def test_further_data_with_changing_tasks_are_refused(kind: type[SinusoidConfig]) -> None:
     chosen = settings(*SINES)
     further = {"mine": kind(**{**vars(chosen.dataset), "noise": 0.5})}
     chosen = replace(chosen, test_dataset=further)

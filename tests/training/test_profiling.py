@@ -29,7 +29,7 @@ def test_what_is_profiled_is_what_is_asked_for(tmp_path: Path) -> None:
     assert len(told) == 1
 
 
-def test_too_few_meta_updates_left_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_meta_updates_to_profile_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"), profiling(3, tmp_path, lambda *texts: pytest.fail("told")) as profiled:
         profiled()
     assert "nothing profiled: fewer than 7 meta-updates were left" in caplog.text

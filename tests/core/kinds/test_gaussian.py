@@ -33,7 +33,7 @@ def test_the_loss_is_the_negative_log_likelihood() -> None:
     torch.testing.assert_close(KIND.loss(prediction, y), -normal(prediction).log_prob(y).mean())
 
 
-def test_rows_that_fill_up_do_not_count() -> None:
+def test_padding_is_ignored() -> None:
     prediction, y = drawn()
     mask = torch.tensor([1.0, 1, 1, 1, 0, 0, 0], dtype=torch.float64)
     whole, kept = KIND.metrics(prediction, y, mask), KIND.metrics(prediction[:4], y[:4])

@@ -91,7 +91,7 @@ def test_regression_metrics_by_hand() -> None:
     ("kind", "y"),
     [(Classification(3), [0, 2, 1]), (Regression(), [[0.0], [2.0], [5.0]]), (Gaussian(), [[0.0], [2.0], [5.0]])],
 )
-def test_directions_are_said_of_every_figure_and_right(kind: TaskKind, y: list[Any]) -> None:
+def test_every_metric_has_the_right_direction(kind: TaskKind, y: list[Any]) -> None:
     """A perfect prediction is at least as good in each as a bad one."""
     truth = torch.tensor(y)
     good = kind.joined(10 * kind.encode_labels(truth, torch.float64), truth.double())

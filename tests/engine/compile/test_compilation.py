@@ -163,7 +163,9 @@ def test_what_cannot_be_verified_is_not_used(monkeypatch: pytest.MonkeyPatch, ca
     assert "there is no float64 to compare with (expected m1 and m2 to have the same dtype): going on" in caplog.text
 
 
-def test_one_line_says_where_and_by_how_much(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_message_names_the_part_and_the_difference(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     compiling_to(monkeypatch, first_order)
     with caplog.at_level("INFO"):
         trusted(made(*SINES))
@@ -227,6 +229,6 @@ def test_displaced_phi_is_another_everywhere_and_always_the_same(overrides: tupl
         ((*SINES, "algorithm=maml_pp", "algorithm.first_order_share=0.3", "algorithm.multi_step_share=0"), True),
     ],
 )
-def test_what_changes_while_training_goes_on_is_known(overrides: tuple[str, ...], anneals: bool) -> None:
+def test_annealed_settings_are_detected(overrides: tuple[str, ...], anneals: bool) -> None:
     learner, _, batch, _ = made(*overrides)
     assert annealed(learner, batch) == anneals

@@ -30,7 +30,7 @@ def test_computations_that_differ_in_what_they_close_over_do_not_mix() -> None:
         assert triple(ones).tolist() == [3, 3, 3]
 
 
-def test_other_arguments_get_a_graph_of_their_own() -> None:
+def test_other_arguments_get_a_separate_graph() -> None:
     """Shapes, precision, and the names in a group of φ."""
 
     def total(phi: dict[str, Tensor], x: Tensor) -> Tensor:

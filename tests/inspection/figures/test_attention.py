@@ -43,7 +43,7 @@ def test_support_examples_stand_in_the_order_of_their_labels() -> None:
 
 
 @pytest.mark.parametrize("dimensions", [(), (1,)])
-def test_rows_that_fill_up_are_no_support_examples(dimensions: tuple[int, ...]) -> None:
+def test_padding_is_not_shown(dimensions: tuple[int, ...]) -> None:
     labels = torch.tensor([[2.0, -1.0, 1.0, 0.0], [3.0, 2.0, 0.0, 0.0], [4.0, 3.0, 2.0, 1.0]])
     mask = torch.tensor([[1.0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
     assert drawn(attention_figure(task_embeddings(labels.view(3, 4, *dimensions), mask))) == [
@@ -78,7 +78,7 @@ def test_attention_of_queries_is_shown_with_what_was_predicted_right() -> None:
 
 
 @pytest.mark.parametrize("examples", [3, MOST_LABELED + 1])
-def test_targets_are_told_where_they_are_few(examples: int) -> None:
+def test_few_targets_are_labeled(examples: int) -> None:
     support = torch.arange(examples) / 4
     figure = queries_figure([Attended(torch.ones(2, examples), support, torch.tensor([-1.0, 2.5]), None, "")])
     axes = figure.axes[0]

@@ -53,7 +53,7 @@ def test_queries_are_framed_by_whether_they_are_right(channels: int) -> None:
     assert texts(figure)[:-1] == [*task, "task 0: 4 of 5 right", *task, "task 1: 4 of 5 right"]
 
 
-def test_each_task_has_a_place_of_its_own() -> None:
+def test_tasks_do_not_overlap() -> None:
     tasks = [examples([0, 0, 1], [0, 0, 1], shade=number / 8) for number in range(5)]
     figure = examples_figure(tasks, "meta-val")
     drawn, titles = paper(figure), figure.axes[0].texts[2::3]
@@ -117,7 +117,7 @@ def test_what_is_placed_by_hand_lies_within_the_figure(form: str) -> None:
         ("", ""),
     ],
 )
-def test_names_are_cut_where_they_tell_least(name: str, told: str) -> None:
+def test_names_are_abbreviated(name: str, told: str) -> None:
     assert abbreviate(name, 12) == told
 
 
@@ -134,7 +134,7 @@ def fit(*, before: bool, truth: bool) -> Fit:
         (True, False, ["before adaptation", "after", "queries", "support"]),
     ],
 )
-def test_a_legend_tells_what_there_is(before: bool, truth: bool, told: list[str]) -> None:
+def test_legend_lists_what_is_drawn(before: bool, truth: bool, told: list[str]) -> None:
     figure = fits_figure([fit(before=before, truth=truth)] * 3, "meta-test")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == told
     drawn = [axes for axes in figure.axes if axes.lines]

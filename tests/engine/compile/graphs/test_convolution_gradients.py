@@ -98,7 +98,7 @@ LEFT_ALONE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("name", LEFT_ALONE)
-def test_what_is_none_is_left_alone(name: str) -> None:
+def test_other_operations_are_left_unchanged(name: str) -> None:
     """Of tensors with four examples and channels each."""
     x, slope = torch.randn(4, 4, 6, 6, dtype=torch.float64), torch.randn(4, 4, 3, 3, dtype=torch.float64)
     assert "convolution_backward" not in simplified(simplify, LEFT_ALONE[name], x, slope)
@@ -110,7 +110,7 @@ def backward(slope: Tensor, x: Tensor, weight: Tensor, needs: list[bool], gives:
     return gradient
 
 
-def test_what_only_tells_a_shape_is_not_written_out() -> None:
+def test_shape_only_tensors_are_not_materialized() -> None:
     slope, x, weight = (torch.randn(2, 4, 3, 3), torch.randn(2, 3, 5, 5), torch.randn(4, 3, 3, 3))
     number = torch.tensor(2.0)
 
