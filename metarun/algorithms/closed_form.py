@@ -1,4 +1,4 @@
-"""Heads fitted anew to every task's support features, by a solver that the outer loop differentiates through."""
+"""Heads that are fitted to the support features of each task by a differentiable solver."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

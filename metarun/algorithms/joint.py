@@ -32,7 +32,7 @@ class Joint(Learned):
     def check(self, problem: Problem) -> None:
         if problem.training_classes:
             raise UserError(
-                f"algorithm=joint: which class a label of a {problem.name} task means, only its support set tells, so "
+                f"algorithm=joint: labels of {problem.name} tasks have a different meaning in each task, so "
                 "nothing can be predicted without adaptation; use algorithm=finetune"
             )
 
@@ -64,7 +64,7 @@ class Finetune(Joint, ShortenedSteps):
     def check(self, problem: Problem) -> None:
         if self.head != "linear" and not problem.kind.by_class:
             raise UserError(
-                f"algorithm.head={self.head}: tells classes apart, and the tasks of dataset={problem.name} are "
+                f"algorithm.head={self.head}: is for classification, and the tasks of dataset={problem.name} are "
                 "regression; use algorithm.head=linear"
             )
 

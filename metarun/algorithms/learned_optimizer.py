@@ -16,7 +16,7 @@ from metarun.models.base import Parameters
 PREFIX = "optimizer."
 """How the names of its parameters begin, among an algorithm's own meta-parameters."""
 P = 10.0
-"""Gradients below e^−P are told apart by value, and above by magnitude and sign (the paper's appendix A)."""
+"""Gradients below e^−P are encoded by value, larger ones by magnitude and sign (appendix A of the paper)."""
 
 
 def initial(units: int, dtype: torch.dtype) -> Parameters:

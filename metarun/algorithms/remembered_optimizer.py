@@ -42,7 +42,7 @@ def recalled(optimizer: InnerOptimizer, memory: Memory, names: Iterable[str]) ->
 
 
 def report(optimizer: InnerOptimizer, memory: Memory, state: OptimizerState, steps: Tensor | int) -> None:
-    """Tell the memory the state after so many steps."""
+    """Report the state after ``steps`` steps to the memory."""
     for part in optimizer.moments:
         for name, tensor in state[part].items():
             memory.report(_key(part, name), tensor)

@@ -143,7 +143,7 @@ def _kept(name: str, tree: Mapping[str, Any]) -> list[str]:
 
 
 def _paths(begun: str) -> list[str]:
-    """Files and folders, these with a slash, as a user would go on to type them."""
+    """Files and folders (with a slash) that complete the path, as a user would type them."""
     above, slash, name = begun.rpartition("/")
     with suppress(OSError, RuntimeError):
         places = sorted(Path(above + slash or ".").expanduser().iterdir())

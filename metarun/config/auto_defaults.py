@@ -135,7 +135,7 @@ def usual_values(option: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 
 def kind_of(dataset: Mapping[str, Any]) -> str:
-    """The kind of a dataset's tasks, as far as its configuration tells."""
+    """The kind of a dataset's tasks, according to its configuration."""
     kind = dataset.get("kind", dataset.get(KIND, TASK_KINDS[0]))
     return kind if kind in TASK_KINDS else TASK_KINDS[0]  # any other is refused later
 
@@ -222,7 +222,7 @@ def as_comments(found: Mapping[str, Found]) -> list[str]:
 def resolve_auto(values: dict[str, Any], choices: Choices) -> None:
     """Replace what is ``auto`` in a configuration of builtin types, say where it came from, and drop preferences.
 
-    Raises `UserError` for further data sets that are none, or are of another kind than the run's own.
+    Raises `UserError` for invalid further data sets, or of another kind than the dataset of the run.
     """
     refuse_other_kinds(values, choices)
     found = auto_values(values, choices)

@@ -36,7 +36,7 @@ NOT_OF_A_RUN = ("hydra", "sweep")
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """The overrides of a command line, parsed. Raises `UserError` for the first that is none.
+    """The overrides of a command line, parsed. Raises `UserError` for the first invalid one.
 
     Keys that are swept together (`metarun.config.zipped_keys`) have one override each, all with the line as typed.
     """

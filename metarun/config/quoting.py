@@ -50,7 +50,7 @@ def path_setting(key: str, path: Path | str) -> str:
 
 
 def path_argument(path: Path | str) -> str:
-    """A path as an argument of its own, which no program takes for an option."""
+    """A path as a positional argument, which cannot be taken for an option."""
     text = str(path)
     return f"./{text}" if text.startswith("-") else text
 

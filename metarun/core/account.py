@@ -1,4 +1,4 @@
-"""The account that runs metarun, which has no name in many containers."""
+"""The user account, which has no name in many containers."""
 
 import getpass
 import os

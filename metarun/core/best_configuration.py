@@ -1,4 +1,4 @@
-"""Which configuration is the best of several that were run with several seeds: one rule for sweeps and reports."""
+"""The best of several configurations with several seeds: one rule for sweeps and reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The ways a run ends early that are nobody's bug, or another process's."""
+"""Exceptions that end a run early and are not bugs of this process."""
 
 
 class UserError(Exception):
@@ -10,7 +10,7 @@ class Diverged(UserError):
 
 
 class Interrupted(Exception):
-    """The user stopped the run after its state was saved; the message says how to go on (exit code 130)."""
+    """The user stopped the run after its state was saved; the message has the command to resume it (exit code 130)."""
 
 
 class Lost(Exception):

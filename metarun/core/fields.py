@@ -1,4 +1,4 @@
-"""How a part declares what its settings may be.
+"""Fields of settings with their valid values.
 
 Every part of an experiment is a dataclass whose fields are the keys of its YAML file. The YAML file holds the default,
 the field its type and, through the helpers here, its range.

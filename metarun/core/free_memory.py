@@ -1,4 +1,4 @@
-"""How much memory a run may still take."""
+"""Available memory."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What one input x is: a tensor, or several named tensors, some of which an example may lack."""
+"""Inputs x: a tensor, or several named tensors, some of them optional."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A folder for one process at a time. The lock goes with the process, however that ends."""
+"""A lock on a folder for one process, released when the process ends in any way."""
 
 from pathlib import Path
 

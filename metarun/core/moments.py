@@ -22,7 +22,7 @@ class Moments(NamedTuple):
 
     @property
     def constant(self) -> Tensor:
-        """Whether the numbers are all the same, as far as float64 can tell."""
+        """Whether all numbers are equal up to float64 rounding."""
         return self.squares <= self.rows * (ROUNDING * self.mean).square()
 
 

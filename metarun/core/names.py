@@ -1,4 +1,4 @@
-"""Wording shared by all messages about keys: what was typed, what is near it, what there is."""
+"""Messages about keys: the typed key, similar ones, and the available ones."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""How the training data of a result are named beside the data it was tested on."""
+"""Names of the training data of a result."""
 
 from collections.abc import Mapping
 from typing import Any

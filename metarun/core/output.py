@@ -1,4 +1,4 @@
-"""Standard output and standard error that never fail: what cannot be written is dropped.
+"""Standard output and standard error that never fail: output that cannot be written is dropped.
 
 A run must not end, and its exit code must not change, because whoever read its output has gone (``metarun | head``), a
 terminal was closed, or the program was started with closed streams.

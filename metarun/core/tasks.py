@@ -1,4 +1,4 @@
-"""What a task is: a support set to adapt on and a query set to be judged on."""
+"""Tasks: a support set to adapt to, and a query set for the loss and the metrics."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What every dataset offers: tasks, drawn purely from (seed, stream, number).
+"""The interface of datasets: tasks as a pure function of (seed, stream, number).
 
 Classes (or, for synthetic tasks, seeds) fall into three splits: `metarun.core.tasks.SPLITS`. Tasks come in four
 streams:
@@ -73,7 +73,7 @@ class Dataset(Sampler, Protocol):
         ...
 
     known_tasks: int
-    """How many meta-training tasks come again and again, identified as 0, 1, …; 0: tasks are drawn afresh."""
+    """Number of recurring meta-training tasks, identified as 0, 1, …; 0: every task is new."""
     descriptor_size: int
     """Features that the dataset gives of a task; 0: none."""
     training_classes: int

@@ -29,7 +29,7 @@ def folder() -> Path:
 def cached(name: str, recipe: str, build: Callable[[], Bank]) -> Bank:
     """The bank that ``build`` makes, read from the cache if ``recipe`` made it before.
 
-    ``recipe`` must name everything that the bank depends on. A broken file is made anew; a folder that cannot be
+    ``recipe`` must name everything that the bank depends on. A broken file is rebuilt; a folder that cannot be
     written costs a line in the log and the time to build.
     """
     digest = hashlib.blake2b(f"{_LAYOUT}\x1f{recipe}".encode(), digest_size=12).hexdigest()
@@ -42,7 +42,7 @@ def cached(name: str, recipe: str, build: Callable[[], Bank]) -> Bank:
         try:
             return _read(path)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            log.warning("%s is broken (%s): making it anew", path, error)
+            log.warning("%s is broken (%s): rebuilding it", path, error)
     bank = build()
     try:
         _write(path, bank)

@@ -93,7 +93,7 @@ class EpisodicDataset:
         return batch(support, query, numbers, classes=classes)
 
     def distinct(self, stream: str, group: int | None = None) -> None:
-        """See `Dataset.distinct`: every episode is drawn anew."""
+        """See `Dataset.distinct`: every episode is new."""
         return
 
     def facts(self, stream: str, tasks: TaskBatch, group: int | None = None) -> dict[str, list[str]]:

@@ -57,7 +57,7 @@ class Visits(NamedTuple):
 
 
 class Functions(ABC):
-    """Every task has a function of its own, and every visit to it new points; streams draw theirs from separate seeds.
+    """Every task has its own function, and every visit new points; streams have separate seeds.
 
     With known tasks, meta-training visits these again and again, each as often as any other; meta-validation and
     meta-test still draw new ones. Known task k is of group k modulo the number of groups.
@@ -111,7 +111,7 @@ class Functions(ABC):
         return batch(support, query, visits.number, visits.identity, descriptor, source=visits.identity)
 
     def distinct(self, stream: str, group: int | None = None) -> None:
-        """See `Dataset.distinct`: every visit has points of its own."""
+        """See `Dataset.distinct`: every visit has new points."""
         return
 
     def facts(self, stream: str, tasks: TaskBatch) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""A few tasks again and again, in place of new ones: what a meta-learner that can learn at all must learn by heart."""
+"""A few repeated tasks in place of new ones, which a working meta-learner memorizes."""
 
 from dataclasses import dataclass
 from math import gcd

@@ -38,7 +38,7 @@ class TableConfig(TableShape):
 
 
 class TableDataset:
-    """Tasks whose examples are rows of a table, drawn anew at every visit.
+    """Tasks whose examples are rows of a table, sampled at every visit.
 
     With ``split=rows`` every task is in all three splits, which part its rows: meta-test adapts to a task's meta-train
     and meta-val rows and is judged on its meta-test rows, meta-val likewise on meta-train and meta-val rows. With
@@ -213,7 +213,7 @@ class TableDataset:
         if group is None:
             return
         if split != "train" and not self.grouped_test:
-            raise ValueError(f"stream {stream!r} has no groups: its tasks are none of meta-training's")
+            raise ValueError(f"stream {stream!r} has no groups: its tasks are not those of meta-training")
         if not 0 <= group < len(self.groups):
             raise ValueError(f"no group {group}; {self.name} has {len(self.groups)}")
 

@@ -1,4 +1,4 @@
-"""An encoder of the features that the dataset gives of a task: e_t without a look at its examples."""
+"""An encoder of the task descriptor: e_t without the examples."""
 
 from dataclasses import dataclass
 

@@ -25,7 +25,7 @@ from metarun.models.base import Parameters, TaskModel
 from metarun.models.normalization import Context
 
 FLOOR = 1e-6
-"""Least information of a unit that is told apart from none, of the mean over units."""
+"""Smallest information of a unit that differs from none, relative to the mean over units."""
 TINY = 1e-12
 """Keeps 0 / 0 at 0."""
 AT_ONCE = 64

@@ -1,4 +1,4 @@
-"""No task embedding: every task looks the same."""
+"""No task embedding."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What is reached on an episode without meta-learning: trivial predictors of its raw inputs.
+"""Trivial baselines: predictors from the raw inputs of an episode, without meta-learning.
 
 Regression: ``support_mean``, the mean target of the support set, and ``ridge``, a ridge regression on the support set.
 Classification: ``nearest_centroid`` and ``nearest_neighbor`` by Euclidean distance of the inputs, flattened, and

@@ -1,4 +1,4 @@
-"""Where and how a run computes, decided once at its start."""
+"""Device, precision and threads of a run, decided once at its start."""
 
 import ctypes
 import os
@@ -120,7 +120,7 @@ class DeviceSettings:
         return self.threads if isinstance(self.threads, int) else None
 
     def most_threads(self, jobs: int = 1) -> int:
-        """Threads that each of so many processes on this machine may take: those given, or its share of the cores."""
+        """Number of threads for each of ``jobs`` processes on this machine: as set, or the cores divided by them."""
         if self.given_threads is not None:
             return self.given_threads
         return _THREADS if jobs == 1 else max(1, _cores() // jobs)

@@ -1,4 +1,4 @@
-"""Whether meta-training goes wrong, as its validations show: one line for each cause, with the key to change."""
+"""Detecting meta-training that goes wrong, from its validations: one line for each cause, with the key to change."""
 
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass
 class DivergenceCheck:
-    """Looks at one validation after another, and tells every cause once.
+    """Checks one validation after another, and reports every cause once.
 
     At once: episodes whose metric is not finite; an error after adaptation, or since the least one so far, that has
     grown by the factor `SEVERE`. When it lasts, which is at the second validation in a row or at the last one:

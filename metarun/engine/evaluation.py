@@ -54,7 +54,7 @@ class EvaluationResult:
 
     @cached_property
     def tasks(self) -> list[int]:
-        """The number of each episode's task: the dataset's own, or the episode's where every task is drawn anew."""
+        """The number of each episode's task in the dataset, or the number of the episode if every task is new."""
         if not len(self.sources):
             return list(range(self.count))
         return task_numbers(self.sources)
@@ -71,7 +71,7 @@ class EvaluationResult:
         return {metric: self.mean(metric) for metric in self.curves}
 
     def half_width(self, metric: str, point: int = -1) -> float:
-        """Half-width of the 95 % interval of a metric's mean at a point of its curve; NaN where there is none."""
+        """Half-width of the 95 % interval of a metric's mean at a point of its curve, or NaN."""
         return half_width(self.curves[metric][:, point], self.tasks)
 
     def other_classes(self, metric: str) -> Estimate | None:
@@ -166,7 +166,7 @@ class Evaluator:
     ) -> EvaluationResult:
         """Measure the first ``episodes`` episodes of a stream; φ stays as it is.
 
-        Fewer where the stream has no more that differ: episodes told twice would only make an interval look narrow.
+        Fewer if the stream has fewer distinct ones: repeated episodes would only make the interval too narrow.
         A ``whole_curve`` takes a prediction at every inner step, which often costs more than the steps. ``progress`` is
         told how many episodes are done. With ``group`` all tasks are of that group of the dataset's. With baselines
         what they reach on the same episodes is measured too.

@@ -1,4 +1,4 @@
-"""How many tasks fit into memory at once: an estimate on tensors that have shapes and no contents."""
+"""How many tasks fit into memory at once: an estimate on fake tensors."""
 
 import logging
 import weakref
@@ -30,13 +30,13 @@ cannot fill and for what libraries lay out anew."""
 COPIES = 16
 """More than a meta-gradient holds, for each pass through the network, of all that the pass makes and of θ."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-"""How PyTorch tells it, on CUDA and on the CPU."""
+"""PyTorch's messages, on CUDA and on the CPU."""
 
 
 def fitting(computation: Callable[[Any], Any], sample: Callable[[int], Any], wanted: int, free: int | None) -> int:
     """How many of ``wanted`` tasks to compute at once in ``free`` bytes (``None``: not known), in parts of one size.
 
-    ``computation(tasks)`` is what is done with tasks, and ``sample(count)`` gives so many.
+    ``computation(tasks)`` is the computation, and ``sample(count)`` returns ``count`` tasks.
     """
     if free is None or wanted < 2:
         return wanted
@@ -46,13 +46,13 @@ def fitting(computation: Callable[[Any], Any], sample: Callable[[int], Any], wan
 
 
 def needed(computation: Callable[[Any], Any], sample: Callable[[int], Any], tasks: int) -> float:
-    """Bytes that so many tasks take at once, by an estimate; arguments as of `fitting`."""
+    """Estimated bytes for ``tasks`` tasks at once; arguments as in `fitting`."""
     # A batch of a single task is laid out in another way than those of more.
     return tasks * ROOM * peak(computation, sample(2)) / 2
 
 
 def surely_fits(learner: Learner, batch: TaskBatch, tasks: int, free: int) -> bool:
-    """Whether so many tasks like those of ``batch`` need far less than ``free`` bytes, by a bound that is cheap."""
+    """Whether ``tasks`` tasks like those of ``batch`` surely fit into ``free`` bytes, by a cheap upper bound."""
     support, query = batch.support, batch.query
     rows = concatenated(*(rows_of(part.x, 0) for part in (support, query)))
     forward = made(lambda rows: learner.model.network(rows, Context()), rows)

@@ -1,4 +1,4 @@
-"""How a run computes: decided once by rules over configuration and machine, and kept in the run's state.
+"""How a run computes: decided once, by rules on the configuration and the machine, and kept in its state.
 
 Decisions change rounding and nothing else. A resumed run keeps those of its beginning.
 """
@@ -84,7 +84,7 @@ class Planner:
         return self._recorded(plain, plain.recorded(), computed, phi)
 
     def annealed(self) -> bool:
-        """Whether meta-training changes anything but φ while it goes on."""
+        """Whether anything other than φ changes over meta-training."""
         return compilation.annealed(self.learner, self._meta_batch())
 
     def evaluator(self, phi: MetaParameters) -> Evaluator:
@@ -150,7 +150,7 @@ class Planner:
         return self._wanted({"evaluation": validations * val + train, "whole evaluation": test}, phi)
 
     def meta_step_memory(self, phi: MetaParameters, tasks: int) -> float | None:
-        """Bytes that a meta-step takes beside φ, optimizer and data, with so many tasks at once, by an estimate.
+        """Estimated bytes of a meta-step with ``tasks`` tasks at once, without φ, optimizer and data.
 
         ``None`` where none can be made.
         """
@@ -159,7 +159,7 @@ class Planner:
         )
 
     def evaluation_memory(self, phi: MetaParameters, episodes: int) -> float | None:
-        """The same of an evaluation, with so many episodes at once."""
+        """The same for an evaluation with ``episodes`` episodes at once."""
         evaluation = self._evaluation(phi)
         return self._estimated(
             "memory", lambda: needed(evaluation, lambda count: self._sample(LIKE_TEST, count), episodes)
@@ -187,7 +187,7 @@ class Planner:
         return self.dataset.sample("train", index, self.settings.meta_batch_size, self.group)
 
     def _wanted(self, times: dict[str, int], phi: MetaParameters) -> bool:
-        """Whether to compile computations that the run does so many ``times``."""
+        """Whether to compile computations that the run performs ``times`` times."""
         if self.compile != "auto" or sum(times.values()) < auto_rules.FEWEST:
             return self.compile == "true"
         counted = [(self._workload(name, phi), often) for name, often in times.items()]

@@ -1,4 +1,4 @@
-"""Which tasks a meta-update learns from: of a pool of candidates, those that represent it, or those that are hard.
+"""Task selection for a meta-update: representative or hard tasks of a pool of candidates.
 
 Representative tasks (k-center, k-medoids) are chosen by distance, of task embeddings where the run has any, else of how
 the tasks pull on their start: the gradient of the loss on the support set by θ at θ⁰. Each counts as often as there are
@@ -98,7 +98,7 @@ class Selector:
         )
 
     def _features(self, phi: MetaParameters, task: Task) -> Tensor:
-        """What tells a task from others, ``[features]``."""
+        """Features of a task by which distances are computed, ``[features]``."""
         learner = self._learner
         embedding = learner.embed(phi, task, testing=False)
         if len(embedding):

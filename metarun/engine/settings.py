@@ -1,4 +1,4 @@
-"""Settings of the engine: how long it trains, how much at a time, and how it measures."""
+"""Settings of the engine: training length, batch sizes and evaluation."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class EngineSettings:
     def __post_init__(self) -> None:
         if self.train_tasks is not None and self.order == "sequential":
             raise UserError(
-                f"engine.train_tasks={self.train_tasks}: the same tasks again and again have no sequence of groups; "
+                f"engine.train_tasks={self.train_tasks}: repeated tasks have no sequence of groups; "
                 "set engine.train_tasks=null or engine.order=shuffled"
             )
         if self.profile_steps and self.steps < SKIPPED + self.profile_steps:

@@ -1,4 +1,4 @@
-"""A small hypernetwork that makes θ piece by piece, each piece having a learned embedding of its own.
+"""A small hypernetwork that generates θ in chunks, each with a learned embedding.
 
 Von Oswald et al. 2020, "Continual learning with hypernetworks", section 2.2: all numbers to be made are laid end to end
 and cut into chunks of one length; a network on (e_t, c_i) makes chunk i. Its size does not grow with θ, but for one

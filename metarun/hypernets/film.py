@@ -1,4 +1,4 @@
-"""A hypernetwork that only scales and shifts features: what a layer feeds to its non-linearity becomes h(1+γ) + b.
+"""A hypernetwork that only scales and shifts features: the input h of a non-linearity becomes h(1+γ) + b.
 
 FiLM (Perez et al. 2018), the modulation of multimodal MAML (Vuorio et al. 2019); also of the head's output. γ and b, a
 number each for every unit or channel, are functions of e_t; the weights stay the shared θ₀. Scaling a layer's output

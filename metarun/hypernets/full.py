@@ -1,4 +1,4 @@
-"""A hypernetwork that makes whole tensors: an MLP on e_t with one linear head for each (Ha, Dai & Le 2017)."""
+"""A hypernetwork that generates whole tensors: an MLP on e_t with one linear head for each (Ha, Dai & Le 2017)."""
 
 from dataclasses import dataclass
 

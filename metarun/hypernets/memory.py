@@ -59,7 +59,7 @@ def refuse_if_too_large(
 def needed(
     config: HypernetConfig, embedding_size: int, theta: Parameters, tasks: int, dtype: torch.dtype
 ) -> tuple[int, int]:
-    """Parameters of the hypernetwork, and the bytes that it takes to train it on so many tasks at once."""
+    """Number of parameters of the hypernetwork, and the bytes to train it on ``tasks`` tasks at once."""
     with torch.device("meta"):
         hypernet = config.build(embedding_size, theta)
     numbers = count(dict(hypernet.named_parameters()))

@@ -1,4 +1,4 @@
-"""No hypernetwork: every task starts at θ₀."""
+"""No hypernetwork: every task is initialized with θ₀."""
 
 from dataclasses import dataclass
 

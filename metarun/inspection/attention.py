@@ -1,4 +1,4 @@
-"""How support examples weigh in the predictions of a few tasks, where the algorithm attends to them."""
+"""Attention weights of support examples in the predictions of a few tasks."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from metarun.engine.evaluation import episodes_of
 from metarun.learner.learner import Learner, MetaParameters
 
 TASKS = 4
-"""Tasks that are looked at, where there are so many."""
+"""Maximum number of tasks shown."""
 
 
 @dataclass(frozen=True)

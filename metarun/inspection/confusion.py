@@ -1,4 +1,4 @@
-"""Which classes are taken for which, over many tasks whose classes differ."""
+"""Confusion matrix over many tasks whose classes differ."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The images of a few tasks, and what their queries are taken for."""
+"""The images of a few tasks, and predicted classes of their queries."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class ImagePredictions:
 
 
 def shows_images(learner: Learner) -> bool:
-    """Whether its tasks are to tell images apart."""
+    """Whether its tasks are image classification."""
     inputs = learner.problem.inputs
     shown = [dict(inputs.parts)[name].shape[0] in (1, 3) for name in inputs.images]
     return shown == [True] and learner.problem.kind.by_class
@@ -38,7 +38,7 @@ def shows_images(learner: Learner) -> bool:
 def examples(
     learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, tasks: int, at_once: int
 ) -> list[ImagePredictions]:
-    """The first ``tasks`` tasks of a stream, where there are so many."""
+    """The first ``tasks`` tasks of a stream, or all if there are fewer."""
     count = episodes_of(dataset, stream, tasks)
     batch = dataset.sample(stream, 0, count)
     support, query = batch.support, batch.query

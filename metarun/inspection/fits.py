@@ -1,4 +1,4 @@
-"""The functions that a learner makes of a few tasks, before and after adaptation, where x and y are numbers."""
+"""The functions of a few tasks before and after adaptation, for scalar x and y."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ def draws_functions(learner: Learner) -> bool:
 
 
 def fits(learner: Learner, phi: MetaParameters, dataset: Dataset, stream: str, tasks: int, at_once: int) -> list[Fit]:
-    """The first ``tasks`` tasks of a stream, where there are so many.
+    """The first ``tasks`` tasks of a stream, or all if there are fewer.
 
     Functions are drawn between the least and the largest x of a task; of a transductive run, whose predictions depend
     on which queries it is asked together, through the task's own queries instead.

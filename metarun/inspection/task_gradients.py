@@ -1,4 +1,4 @@
-"""How single tasks pull on φ and on their start: norms layer by layer, and how far tasks agree."""
+"""Gradients of single tasks by φ and by their initialization: norms by layer, and cosine similarities."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The parts put together: from meta-parameters φ and one task to an objective, or to an adaptation curve.
+"""The learner: from meta-parameters φ and one task to an objective, or to an adaptation curve.
 
 Everything here is a pure function of tensors for one task: the engine batches it.
 """
@@ -112,7 +112,7 @@ class Learner:
     def objective(self, phi: MetaParameters, task: Task, draws: Draws) -> tuple[Tensor, dict[str, Tensor]]:
         """What the outer loop differentiates, and the metrics of the adapted model on the queries.
 
-        Terms of Ω are added to the first and told in the second, before weighting, as ``omega/<name>``.
+        Terms of Ω are added to the objective; unweighted, they are metrics ``omega/<name>``.
         """
         objective, (metrics, _) = self.objective_and_reports(phi, task, draws)
         return objective, metrics

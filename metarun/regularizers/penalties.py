@@ -1,4 +1,4 @@
-"""Ω: what the outer loop keeps small beside the loss, L = Σ_t α_t L_t(θ_t) + λΩ."""
+"""Ω: regularizers in the outer objective, L = Σ_t α_t L_t(θ_t) + λΩ."""
 
 from dataclasses import dataclass
 

@@ -123,7 +123,7 @@ def _report(options: Namespace) -> None:
 
 
 def _runs(paths: Sequence[str]) -> list[Run]:
-    """All runs below the paths, each once; what cannot be read is told and left out."""
+    """All runs below the paths, each once; unreadable ones are reported and skipped."""
     found: dict[Path, Run] = {}
     for path in paths:
         if not Path(path).is_dir():

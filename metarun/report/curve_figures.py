@@ -13,7 +13,7 @@ from metarun.report.grouping import Configuration, Group
 from metarun.report.statistics import over_seeds
 
 MOST_LINES = 10
-"""Configurations that a figure of curves tells apart; the best by validation where there are more."""
+"""Maximum number of configurations in a figure of curves; of more, the best by validation."""
 SMOOTH = 30
 """Points that a curve of meta-training is averaged down to, at most."""
 

@@ -74,7 +74,7 @@ def entitle(figure: Figure, group: Group, note: str, beside: float = 0.0) -> Non
 
 
 def labels_of(group: Group, told: Sequence[Configuration]) -> list[str]:
-    """What tells each of these configurations from the others, in a few lines."""
+    """What distinguishes each of these configurations from the others, in a few lines."""
     names = {
         key: group.names[key] for key in keys.varying([run for one in told for run in one.runs]) if key in group.names
     }

@@ -152,7 +152,7 @@ class Group:
         return any(one.seeds + one.missing > 1 for one in self.configurations)
 
     def label(self, configuration: Configuration) -> str:
-        """What tells a configuration from the others, in one line."""
+        """What distinguishes a configuration from the others, in one line."""
         return label(configuration.first, self.names) or keys.told(configuration.first, "algorithm")
 
 
@@ -284,7 +284,7 @@ def _checked_sort(runs: Sequence[Run], sort: str | None) -> str:
 
 
 def _title(runs: Sequence[Run], others: Sequence[Run]) -> str:
-    """A problem in words, with whatever else tells it from the other problems of the same dataset."""
+    """Title of a problem, with what distinguishes it from the other problems of the same dataset."""
     run, mine = runs[0], keys.of_the_problem(runs[0])
     name = keys.told(run, "dataset")
     ways, shots, queries = (run.settings.get(f"dataset.{key}") for key in ("ways", "shots", "queries"))

@@ -75,7 +75,7 @@ def _of_training(run: Run, name: str) -> bool:
 
 
 def varying(runs: Sequence[Run]) -> list[str]:
-    """The keys that tell these runs' configurations apart, groups first, then in the order of their files.
+    """The keys that distinguish the configurations of these runs, groups first, then in the order of their files.
 
     A key counts where it differs between runs of the same option of its group: what only follows from the option is
     told by it. A key of the machine, and one whose values followed from other parts, count only where one seed was run

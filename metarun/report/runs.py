@@ -23,7 +23,7 @@ CONFIG, STATUS, RESULT, LOG = CONFIG, STATUS, RESULT, LOG
 DONE = "done"
 STATES = (DONE, "running", "failed", "interrupted")
 LARGEST = 2**24
-"""Bytes of a file beyond which it is none of a run's."""
+"""Maximum size in bytes of a file of a run."""
 
 HUGE = 1e100
 """From where on a number's square may be no number."""
@@ -47,7 +47,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One run, as its folder tells it."""
+    """One run, as read from its folder."""
 
     folder: Path
     settings: Mapping[str, Any]
@@ -245,7 +245,7 @@ def _check(result: Mapping[str, Any]) -> None:
 
 
 def _check_further(result: Mapping[str, Any]) -> None:
-    """Refuse blocks of further data sets that are none."""
+    """Refuse invalid blocks of further data sets."""
     blocks = result.get(TEST_DATASETS, {})
     if not isinstance(blocks, dict):
         raise Unreadable(f"{RESULT}: its {TEST_DATASETS} is not what metarun writes")

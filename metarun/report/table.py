@@ -1,4 +1,4 @@
-"""A group of configurations as a table of texts, whoever prints it."""
+"""A group of configurations as a table of strings, for all output formats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ MOST_DECIMALS = 7
 LEAST_P = 1e-12
 """Smaller p-values are not shown: differences of numbers near 1 have no more digits."""
 LARGE = 1e6
-"""Numbers from which on they are told with an exponent, and numbers of more decimals than the above."""
+"""Numbers from here on, and those with more decimals than above, are printed with an exponent."""
 
 
 def clean(value: Any) -> str:

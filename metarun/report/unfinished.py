@@ -1,4 +1,4 @@
-"""Runs that are not done: what became of them, and what to type to go on."""
+"""Unfinished runs: their status, and the command that resumes each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,12 +58,12 @@ def _row(run: Run, names: dict[str, str], reason: str, what: str) -> Unfinished:
 
 
 def _resume_command(run: Run) -> str:
-    """The line that goes on with a run, or begins it anew."""
+    """The command that resumes a run, or restarts it."""
     if (checkpoint := run.settings.get("checkpoint")) is not None:
         return _line(run, f"mode={run.settings.get('mode')}", checkpoint=checkpoint)
     if run.can_resume():
         return _line(run, resume=run.folder)
-    return "start it anew: it had saved no state yet"
+    return "restart it: it had not saved a state yet"
 
 
 def _line(run: Run, *overrides: str, **paths: Any) -> str:

@@ -1,4 +1,4 @@
-"""A run's state on disk: all that is needed to go on as if nothing had happened."""
+"""The state of a run on disk: everything that is needed to resume it bit for bit."""
 
 import logging
 import math
@@ -83,7 +83,7 @@ def save(path: Path, state: State, config: dict[str, Any], problem: Problem) -> 
 def load(path: Path, like: MetaParameters, device: torch.device) -> State:
     """The state in a checkpoint, for a learner whose φ has the names and shapes of ``like``.
 
-    Raises `UserError` for a file that is none or belongs to another learner, and `Damaged` for one that is damaged.
+    Raises `UserError` for a file that is not a checkpoint or of another learner, and `Damaged` for a damaged one.
     """
     state = read(path, device).state
     fit(path, state, like)
@@ -122,7 +122,7 @@ def first_problem(files: Sequence[Path]) -> Problem:
 def read(path: Path, device: torch.device) -> Checkpoint:
     """A checkpoint, whatever learner it belongs to.
 
-    Raises `UserError` for a file that is none or of another version, and `Damaged` for one that is damaged.
+    Raises `UserError` for a file that is not a checkpoint or of another version, and `Damaged` for a damaged one.
     """
     content = tensor_file.read(path, device)
     version = content.get("format")

@@ -1,4 +1,4 @@
-"""How a failure is told: one line that says whose it is, and a traceback in the log where code is to be mended."""
+"""Error messages: one line that names the responsible code, and a traceback in the log for bugs."""
 
 import logging
 

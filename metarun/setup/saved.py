@@ -81,7 +81,7 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], co
     if only_old(folder):
         raise UserError(f"resume={path}: {OLD}")
     if not saved(folder):
-        raise UserError(f"resume={path}: the run had saved no state yet; start it anew")
+        raise UserError(f"resume={path}: the run had not saved a state yet; start it again")
     config = read_yaml(folder / CONFIG)
     others = [_name(override) for override in parsed if not _goes_with_resume(override)]
     if others:
@@ -90,7 +90,7 @@ def _resumed(path: str, overrides: Sequence[str], parsed: Sequence[Override], co
         )
     if "engine.steps" in map(_name, parsed) and _sequential(config):
         raise UserError(
-            f"resume={path}: engine.steps does not go with a sequence, whose groups share the steps; start anew"
+            f"resume={path}: engine.steps does not go with a sequence, whose groups share the steps; start a new run"
         )
     return [
         *as_overrides(config, str(folder / CONFIG), config_dir),
@@ -159,9 +159,9 @@ def _inside(candidates: Sequence[Path]) -> tuple[Path, Any]:
 
 
 def _as_overrides(config: Any, replaced: Mapping[str, Override], source: str, config_dir: str | None) -> list[str]:
-    """A saved configuration as overrides; a group in ``replaced`` is left out, for the user chose it anew.
+    """A saved configuration as overrides, without the groups in ``replaced``, which the user chose again.
 
-    Of the same dataset chosen anew, what decides its splits is kept. Classes (``_target_``) are never taken from a
+    If the same dataset is chosen again, the keys of its splits are kept. Classes (``_target_``) are never taken from a
     saved file: the option chosen names its own.
     """
     if not isinstance(config, dict) or not isinstance(config.get("choices"), dict):

@@ -19,7 +19,7 @@ from metarun.setup.settings import Settings
 DIVISION = ("split", "split_seed", "fractions")
 """What a source says of how its data are divided into meta-train, meta-val and meta-test."""
 _PLACES = ("file", "folder", "content")
-"""What tells one source from another of the same dataset."""
+"""What distinguishes sources of the same dataset."""
 
 
 @dataclass(frozen=True)

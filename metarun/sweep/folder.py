@@ -88,7 +88,7 @@ def result(folder: Path) -> Mapping[str, Any]:
 
 
 def saved_config(folder: Path) -> dict[str, Any] | None:
-    """The configuration that a run's folder holds; ``None`` where there is none to be read."""
+    """The configuration in a run folder, or ``None`` if it cannot be read."""
     try:
         found = read_yaml(folder / CONFIG)
     except UserError:

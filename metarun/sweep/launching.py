@@ -21,7 +21,7 @@ EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "s
 READY = {
     "joblib": ("n_jobs=${sweep.parallel}", "batch_size=1", "pre_dispatch=all"),
     "submitit_local": ("timeout_min=10000",),
-    # A job whose time is over is put into the queue again, and goes on where it stood.
+    # A job whose time limit is over is requeued, and resumes from its checkpoint.
     "submitit_slurm": ("array_parallelism=${sweep.parallel}", "max_num_timeout=20", "timeout_min=240"),
     "ray": ("+ray.init.num_cpus=${sweep.parallel}", "+ray.init.include_dashboard=false", "+ray.remote.num_cpus=1"),
 }

@@ -1,4 +1,4 @@
-"""What became of a sweep's jobs, as their folders tell it: the same for every launcher, here or far away."""
+"""Outcomes of a sweep's jobs, read from their folders: the same for every launcher, local or remote."""
 
 from collections.abc import Mapping
 from pathlib import Path

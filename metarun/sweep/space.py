@@ -127,7 +127,7 @@ def _dimension(command: SweepCommand, key: str) -> tuple[str, Dimension]:
 
 
 def dimension(override: Override) -> Dimension:
-    """What a sweep's override means to a search. Raises `UserError` for an interval that is none."""
+    """The dimension of a search that an override declares. Raises `UserError` for an invalid interval."""
     value = override.value()
     if isinstance(value, RangeSweep | IntervalSweep):
         tags = {str(tag) for tag in value.tags}

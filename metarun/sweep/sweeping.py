@@ -127,7 +127,7 @@ class _Sweep:
     def _launched(
         self, context: HydraContext, job: Job, jobs: list[Proposal], first: int, progress: SweepProgress
     ) -> None:
-        """Run jobs to their ends; one whose process dies is failed, and the others go on."""
+        """Run jobs until all have ended; a job whose process dies has failed, and the others continue."""
         left = jobs
         while left:
             texts = [[*one.overrides, f"hydra.sweep.subdir={quoted(one.name)}"] for one in left]
@@ -252,7 +252,7 @@ def composed(overrides: Sequence[str], loader: ConfigLoaderImpl) -> DictConfig:
 
 
 def _refuse_other(saved: Mapping[str, Any], now: Mapping[str, Any], place: Path) -> None:
-    """Refuse to go on in a folder whose run has other settings than the job of its name."""
+    """Refuse a folder whose run has other settings than the job of its name."""
     before, after = (
         {key: value for key, value in _leaves(one).items() if key not in NOT_SETTINGS and not typed_only(key)}
         for one in (saved, now)

@@ -11,7 +11,7 @@ Value = str | float | int
 
 
 def jobs_of(number: int, values: Mapping[str, Value], fixed: Sequence[str], seeds: Sequence[str]) -> list[Proposal]:
-    """The jobs of trial ``number`` (from 0). Their names tell no more of each value than one wants to read."""
+    """The jobs of trial ``number`` (from 0). Values are abbreviated in their names."""
     values, before = _apart(values), f"trial-{number + 1:03}"
     varied = [f"{key}={value}" for key, value in values.items()]
     names = short_keys(list(values), taken=[SEED])

@@ -1,4 +1,4 @@
-"""How many inner steps to test with, chosen on meta-val (``algorithm.test_steps=best``)."""
+"""The number of inner steps of the test, selected on meta-val (``algorithm.test_steps=best``)."""
 
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -38,6 +38,6 @@ def best_steps(episodes: EvaluationResult, kind: TaskKind) -> BestSteps:
 
 
 def with_test_steps(algorithm: Algorithm, steps: int) -> Algorithm:
-    """The algorithm with so many inner steps at test; it is one with such a key."""
+    """The algorithm with ``steps`` inner steps at test."""
     changed: Algorithm = replace(algorithm, test_steps=steps)  # type: ignore[call-arg]
     return changed

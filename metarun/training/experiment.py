@@ -1,4 +1,4 @@
-"""One experiment, from its settings to all its parts and its meta-training: the table of contents of a run."""
+"""One experiment, from its settings to its parts and its meta-training: the table of contents of a run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

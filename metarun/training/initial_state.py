@@ -1,4 +1,4 @@
-"""Where a run begins, and which of its decisions are made already."""
+"""The initial state of a run, and the decisions that it already contains."""
 
 import logging
 from collections.abc import Sequence

@@ -115,7 +115,7 @@ def episodes(figure: Mapping[str, Any]) -> str:
 
 
 def amount(figure: Mapping[str, Any]) -> str:
-    """The mean of a figure, or that there is none, and the median in its place."""
+    """The mean of a metric, or the median if there is no finite mean."""
     median = figure.get("median", nan)
     return f"not finite, median {decimal(median)}" if isfinite(median) else decimal(figure["mean"])
 

@@ -1,4 +1,4 @@
-"""The meta-test: φ measured on the run's own data and on further data sets, and what is written and shown of it."""
+"""The meta-test: φ evaluated on the data of the run and on further data sets, and its output files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -69,7 +69,7 @@ class _MetaTest:
         return replace(self._with_steps(steps.chosen), steps=steps)
 
     def _with_steps(self, steps: int) -> "_MetaTest":
-        """The test with so many inner steps."""
+        """The test with ``steps`` inner steps."""
         one = self.one
         algorithm = with_test_steps(one.settings.algorithm, steps)
         learner = replace(one.learner, algorithm=algorithm)
@@ -108,7 +108,7 @@ class _MetaTest:
         return source_of(self.one.dataset) == self.one.learner.problem.source
 
     def _validation(self) -> dict[str, Any]:
-        """The meta-val figures that selected φ; of a checkpoint to test, measured anew under the present protocol."""
+        """The meta-val figures that selected φ; of a checkpoint to test, measured again with the present protocol."""
         if self.one.settings.trains and self.steps is None:
             assert self.tested.best is not None
             return self.tested.best.metrics

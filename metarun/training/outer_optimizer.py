@@ -1,4 +1,4 @@
-"""The optimizer of φ: PyTorch's own, over φ's tensors in place, and the slow weights that follow it."""
+"""The optimizer of φ: a PyTorch optimizer on φ's tensors in place, and slow weights."""
 
 import copy
 from collections.abc import Iterable, Mapping

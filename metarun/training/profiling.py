@@ -1,4 +1,4 @@
-"""A profile of a few meta-updates: a trace to look at, and which operations take the time."""
+"""A profile of a few meta-updates: a trace, and the most expensive operations."""
 
 import logging
 from collections.abc import Callable, Iterator

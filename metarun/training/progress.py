@@ -1,4 +1,4 @@
-"""What is told while a run trains: a bar on a terminal, plain lines elsewhere, curves in TensorBoard."""
+"""Progress of meta-training: a bar on a terminal, plain lines elsewhere, curves in TensorBoard."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ from metarun.runs.numbers import decimal
 log = logging.getLogger(__name__)
 
 MOST_TOLD = 12
-"""Groups whose figures are told one by one in a line."""
+"""Maximum number of groups whose metrics are listed in a line."""
 
 
 class TrainingLog:
@@ -132,7 +132,7 @@ def _tells() -> bool:
 
 
 class Silence(TrainingLog):
-    """That of the processes beside the first, which tells for all."""
+    """The log of all processes other than the main one."""
 
     def __init__(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""What a run leaves for people and for other programs: numbers that name their protocol."""
+"""The result files of a run, which name the protocol of all numbers."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""How many parameters there are: of the task model, of what is meta-learned, and of what makes the task model's."""
+"""Numbers of parameters: of the task model, of φ, and of generated tensors."""
 
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.models.base import count

@@ -53,7 +53,7 @@ class WholeStep:
         return dict(zip(self._names, values, strict=True)), norm
 
     def trusted(self, step: int, lr: float) -> bool:
-        """Record, and tell whether the recording does what it should for another step and step size; φ stays."""
+        """Record, and return whether the recording is correct for another step and step size; φ does not change."""
 
         def far(update: Callable[[], R]) -> tuple[R, Tensor]:
             before = torch.cat([tensor.flatten() for tensor in tree_leaves(self._phi)])

@@ -35,7 +35,7 @@ def test_stopped_run_has_a_resume_command(tmp_path: Path) -> None:
     reason = "stopped at step 7 of 10; resume with: metarun resume=elsewhere/a"
     folder = write_run(tmp_path / "a b", status="interrupted", reason=reason)
     (found,) = unfinished(runs(folder))
-    assert (found.reason, found.next) == ("stopped at step 7 of 10", "start it anew: it had saved no state yet")
+    assert (found.reason, found.next) == ("stopped at step 7 of 10", "restart it: it had not saved a state yet")
     wrote(folder, LAST, timedelta(0))
     assert unfinished(runs(folder))[0].next == f"metarun 'resume={folder}'"
 

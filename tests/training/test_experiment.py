@@ -508,7 +508,7 @@ REFUSED = {
     "no embedding": (["hypernet=full"], "hypernet=full: needs a task embedding; add embedding=support"),
     "few tasks in a sequence": (
         ["experiment=forgetting_polynomials", "engine.train_tasks=4"],
-        "engine.train_tasks=4: the same tasks again and again have no sequence of groups; set engine.train_tasks=null",
+        "engine.train_tasks=4: repeated tasks have no sequence of groups; set engine.train_tasks=null",
     ),
     "few tasks for who learns nothing": (
         ["algorithm=scratch", "engine.train_tasks=4"],

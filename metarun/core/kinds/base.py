@@ -1,4 +1,4 @@
-"""What the rest of the project asks of a kind of task."""
+"""The interface of a kind of task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from torch.func import grad, vjp
 
 
 class TaskKind(ABC):
-    """What the labels of a task are, what is predicted of them, and how predictions are judged.
+    """The labels, predictions, loss and metrics of a kind of task.
 
     Each is a frozen dataclass whose fields, plain values, are saved in checkpoints under its `name`.
 

@@ -42,7 +42,7 @@ long, 10 to 20 µs with one thread, as it takes to launch the operation, which n
 
 
 def pays(computations: Sequence[tuple[Workload, int]], savings: Savings) -> bool:
-    """Whether compiling these computations, each done so many times, saves more time than it takes.
+    """Whether compiling these computations, with their numbers of calls, saves more time than it takes.
 
     Those that are too large to be counted are not compiled: that would take ten minutes.
     """

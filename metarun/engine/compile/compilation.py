@@ -89,7 +89,7 @@ class _Reference:
 
 
 def annealed(learner: Learner, batch: TaskBatch) -> bool:
-    """Whether meta-training changes anything but φ while it goes on."""
+    """Whether anything other than φ changes over meta-training."""
     one, other = (learner.draws(batch, False, progress) for progress in BEGINNING_AND_END)
     return one.keys() != other.keys() or not all(torch.equal(one[name], other[name]) for name in one)
 

@@ -50,7 +50,7 @@ class Recorded(Generic[*Inputs, R]):
 
 
 class _Graph:
-    """One recording, with memory of its own for arguments and results."""
+    """One recording, with separate memory for arguments and results."""
 
     def __init__(self, computation: Callable[..., Any], leaves: list[Tensor], form: TreeSpec) -> None:
         self._inputs = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]

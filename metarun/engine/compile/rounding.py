@@ -59,7 +59,7 @@ class Yardstick:
         return cls(dict.fromkeys(norms(exact), tolerance / ROOM), torch.finfo(torch.float64).eps)
 
     def excess(self, found: MetaParameters, wanted: MetaParameters) -> Excess | None:
-        """The part of ``found`` that is furthest beyond what rounding explains; ``None`` if there is none."""
+        """The part of ``found`` with the largest difference beyond rounding, or ``None``."""
         size, apart = norms(wanted), norms(wanted, found)
         usual = median([value for part, value in self.relative.items() if len(part) == 2 and size[part]] or [0.0])
         worst, found_excess = 1.0, None

@@ -1,4 +1,4 @@
-"""How much there is to do in a computation: counted on tensors that have shapes and no contents, never timed."""
+"""The work of a computation, counted on fake tensors and never timed."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -64,7 +64,7 @@ class ProcessGroup(Processes):
             return found
         if found.index is not None:
             raise UserError(
-                f"device.name={found}: under torchrun each process has a CUDA device of its own; use device=cuda"
+                f"device.name={found}: under torchrun each process has a separate CUDA device; use device=cuda"
             )
         if self._local_count > torch.cuda.device_count():
             raise UserError(

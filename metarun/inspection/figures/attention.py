@@ -1,4 +1,4 @@
-"""How support examples weigh, in task embeddings and in predictions."""
+"""Figures of attention weights, in task embeddings and in predictions."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Figure of the confusion matrix."""
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from metarun.inspection.figures.names import abbreviate
 from metarun.inspection.task_embeddings import TaskEmbeddings
 
 MOST_COLORS = 10
-"""Kinds of task that a figure tells apart by color."""
+"""Maximum number of kinds of task with different colors."""
 LETTERS = 24
 """Of a kind's name in the legend: a longer one would leave no room for the points."""
 

@@ -1,4 +1,4 @@
-"""Images of a few tasks, and what their queries are taken for."""
+"""Figure of images of a few tasks, with the predicted classes of their queries."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How tasks' meta-gradients agree, and how they go over the training."""
+"""Figures of meta-gradients of tasks: cosine similarities, and their projection over training."""
 
 from collections.abc import Sequence
 

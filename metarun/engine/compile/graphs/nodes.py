@@ -8,7 +8,7 @@ from torch.fx.node import map_arg
 
 
 def given(node: Node) -> tuple[Any, ...]:
-    """Its arguments: of an operation's nodes these are a tuple, which the type of `Node.args` does not tell."""
+    """The arguments of a node, which are a tuple for operations, unlike the type of `Node.args`."""
     return tuple(node.args)
 
 

@@ -17,5 +17,5 @@ class SimplerGraph(CustomGraphPass):
         convolution_gradients.simplify(graph)
 
     def uuid(self) -> Any:
-        """What Inductor's cache tells it by."""
+        """Identifier of the pass for Inductor's cache."""
         return get_hash_for_files(tuple(str(file) for file in sorted(Path(__file__).parent.glob("*.py"))))
