@@ -187,7 +187,7 @@ def test_pretraining_is_the_same_whether_centroids_or_a_linear_head_follow() -> 
 
 @pytest.mark.parametrize("head", ["cosine", "nearest_centroid"])
 def test_cosine_and_centroid_heads_require_classification(head: str) -> None:
-    with pytest.raises(UserError, match=f"algorithm.head={head}: tells classes apart"):
+    with pytest.raises(UserError, match=f"algorithm.head={head}: is for classification"):
         build(waves(), *MLP, "algorithm=finetune", f"algorithm.head={head}")
 
 
