@@ -1,4 +1,4 @@
-"""How much each support example counts: a softmax over those that are any."""
+"""Attention weights: a masked softmax."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What metric, closed-form and in-context learners share: they predict from the features of support set and queries."""
+"""Base classes of metric, closed-form and in-context learners, which predict from features of the support set."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What may stand where a command line ends, for the shell: groups, options, keys, values and flags.
+"""Shell completion of groups, options, keys, values and flags.
 
 Hydra's scripts for bash, zsh and fish ask for it with ``metarun -sc query=SHELL`` whenever somebody presses Tab.
 Whatever is wrong with the line, there are only fewer answers: a message would stand amid what is being typed.

@@ -1,4 +1,4 @@
-"""From a command line to what it asks for: an answer, one run, or a sweep. Settings are composed and checked once."""
+"""Dispatch of a command line: a query, one run, or a sweep. Settings are composed and checked once."""
 
 import json
 from argparse import Namespace

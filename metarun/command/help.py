@@ -1,4 +1,4 @@
-"""What ``metarun --help`` prints: how to call it, the groups with their options, and the keys of those chosen."""
+"""The text of ``metarun --help``: usage, groups with their options, and keys of the chosen options."""
 
 from collections.abc import Mapping, Sequence
 from string import Template

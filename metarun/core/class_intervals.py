@@ -1,4 +1,4 @@
-"""How well a mean over episodes is known for *other classes*, where episodes draw their classes from a finite set.
+"""Intervals of a mean over episodes for *other classes*, if episodes draw their classes from a finite set.
 
 Episodes that share a class are not independent. An interval over episodes says how well the mean is known for these
 classes, however few there are; this one treats the classes as a sample too. Needs no PyTorch.

@@ -1,4 +1,4 @@
-"""What the synthetic datasets share: a task is a real function y = f_t(x), its examples are points under noise."""
+"""Base class of synthetic datasets: a task is a real function y = f_t(x), its examples are noisy points."""
 
 import math
 from abc import ABC, abstractmethod

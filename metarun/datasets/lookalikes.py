@@ -1,4 +1,4 @@
-"""Which letters look the same, and which of them to keep."""
+"""Detection of letters that look the same."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""From a table's columns to numbers: which task a row is of, what is known of it, and what is to be predicted."""
+"""Conversion of table columns to tasks, features and targets."""
 
 import hashlib
 import re

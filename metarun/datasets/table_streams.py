@@ -1,4 +1,4 @@
-"""Which rows of a table are a task's support and query: pools for each stream, and random draws from them."""
+"""Support and query rows of the tasks of a table: pools for each stream, and random draws from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From the encoded items of a set to one vector of the same width: a mean, or one weighted mean per head.
+"""Pooling of the encoded items of a set to one vector of the same width: a mean, or one weighted mean per head.
 
 Neither order nor multiplicity of the items matters, and a padding item (``mask`` 0) has weight 0 exactly.
 """

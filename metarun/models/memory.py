@@ -1,4 +1,4 @@
-"""What a meta-learner remembers of the tasks it has met, other than by gradients: the group `MEMORY` of φ.
+"""State that a meta-learner keeps over tasks, other than by gradients: the group `MEMORY` of φ.
 
 Running statistics of normalization layers are one such thing, moments of an inner optimizer that outlive a task
 another. Each task of a meta-batch reports what an entry would become after that task alone. After the meta-update the

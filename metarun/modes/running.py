@@ -1,4 +1,4 @@
-"""What a mode is run with, and running the mode that the settings name."""
+"""Running the mode of the settings."""
 
 import importlib
 from collections.abc import Sequence

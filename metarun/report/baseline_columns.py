@@ -1,4 +1,4 @@
-"""What stands beside a configuration's figures: its calibration, and the best trivial baseline of the same episodes."""
+"""Additional columns of a configuration: calibration, and the best trivial baseline on the same episodes."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What the pictures of a report share: frames, legends, titles, bands and scales."""
+"""Common parts of figures in a report: frames, legends, titles, bands and scales."""
 
 from collections.abc import Sequence
 from textwrap import wrap

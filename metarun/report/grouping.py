@@ -1,4 +1,4 @@
-"""What may be compared: runs of one problem side by side, seeds of one configuration together."""
+"""Grouping of comparable runs: by problem, and seeds of one configuration together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""How texts and numbers are told, wherever they go."""
+"""Formatting of texts and numbers for all output formats."""
 
 from math import floor, log10
 from typing import Any

@@ -1,4 +1,4 @@
-"""What trivial baselines reach on the meta-test episodes, and whether the meta-learner beats the best of them."""
+"""Comparison with trivial baselines on the meta-test episodes."""
 
 from collections.abc import Mapping
 from math import isfinite, nan

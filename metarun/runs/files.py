@@ -1,4 +1,4 @@
-"""What a run's folder holds: the only place that knows the names of its files."""
+"""Names of the files of a run folder, which no other module knows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where a run comes from: the command, the revision of the user's own files, and versions."""
+"""Provenance of a run: the command, the git revision of the user's files, and versions."""
 
 import shlex
 import subprocess

@@ -1,4 +1,4 @@
-"""How text that comes from data appears in a picture: as it is."""
+"""Literal text in figures."""
 
 import warnings
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""From settings and a loaded dataset to a learner, refusing what cannot go together."""
+"""Assembling a learner from settings and a loaded dataset, and refusing incompatible parts."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""From a plain composed configuration to checked settings: the only door through which keys reach the parts."""
+"""Checking a composed configuration and building typed settings from it."""
 
 import dataclasses
 import importlib

@@ -1,4 +1,4 @@
-"""Which jobs of a sweep have parts that go together, found out before any of them starts."""
+"""Compatibility of the parts of a sweep's jobs, checked before the first one starts."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

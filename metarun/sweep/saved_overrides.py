@@ -1,4 +1,4 @@
-"""Which overrides of a saved ``sweep.yaml`` are used.
+"""Filtering of the overrides in a saved ``sweep.yaml``.
 
 The file may come from another person. Through Hydra an override can import and call anything (callbacks, search paths,
 ``_target_``), and a launcher's can run commands. Only overrides listed here are used; the user can type the others.

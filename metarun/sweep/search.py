@@ -1,4 +1,4 @@
-"""What a sweep asks of a way to choose jobs."""
+"""The interface of search methods."""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""What a sweep varies: values in a row, or numbers from an interval, in Hydra's grammar of overrides."""
+"""Dimensions of a sweep: lists of values, or intervals, in Hydra's grammar of overrides."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""From a trial's values to its jobs: one, or one for each seed."""
+"""The jobs of a trial: one, or one per seed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""How metarun compiles."""
+"""Compilation with Inductor."""
 
 import warnings
 from collections.abc import Callable, Sequence

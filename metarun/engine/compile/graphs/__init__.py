@@ -1,1 +1,1 @@
-"""What metarun changes in graphs before Inductor compiles them: operations into others that compute the same faster."""
+"""Graph passes before Inductor: operations are replaced by faster equivalents."""
