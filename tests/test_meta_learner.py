@@ -172,7 +172,7 @@ def test_minibatches_are_those_of_the_tasks_number(runs: Path) -> None:
     )
 
 
-def test_steps_may_be_others(waves: MetaLearner) -> None:
+def test_number_of_steps_can_be_set(waves: MetaLearner) -> None:
     task = alone(meta_test_tasks(waves, 1))[0]
     assert waves.settings.algorithm.steps(testing=True) == 1
     five = waves.evaluate(task, steps=5)["mse"]["curve"]
@@ -182,7 +182,7 @@ def test_steps_may_be_others(waves: MetaLearner) -> None:
     torch.testing.assert_close(none.parameters, waves.phi["theta"], rtol=0, atol=0)
 
 
-def test_steps_of_an_algorithm_that_learns_nothing(runs: Path) -> None:
+def test_steps_of_a_baseline(runs: Path) -> None:
     learner = metarun.load(runs / "precise")
     task = alone(meta_test_tasks(learner, 1))[0]
     assert len(learner.evaluate(task, steps=2)["mse"]["curve"]) == 3
@@ -248,7 +248,7 @@ def test_threads_take_turns(waves: MetaLearner) -> None:
     assert not wrong
 
 
-def test_as_many_tasks_are_computed_at_once_as_in_a_run(waves: MetaLearner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_at_once_as_in_a_run(waves: MetaLearner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounding may depend on it, so the last batch is filled up."""
     sizes: list[int] = []
     kind = type(waves.settings.algorithm)
@@ -317,7 +317,7 @@ def test_the_data_need_not_be_there(runs: Path, tmp_path: Path, monkeypatch: pyt
         assert [path.name for path in tmp_path.iterdir()] == ["alone.safetensors"]
 
 
-def test_a_hydra_that_is_running_is_left_alone(runs: Path) -> None:
+def test_running_hydra_is_not_changed(runs: Path) -> None:
     from hydra import initialize_config_module
 
     with initialize_config_module("metarun.conf", version_base="1.3"):
@@ -360,7 +360,7 @@ def refused(call: Callable[[], Any]) -> str:
     return str(caught.value)
 
 
-def test_folders_that_hold_no_run(runs: Path, tmp_path: Path) -> None:
+def test_folders_without_a_run(runs: Path, tmp_path: Path) -> None:
     load = metarun.load
     assert refused(lambda: load(tmp_path / "nowhere")).endswith("nowhere: no such folder")
     assert f"has no {BEST}: not a run's folder, or nothing" in refused(lambda: load(tmp_path))
@@ -425,7 +425,7 @@ def test_a_class_named_in_a_checkpoint_is_not_imported(runs: Path, tmp_path: Pat
     assert "antigravity" not in sys.modules
 
 
-def test_examples_that_do_not_fit(runs: Path) -> None:
+def test_invalid_examples(runs: Path) -> None:
     waves, letters = metarun.load(runs / "waves"), metarun.load(runs / "letters")
     image = np.zeros((2, 1, 28, 28))
     model = waves.adapt([1.0], [1.0])
@@ -454,7 +454,7 @@ def test_examples_that_do_not_fit(runs: Path) -> None:
         assert refused(call).startswith(expected)
 
 
-def test_tasks_that_do_not_fit(runs: Path) -> None:
+def test_invalid_tasks(runs: Path) -> None:
     waves, letters = metarun.load(runs / "waves"), metarun.load(runs / "letters")
     batch = meta_test_tasks(waves, 2)
     task = alone(batch)[0]

@@ -211,7 +211,7 @@ def run(typed: Choice, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("one", "other"), GROUPS, ids=["-".join(pair) for pair in GROUPS])
-def test_every_pair_is_built_or_refused_with_what_would_work(files: Path, one: str, other: str) -> None:
+def test_every_pair_is_built_or_refused_with_a_suggestion(files: Path, one: str, other: str) -> None:
     for pair in product(PARTED[one], PARTED[other]):
         answered(placed(merged(*pair), files), build)
 
@@ -230,7 +230,7 @@ def test_every_pair_is_built_or_refused_with_what_would_work(files: Path, one: s
         ("hypernet=film", "embedding=support", "embedding.heads=3"),
     ],
 )
-def test_keys_of_one_part_that_do_not_go_together_are_refused_with_what_would_work(typed: Choice) -> None:
+def test_incompatible_keys_are_refused_with_a_suggestion(typed: Choice) -> None:
     with pytest.raises(UserError):
         build(typed)
     answered(typed, build)

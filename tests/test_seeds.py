@@ -83,7 +83,7 @@ def test_seeds_of_training_share_episodes(load: Callable[[int, int], Dataset]) -
         assert not alike(first, other_episodes, stream)
 
 
-def test_a_list_of_tasks_is_measured_as_it_is() -> None:
+def test_list_of_tasks_is_evaluated() -> None:
     first, other_run, other_episodes = (
         Listed().load(seed, CPU, torch.float64, episodes) for seed, episodes in ((0, 0), (1, 0), (0, 1))
     )
@@ -108,7 +108,7 @@ def test_a_tables_split_is_random_and_follows_the_run(tmp_path: Path, split: str
 
 
 @pytest.mark.parametrize("ready", [True, False])
-def test_folders_are_split_at_random_only_where_they_are_not_split(tmp_path: Path, ready: bool) -> None:
+def test_folders_are_split_at_random_unless_already_split(tmp_path: Path, ready: bool) -> None:
     noise = np.random.default_rng(0)
     for split in ("train", "val", "test"):
         for number in range(4):

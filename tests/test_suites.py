@@ -36,7 +36,7 @@ def told(content: dict[str, Any]) -> dict[str, Any]:
     return {name: content[name] for name in ("meta_test", "baselines")}
 
 
-def test_each_figure_is_that_of_a_test_on_that_data_set_alone(command: Command) -> None:
+def test_further_results_equal_separate_tests(command: Command) -> None:
     content, said = ran(command, "run", *WAVES, "test_dataset=[harmonics]", *LOUD)
     alone, _ = ran(command, "bare", *WAVES)
     assert told(content) == told(alone)
@@ -60,7 +60,7 @@ def test_each_figure_is_that_of_a_test_on_that_data_set_alone(command: Command) 
     assert sum(line.startswith("baselines ") for line in lines) == 3
 
 
-def test_a_checkpoint_brings_the_data_sets_of_its_run_unless_others_are_named(command: Command) -> None:
+def test_checkpoint_restores_test_data_sets_unless_overridden(command: Command) -> None:
     first, _ = ran(command, "run", *WAVES, "test_dataset=[harmonics]", *LOUD)
     again, _ = ran(command, "again", "mode=test", "checkpoint=run")
     assert {name: told(block) for name, block in again["test_datasets"].items()} == {
@@ -75,7 +75,7 @@ def test_a_checkpoint_brings_the_data_sets_of_its_run_unless_others_are_named(co
     assert {told["meta_test"]["dataset"] for told in (first, again, other, named, none)} == {"sinusoid"}
 
 
-def test_a_resumed_run_is_tested_on_them(command: Command) -> None:
+def test_resumed_run_is_tested_on_further_data(command: Command) -> None:
     ran(command, "run", *WAVES, *LOUD)
     assert command("resume=run", "engine.steps=6")[0] == 0
     resumed = json.loads(Path("run/result.json").read_text())
@@ -149,7 +149,7 @@ def test_the_report_compares_runs_on_the_same_data(command: Command, capfd: pyte
     assert float(away["meta_test"]) == pytest.approx(mean)
 
 
-def test_info_lists_them_and_reads_what_is_there(command: Command) -> None:
+def test_info_lists_further_data(command: Command) -> None:
     code, out, err = command("mode=info", *WAVES, *LOUD)
     assert (code, err) == (0, "")
     (line,) = (line for line in out.splitlines() if line.startswith("  meta-test loud"))
@@ -228,7 +228,7 @@ def test_inputs_of_another_shape_are_refused(command: Command) -> None:
     assert "split is rows here and tasks in training" in err
 
 
-def test_a_sweep_leaves_out_jobs_that_cannot_be_tested(command: Command) -> None:
+def test_sweep_skips_jobs_that_cannot_be_tested(command: Command) -> None:
     known = ("hypernet=film", "hypernet.hidden=[6]", "embedding=learned", "dataset.tasks=5")
     tests = ("test_dataset=[harmonics]", "test_dataset.harmonics.tasks=null,9")
     code, out, err = command("-m", *WAVES, *known, *tests, "sweep.invalid=skip", "hydra.sweep.dir=sweep")

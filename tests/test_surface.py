@@ -11,7 +11,7 @@ from surface import CHANGELOG, LIST, Experiment, collected, digest, newest_secti
 
 
 @pytest.mark.slow
-def test_the_surface_is_as_listed(
+def test_surface_matches_the_list(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     experiment: Experiment,

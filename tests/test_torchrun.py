@@ -469,7 +469,7 @@ def test_torchrun_asked_to_stop(command: Command, tmp_path: Path, number: signal
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_over_nccl_a_run_is_that_of_one_process(command: Command, tmp_path: Path) -> None:
+def test_nccl_run_equals_one_process(command: Command, tmp_path: Path) -> None:
     cuda = [override for override in WAVES if not override.startswith("device.name")] + ["device.name=cuda"]
     one = alone(command, "one", *cuda)
     one_process = [word.replace("=2", "=1") for word in TORCHRUN]

@@ -124,7 +124,7 @@ def test_joint_training_on_another_data_set(command: Command) -> None:
     assert (tested["meta_test"]["dataset"], tested["train"]["dataset"]) == ("harmonics", "sinusoid")
 
 
-def test_a_table_of_known_tasks_serves_tasks_that_it_does_not_know(command: Command) -> None:
+def test_learned_table_fits_new_tasks(command: Command) -> None:
     known = ("dataset=sinusoid", "dataset.tasks=5", "embedding=learned", "hypernet=film", "algorithm.inner_lr=0.01")
     ran(command, "trained", *known, "model=mlp", "model.hidden=[8]", *ENGINE)
     tested, _ = ran(command, "tested", "mode=test", "checkpoint=trained", "dataset=harmonics")
@@ -134,7 +134,7 @@ def test_a_table_of_known_tasks_serves_tasks_that_it_does_not_know(command: Comm
     assert "has 9 known tasks, and the checkpoint was trained on 5 (sinusoid), of which it has embeddings" in err
 
 
-def test_tasks_that_the_model_cannot_take(command: Command, animals: Path) -> None:
+def test_tasks_of_another_shape(command: Command, animals: Path) -> None:
     ran(command, "trained", *GLYPHS)
     for overrides, message in (
         (

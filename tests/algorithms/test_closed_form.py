@@ -30,9 +30,7 @@ def filled(support: SupportFeatures, rows: int) -> SupportFeatures:
 
 @pytest.mark.parametrize("penalty", [1e-3, 1.0, 50.0])
 @pytest.mark.parametrize(("rows", "features"), [(5, 12), (12, 12), (30, 4), (1, 3)])
-def test_ridge_is_that_of_scikit_learn_with_alpha_as_many_times_the_penalty_as_there_are_rows(
-    rows: int, features: int, penalty: float
-) -> None:
+def test_ridge_equals_scikit_learn(rows: int, features: int, penalty: float) -> None:
     from sklearn import linear_model
 
     support = problem(rows, features)
@@ -85,7 +83,7 @@ def test_equal_rows_and_a_vanishing_penalty_leave_single_precision_sound(rows: i
     assert slope.isfinite()
 
 
-def test_features_that_are_not_finite_make_such_predictions_and_no_error() -> None:
+def test_non_finite_features_propagate_without_error() -> None:
     """The engine says what to do about them, at which step."""
     for rows in (3, 30):
         support = problem(rows, 5)
@@ -125,7 +123,7 @@ def test_classes_are_treated_equally(method: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("shots", [1, 2])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_class_without_examples_gets_finite_logits_that_no_query_prefers(method: tuple[str, ...], shots: int) -> None:
+def test_class_without_examples_has_finite_low_logits(method: tuple[str, ...], shots: int) -> None:
     learner, phi = made(method, Blobs(shots=shots), *CONV)
     task = task_of(Blobs(shots=shots).sample("train", 0, 1), 0)
     lacking = padded(task.support.rows(task.support.y != 1), 2)  # rows that fill up are labeled 0
@@ -157,7 +155,7 @@ def test_more_ways_in_training_than_in_testing(method: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_penalty_and_scale_start_where_they_are_set(method: tuple[str, ...]) -> None:
+def test_initial_penalty_and_scale_as_set(method: tuple[str, ...]) -> None:
     learner, phi = build(Blobs(), f"algorithm={method[0]}", *method[1:], *CONV, scale=7.0, penalty=0.2)
     assert begun(learner, phi) == pytest.approx((0.2, 7.0))
 
@@ -172,7 +170,7 @@ def begun(learner: Learner, phi: MetaParameters) -> tuple[float, float]:
     ("method", "kind"),
     [(m, kind) for m in METHODS for kind in ("classes", "targets") if not (kind == "targets" and "svm" in m[-1])],
 )
-def test_penalty_and_scale_start_as_the_kind_of_task_needs(method: tuple[str, ...], kind: str) -> None:
+def test_initial_penalty_and_scale_depend_on_the_kind(method: tuple[str, ...], kind: str) -> None:
     if kind == "classes":
         learner, phi = build(Blobs(), f"algorithm={method[0]}", *method[1:], *CONV)
     else:
@@ -207,7 +205,7 @@ def test_leverages_are_the_variance_of_a_gaussian_process_of_scikit_learn(
 
 
 @pytest.mark.parametrize("method", [("r2d2",), ("metaopt", "algorithm.head=ridge")])
-def test_a_predicted_variance_is_the_noise_and_what_the_fit_leaves_uncertain(method: tuple[str, ...]) -> None:
+def test_predicted_variance_is_noise_plus_fit_uncertainty(method: tuple[str, ...]) -> None:
     dataset = waves(6, 5)
     learner, phi = build(dataset, f"algorithm={method[0]}", *method[1:], *MLP, "likelihood=gaussian")
     phi["algorithm"]["log_noise"].fill_(-1.0)

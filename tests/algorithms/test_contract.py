@@ -164,7 +164,7 @@ def test_the_curve_goes_from_the_unadapted_model_to_the_last_step(name: str, pro
 
 
 @pytest.mark.parametrize(("name", "problem"), cases())
-def test_evaluation_leaves_everything_as_it_was(name: str, problem: str) -> None:
+def test_evaluation_has_no_side_effects(name: str, problem: str) -> None:
     learner, phi, dataset = made(name, problem, "model.normalization=running")
     modules = (learner.model.network, learner.model.algorithm_network, learner.embedding, learner.hypernet)
     before = [{n: t.clone() for n, t in module.state_dict().items()} for module in modules]

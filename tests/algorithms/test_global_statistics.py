@@ -167,7 +167,7 @@ def test_no_query_sees_another_at_meta_test(name: str) -> None:
     torch.testing.assert_close(alone, one, rtol=0, atol=1e-12)
 
 
-def test_evaluation_uses_statistics_and_leaves_them() -> None:
+def test_evaluation_does_not_change_statistics() -> None:
     dataset = Blobs()
     learner, phi = build(dataset, "algorithm=protonet", *CONV)
     before = {name: tensor.clone() for name, tensor in phi[MEMORY].items()}
@@ -217,7 +217,7 @@ def test_statistics_keep_their_precision_where_the_network_computes_in_less() ->
         ("scratch", "algorithm=scratch meta-trains nothing"),
     ],
 )
-def test_methods_for_which_it_means_nothing_are_refused(name: str, message: str) -> None:
+def test_methods_without_global_statistics_are_refused(name: str, message: str) -> None:
     with pytest.raises(UserError, match=f"model.normalization=global: {message}"):
         build(Blobs(), f"algorithm={name}", *CONV)
 

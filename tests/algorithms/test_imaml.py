@@ -54,7 +54,7 @@ def test_the_neumann_series_is_the_unrolled_gradient_where_the_hessian_is_consta
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-12)
 
 
-def test_by_default_it_is_near_the_unrolled_gradient_where_first_order_is_far() -> None:
+def test_implicit_gradient_is_close_to_the_unrolled_one() -> None:
     """Of sine waves, at an end of the inner loop where the Hessian is indefinite."""
     dataset, keys = waves(shots=10, queries=10), {"inner_lr": 0.02, "inner_steps": 300, "proximal": 1.0}
     batch, flat = dataset.sample("train", 0, 4), {}
@@ -145,7 +145,7 @@ def test_the_inner_loop_is_pulled_back_to_its_start() -> None:
 
 
 @pytest.mark.parametrize("inner_lr", [0.05, 5.0])
-def test_a_step_that_would_raise_the_inner_loss_is_cut_to_its_lowest_point(inner_lr: float) -> None:
+def test_step_that_increases_the_inner_loss_is_shortened(inner_lr: float) -> None:
     """On a quadratic the parabola is exact: the step is min(α, gᵀg / gᵀ(H + λI)g) long where α would go up."""
     made = algorithm("imaml", inner_lr=inner_lr, inner_steps=1, proximal=PROXIMAL)
     learner, phi = linear(made)
@@ -180,7 +180,7 @@ def whole(solution: Parameters) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [1, 4, 7])
-def test_conjugate_gradients_solve_in_as_many_steps_as_unknowns(size: int) -> None:
+def test_conjugate_gradients_converge_in_n_steps(size: int) -> None:
     generator = torch.Generator().manual_seed(size)
     factor = torch.randn(size, size, generator=generator, dtype=torch.float64)
     matrix = factor @ factor.T + torch.eye(size, dtype=torch.float64)
@@ -241,7 +241,7 @@ def test_the_neumann_series_term_by_term(rate: float) -> None:
     )
 
 
-def test_the_loss_that_is_differentiated_is_the_one_judged_by_running_statistics() -> None:
+def test_differentiated_loss_uses_running_statistics() -> None:
     """With one step of conjugate gradients along g = ∇L_Q(θ'), the meta-gradient is parallel to it."""
     dataset = Blobs()
     running = "model.normalization=running"

@@ -56,7 +56,7 @@ def test_on_a_logarithmic_scale_adam_moves_step_sizes_in_proportion() -> None:
         torch.testing.assert_close(factor, torch.full_like(factor, 0.1), rtol=1e-4, atol=0)
 
 
-def test_on_a_relative_scale_adam_moves_step_sizes_by_a_share_of_where_they_start() -> None:
+def test_relative_scale_moves_step_sizes_by_a_fraction_of_their_initial_value() -> None:
     """Its steps are of its own step size, 0.1: by a tenth of 0.05; in a range, of its upper end."""
     for start in (0.05, [0.02, 0.05]):
         keys = {**START, "inner_lr": start}
@@ -102,7 +102,7 @@ def test_a_run_keeps_to_the_bounds(scale: str, command: Callable[..., tuple[int,
     assert bool(((sizes - 0.01).abs() > 0.0009).any()), "or the bounds did nothing"
 
 
-def test_step_sizes_that_are_not_learned_stay() -> None:
+def test_fixed_step_sizes_do_not_change() -> None:
     fixed = rates(learned=False, scale="log", most=0.1, per="all", each_step=False)
     params = fixed.initial([0.3, 0.3], {"head.weight": torch.zeros(2)}, 2)
     fixed.clamp(params, 0.3)
@@ -118,7 +118,7 @@ def test_step_sizes_that_are_not_learned_stay() -> None:
         ({"most": 0.04}, r"algorithm.rates.most=0.04: step sizes start at algorithm.inner_lr=0.05"),
     ],
 )
-def test_bounds_that_make_no_sense_are_refused(keys: dict[str, Any], message: str) -> None:
+def test_invalid_bounds_are_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         algorithm("maml", rates=rates(**keys), **START)
 

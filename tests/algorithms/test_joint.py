@@ -53,7 +53,7 @@ def test_joint_training_comes_to_the_mean_of_all_sines_and_not_below() -> None:
     assert 0.9 * best < reached < 1.1 * best < 0.85 * nothing
 
 
-def test_labels_that_mean_another_class_in_every_task_are_refused() -> None:
+def test_labels_with_task_specific_meaning_are_refused() -> None:
     with pytest.raises(UserError, match=r"algorithm=joint: .* use algorithm=finetune"):
         algorithm("joint").check(problem(Blobs()))
 
@@ -105,7 +105,7 @@ def tuned(learner: Learner, phi: MetaParameters, task: Task) -> tuple[Parameters
 
 
 @pytest.mark.parametrize("head", ["linear", "cosine"])
-def test_a_head_on_frozen_features_is_that_of_torch(head: str) -> None:
+def test_head_on_frozen_features_equals_torch(head: str) -> None:
     """The inner loop against PyTorch's SGD with momentum on features computed once."""
     dataset = Blobs(ways=3, shots=4)
     chosen = ("algorithm=finetune", "algorithm.tunes=head", f"algorithm.head={head}")
@@ -134,7 +134,7 @@ def test_a_head_on_frozen_features_is_that_of_torch(head: str) -> None:
         assert torch.equal(theta[name], tensor) != name.startswith("head.")
 
 
-def test_a_cosine_head_is_pretrained_as_such() -> None:
+def test_cosine_head_is_used_in_pretraining() -> None:
     dataset = Blobs(ways=3, shots=2, queries=2)
     learner, phi = build(dataset, *CONV, BATCH, "algorithm=finetune", "algorithm.head=cosine")
     assert set(phi["algorithm"]) == {"classes.weight"}
@@ -150,7 +150,7 @@ def test_a_cosine_head_is_pretrained_as_such() -> None:
 
 
 @pytest.mark.parametrize(("classes", "scale"), [(5, 2.0), (200, 2.0), (201, 10.0)])
-def test_cosines_are_scaled_as_the_authors_do(classes: int, scale: float) -> None:
+def test_cosine_scale_as_in_the_authors_code(classes: int, scale: float) -> None:
     torch.manual_seed(0)
     head, x = CosineHead(nn.Linear(6, classes)).double(), torch.randn(4, 6).double()
     wanted = scale * F.cosine_similarity(x[:, None], head.weight[None].detach(), dim=-1)

@@ -46,7 +46,7 @@ def test_the_orders_differ() -> None:
     assert (first - second).norm() > 0.1 * second.norm()
 
 
-def test_the_first_order_gradient_is_that_of_the_query_loss_where_the_inner_loop_ends() -> None:
+def test_first_order_gradient_is_that_of_the_query_loss_at_the_end() -> None:
     learner, phi = build(Blobs(), *CONV, "algorithm=maml", order=1, inner_steps=3)
     batch = Blobs().sample("train", 0, 1)
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, batch)
@@ -115,7 +115,7 @@ def test_fomaml_is_maml_of_first_order() -> None:
     [("all", {"weight", "bias"}), ("gain", {"weight"}), ("shift", {"bias"}), ("none", set())],
 )
 @pytest.mark.parametrize("name", ["maml", "boil", "meta_sgd", "meta_curvature"])
-def test_the_inner_loop_moves_what_is_asked_of_normalizations(name: str, inner_norms: str, moves: set[str]) -> None:
+def test_inner_norms_selects_adapted_parameters(name: str, inner_norms: str, moves: set[str]) -> None:
     dataset = Blobs()
     learner, phi = build(dataset, *CONV, f"algorithm={name}", f"algorithm.inner_norms={inner_norms}")
     phi = moved(phi)
@@ -129,7 +129,7 @@ def test_the_inner_loop_moves_what_is_asked_of_normalizations(name: str, inner_n
     assert all(gradient["theta"][n].any() for n in phi["theta"] if n.startswith("norms."))
 
 
-def test_a_loop_that_leaves_normalizations_alone_is_one_over_the_other_parameters() -> None:
+def test_inner_norms_none_adapts_the_other_parameters() -> None:
     """Against `torch.autograd` on the other parameters alone."""
     dataset = Blobs()
     learner, phi = build(dataset, *CONV, "algorithm.inner_norms=none", inner_lr=0.3, inner_steps=1)

@@ -56,7 +56,7 @@ def test_a_class_without_support_examples_has_hardly_any_share() -> None:
     torch.testing.assert_close(prediction[:, [0, 2]].exp().sum(1), torch.ones(6, dtype=torch.float64))
 
 
-def test_features_that_are_all_zero_have_no_direction_and_no_gradient() -> None:
+def test_zero_features_have_no_direction_and_no_gradient() -> None:
     vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1e-30, 0.0]], requires_grad=True)
     made_unit = unit(vectors)
     assert made_unit.tolist()[:2] == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
@@ -95,7 +95,7 @@ def copied(cell: nn.Module, into: nn.Module, suffix: str = "") -> None:
         getattr(into, f"bias_hh{suffix}").zero_()
 
 
-def test_support_examples_are_read_both_ways_as_by_an_lstm() -> None:
+def test_support_features_equal_a_bidirectional_lstm() -> None:
     reader, features = context(), torch.randn(6, 4, dtype=torch.float64)
     lstm = nn.LSTM(4, 4, bidirectional=True).double()
     copied(reader.onwards, lstm, "_l0")
@@ -106,7 +106,7 @@ def test_support_examples_are_read_both_ways_as_by_an_lstm() -> None:
     )
 
 
-def test_queries_read_the_support_set_as_by_an_lstm_with_attention() -> None:
+def test_queries_equal_an_attention_lstm() -> None:
     reader = context()
     memory, queries = (torch.randn(n, 4, dtype=torch.float64) for n in (5, 2))
     found = reader.queries(queries, memory, torch.ones(5))
@@ -129,7 +129,7 @@ def test_queries_read_the_support_set_as_by_an_lstm_with_attention() -> None:
         torch.testing.assert_close(out[0, :4] + query, wanted, rtol=0, atol=1e-12)
 
 
-def test_rows_between_that_are_no_examples_are_not_read() -> None:
+def test_padding_between_examples_is_ignored() -> None:
     reader = context()
     features, queries = (torch.randn(n, 4, dtype=torch.float64) for n in (5, 2))
     mask = torch.tensor([1.0, 0, 1, 1, 0], dtype=torch.float64)

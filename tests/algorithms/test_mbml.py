@@ -46,7 +46,7 @@ def test_without_its_parts_it_is_maml(problem: str) -> None:
         "algorithm.optimizer_units=5",
     ],
 )
-def test_each_part_changes_what_is_learned(part: str) -> None:
+def test_each_part_changes_the_result(part: str) -> None:
     """Or the test above could not fail."""
     dataset, model = PROBLEMS["regression"]
     plain = trained(dataset, "algorithm=mbml", *model, *PLAIN)
@@ -127,7 +127,7 @@ def test_what_the_network_sees_is_the_papers() -> None:
     torch.testing.assert_close(told, torch.tensor(wanted, dtype=torch.float64), rtol=1e-9, atol=1e-12)
 
 
-def test_a_gradient_of_zero_makes_nothing_that_is_not_finite() -> None:
+def test_zero_gradient_has_finite_results() -> None:
     g = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     params = moved({"own": initial(4, torch.float64)}, 0.3)["own"]
     still = direction(params, {"w": g})["w"]

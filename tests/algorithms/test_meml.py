@@ -109,7 +109,7 @@ def test_the_outer_step_does_not_pass_the_mean_of_the_tasks() -> None:
         torch.testing.assert_close(moved_to, torch.stack(ends).mean(0), rtol=0, atol=1e-9)
 
 
-def test_pulls_at_test_come_as_often_as_in_training() -> None:
+def test_pulls_at_test_have_the_frequency_of_training() -> None:
     learner, phi = linear_meml(enhancement=0.25, blocks=2, inner_steps=4, test_steps=9)
     places: list[Tensor] = []
     learner.algorithm.adapt(
@@ -204,7 +204,7 @@ def test_learning_the_variance_comes_to_rest_there() -> None:
     torch.testing.assert_close(after(learner, done, tasks)["theta"], done["theta"], rtol=0, atol=1e-9)
 
 
-def test_a_learned_variance_pulls_as_a_given_one() -> None:
+def test_learned_variance_pulls_like_a_fixed_one() -> None:
     """In the inner loop; φ away from its start."""
     dataset, keys = waves(), {"inner_lr": 0.02, "minibatch": None, "enhancement": 0.1}
     learned, phi = build(dataset, "algorithm=meml", *MLP, prior=replace(UNIT, learned=True), **keys)

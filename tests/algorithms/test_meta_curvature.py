@@ -8,7 +8,7 @@ from metarun.algorithms.meta_curvature import MetaCurvature
 from metarun.engine.meta_gradient import MetaGradient
 
 
-def test_at_the_identity_it_is_maml() -> None:
+def test_identity_matrices_are_maml() -> None:
     for dataset, model in ((waves(), MLP), (Blobs(), CONV)):
         told = []
         for name in ("maml", "meta_curvature"):

@@ -49,6 +49,6 @@ def test_every_pass_covers_the_examples_and_never_the_padding() -> None:
             assert sorted(one_pass.tolist()) == list(range(size))
 
 
-def test_nothing_padded_is_as_without_padding() -> None:
+def test_full_mask_equals_no_mask() -> None:
     whole = minibatches(torch.arange(4), support(4, 6), 5, 4)
     assert torch.equal(minibatches(torch.arange(4), padded([6] * 4, 6), 5, 4), whole)

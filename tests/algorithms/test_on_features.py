@@ -26,8 +26,8 @@ def predicted(learner: Learner, phi: MetaParameters, support: AnyExamples, x: Te
     return learner.algorithm.predict(learner.model, phi["algorithm"], state, support, x)
 
 
-def test_they_are_those_that_we_know() -> None:
-    """Or the claims below would be claimed of none."""
+def test_methods_on_features_are_found() -> None:
+    """Otherwise the tests below would have no cases."""
     assert {"protonet", "matching", "r2d2", "metaopt", "cnp", "transformer"} <= set(METHODS)
 
 

@@ -133,7 +133,7 @@ def test_the_inner_optimizers_state_may_be_born_and_die_with_the_task() -> None:
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 @pytest.mark.parametrize("chunk", [None, 2])
-def test_moments_that_are_kept_are_those_of_one_adam_over_all_meta_updates(momentum: float, chunk: int | None) -> None:
+def test_kept_moments_are_those_of_one_adam(momentum: float, chunk: int | None) -> None:
     """Against torch's Adam, whose state is that of the last meta-update: the mean of the tasks' where they ended."""
     dataset = waves(shots=7)
     keys = {"inner_lr": 0.02, "inner_steps": 4, "minibatch": 3, "test_steps": 6, "test_minibatch": 2}
@@ -171,7 +171,7 @@ def test_moments_that_are_kept_are_those_of_one_adam_over_all_meta_updates(momen
     torch.testing.assert_close(phi[MEMORY], before, rtol=0, atol=0)
 
 
-def test_what_has_no_moments_keeps_none() -> None:
+def test_optimizers_without_moments_keep_none() -> None:
     for inner, names in ((SGD, set()), (replace(SGD, momentum=0.9), {"velocity"})):
         _, phi = build(waves(), *MLP, "algorithm=reptile", keep_moments=True, inner_optimizer=inner)
         kept = {name.split(".")[1] for name in phi[MEMORY]}

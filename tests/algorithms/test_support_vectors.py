@@ -47,7 +47,7 @@ def primal(support: SupportFeatures, w: Tensor, penalty: float) -> Tensor:
         *((4, 20, 6, penalty) for penalty in (0.4, 5.0)),
     ],
 )
-def test_several_classes_as_in_scikit_learn(ways: int, shots: int, features: int, penalty: float) -> None:
+def test_several_classes_equal_scikit_learn(ways: int, shots: int, features: int, penalty: float) -> None:
     """LIBLINEAR minimizes ½ ‖W‖² + C Σ ξ, so that C = 1/(λn). Both stop a little short of the minimum: hence 1e-5."""
     from sklearn import svm
 

@@ -150,6 +150,6 @@ def test_attention_is_that_of_the_predicted_class() -> None:
         torch.testing.assert_close(found[query], each[way, :, query].mean(0), rtol=0, atol=1e-12)
 
 
-def test_heads_that_do_not_share_the_width_evenly_are_refused() -> None:
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(UserError, match=r"algorithm\.heads=3: the heads share algorithm\.width=64 evenly"):
         build(waves(), *MLP, "algorithm=transformer", "algorithm.heads=3")

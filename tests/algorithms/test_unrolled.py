@@ -199,6 +199,6 @@ def test_what_is_annealed_plays_no_part_at_test() -> None:
         ({"recompute": True, "order": 1}, "nothing is kept of the inner steps"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(keys: dict[str, Any], message: str) -> None:
+def test_contradicting_settings_are_refused(keys: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         algorithm("maml", **keys)

@@ -257,7 +257,7 @@ def test_the_terminal_gets_messages_and_the_log_their_time(command: Command, exp
     assert Path("run/metarun.log").read_text().endswith(" INFO hello\n")
 
 
-def test_a_mistake_found_before_the_run_begins_removes_what_was_made(command: Command, experiment: Experiment) -> None:
+def test_error_before_the_run_removes_created_files(command: Command, experiment: Experiment) -> None:
     def run(settings: Settings, folder: Path) -> None:
         (folder / "cache").mkdir()
         raise UserError("dataset.ways=300: meta-test has 121 classes")
@@ -316,7 +316,7 @@ def test_stopping_exits_130(command: Command, experiment: Experiment) -> None:
     assert not Path("other").exists()
 
 
-def test_a_folder_that_holds_a_run_is_not_touched(command: Command, ran: list[Any]) -> None:
+def test_folder_with_a_run_is_not_changed(command: Command, ran: list[Any]) -> None:
     Path("run").mkdir()
     Path("run/result.json").write_text("{}")
     code, _, err = command("hydra.run.dir=run")
@@ -325,7 +325,7 @@ def test_a_folder_that_holds_a_run_is_not_touched(command: Command, ran: list[An
     assert [path.name for path in Path("run").iterdir()] == ["result.json"]
 
 
-def test_a_folder_that_cannot_be_made_is_the_users_to_mend(command: Command, ran: list[Any]) -> None:
+def test_uncreatable_folder_is_a_user_error(command: Command, ran: list[Any]) -> None:
     Path("file").touch()
     code, _, err = command("hydra.run.dir=file/run")
     assert (code, err.count("\n"), ran) == (2, 1, [])
@@ -362,7 +362,7 @@ def test_a_checkpoint_without_its_folder_brings_its_settings_too(command: Comman
     assert "not a checkpoint of metarun" in err
 
 
-def test_a_checkpoint_refuses_what_it_would_override(command: Command, experiment: Experiment) -> None:
+def test_checkpoint_refuses_conflicting_settings(command: Command, experiment: Experiment) -> None:
     folder = finished(command, experiment)
     assert command(f"checkpoint={folder}")[2].startswith(
         f"metarun: checkpoint={folder}: not read with mode=train; add mode=test, or give resume=RUN_DIR"

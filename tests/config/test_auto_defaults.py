@@ -35,7 +35,7 @@ def resolved(*overrides: str, config_dir: str | None = None) -> dict:
         (("experiment=maml_sinusoid",), "none", None),
     ],
 )
-def test_a_value_follows_from_the_algorithm_unless_it_is_typed(
+def test_value_follows_from_the_algorithm_unless_set(
     overrides: tuple[str, ...], value: str, origin: str | None
 ) -> None:
     values = resolved(*overrides)
@@ -67,7 +67,7 @@ def test_a_preference_may_have_a_condition_on_another_key(
     assert values["followed"]["model.normalization"] == origin
 
 
-def test_an_experiment_wins_over_a_preference_and_is_lost_to_what_is_typed(tmp_path: Path) -> None:
+def test_experiment_overrides_preferences_and_typed_values_override_both(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /algorithm: r2d2\nmodel:\n  normalization: group\n"
@@ -118,7 +118,7 @@ def test_value_and_origin_are_printed(command: Command) -> None:
     assert re.search(r"model.normalization +global +auto: algorithm=r2d2", out)
 
 
-def test_a_run_keeps_what_followed(command: Command) -> None:
+def test_run_keeps_auto_values(command: Command) -> None:
     run = ("algorithm=matching", "model.channels=2", "debug=fast", "device.threads=1", "hydra.run.dir=run")
     code, _, err = command(*run)
     assert code == 0, err
@@ -233,7 +233,7 @@ def test_a_further_data_set_has_episodes_like_the_runs_own_unless_typed() -> Non
     assert named["shots"] == 1
 
 
-def test_a_shape_that_the_runs_own_episodes_do_not_have_is_asked_for(command: Command) -> None:
+def test_missing_episode_shape_is_requested(command: Command) -> None:
     code, out, err = command(
         "dataset=table", *TABLE, "dataset.kind=classification", "test_dataset=[glyphs]", "hydra.run.dir=run"
     )
@@ -283,7 +283,7 @@ def test_the_likelihood_follows_from_the_kind_of_task_and_the_algorithm(
         (("likelihood=laplace", "model.channels=2"), "the tasks are classification, which takes categorical"),
     ],
 )
-def test_a_likelihood_that_the_tasks_cannot_have(command: Command, overrides: tuple[str, ...], told: str) -> None:
+def test_invalid_likelihood_for_the_tasks(command: Command, overrides: tuple[str, ...], told: str) -> None:
     code, _, err = command(*overrides, "hydra.run.dir=run")
     assert (code, len(err.splitlines())) == (2, 1)
     assert told in err
@@ -301,8 +301,6 @@ def test_a_likelihood_that_the_tasks_cannot_have(command: Command, overrides: tu
     ],
 )
 @pytest.mark.parametrize("algorithm", ["reptile", "meml"])
-def test_an_interpolation_step_is_that_of_theta_not_of_what_makes_it(
-    algorithm: str, overrides: tuple[str, ...], optimizer: str, lr: float
-) -> None:
+def test_interpolation_step_is_for_theta(algorithm: str, overrides: tuple[str, ...], optimizer: str, lr: float) -> None:
     outer = resolved(f"algorithm={algorithm}", *overrides)["algorithm"]["outer"]
     assert (outer["optimizer"], outer["lr"]) == (optimizer, lr)

@@ -77,7 +77,7 @@ def test_an_added_mode_is_known_everywhere(command: Command, count: list[Any]) -
         (("mode=count", "checkpoint=x"), "checkpoint=x: no such file or folder"),
     ],
 )
-def test_an_added_mode_refuses_what_it_does_not_go_with(
+def test_added_mode_refuses_unsupported_flags(
     command: Command, count: list[Any], overrides: tuple[str, ...], expected: str
 ) -> None:
     assert command(*overrides) == (2, "", f"metarun: {expected}\n")

@@ -87,7 +87,7 @@ def test_a_text_and_a_list_come_back_from_a_setting(names: list[str], name: str)
         assert list(composed.features) == names
 
 
-def test_what_needs_no_quotes_gets_none() -> None:
+def test_unnecessary_quotes_are_omitted() -> None:
     assert setting("dataset.task", "subject") == "dataset.task=subject"
     assert setting("dataset.features", ["age", "sex"]) == "dataset.features=[age,sex]"
     assert path_setting("resume", "sw/algorithm=maml,seed=0") == "resume=sw/algorithm=maml,seed=0"
@@ -114,7 +114,7 @@ def test_paths_in_hydras_own_quotes_and_escapes_still_work(tmp_path: Path, monke
         ("dataset.features=[age, 'x y', Jitter(%)]", "'dataset.features=[age,x y,\"Jitter(%)\"]'"),
     ],
 )
-def test_text_that_hydra_cannot_parse_is_suggested_in_quotes(command: Command, typed: str, expected: str) -> None:
+def test_unparsable_text_is_suggested_in_quotes(command: Command, typed: str, expected: str) -> None:
     assert suggestion(typed) == expected
     code, _, err = command("dataset=table", "dataset.path=x.csv", typed)
     assert (code, err.count("\n")) == (2, 1)

@@ -38,7 +38,7 @@ def pooled(kind: Classification, logits: Tensor, y: Tensor, mask: Tensor | None 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("ways", [2, 5, 20])
-def test_it_is_that_of_all_queries_together(scale: float, padded: bool, ways: int) -> None:
+def test_pooled_metric_is_over_all_queries(scale: float, padded: bool, ways: int) -> None:
     logits, y = predictions(30, 10, ways, scale)
     mask = None
     kept = torch.ones(30, 10, dtype=torch.bool)

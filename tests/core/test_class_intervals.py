@@ -42,7 +42,7 @@ def test_one_class_in_each_episode_has_the_clustered_interval() -> None:
     assert (found.mean, found.clusters) == (pytest.approx(expected.mean), 8)
 
 
-def test_classes_that_never_come_again_have_the_interval_over_episodes() -> None:
+def test_classes_without_repetition_have_the_interval_over_episodes() -> None:
     values = np.random.default_rng(2).normal(size=20).tolist()
     found = ClassSample(np.arange(60).reshape(20, 3).tolist()).mean(values)
     assert found.half == pytest.approx(clustered_mean(values).half)
@@ -54,7 +54,7 @@ def test_the_same_classes_in_all_episodes_have_no_interval() -> None:
     assert (found.mean, found.half, found.clusters) == (pytest.approx(0.2), None, 3)
 
 
-def test_values_that_are_not_finite_have_no_interval() -> None:
+def test_non_finite_values_have_no_interval() -> None:
     assert ClassSample([[0, 1], [1, 2], [0, 2]]).mean([0.1, float("inf"), 0.3]).half is None
 
 

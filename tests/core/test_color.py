@@ -24,6 +24,6 @@ def test_a_terminal_has_colors_and_a_file_has_none() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_who_wants_none_gets_none(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_environment_variables_disable_colors(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     assert colored("done", "green", Terminal()) == "done"

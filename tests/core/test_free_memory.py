@@ -17,7 +17,7 @@ def machine(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_it_is_what_the_kernel_would_give(tmp_path: Path) -> None:
+def test_matrix_product_equals_the_convolution(tmp_path: Path) -> None:
     assert host(machine(tmp_path, {"proc/meminfo": INFO, "proc/self/cgroup": "0::/\n"})) == 4000 * 1024
 
 
@@ -60,6 +60,6 @@ def test_free_memory_is_unknown_without_a_source(tmp_path: Path) -> None:
     assert host(tmp_path) is None
 
 
-def test_on_a_gpu_it_is_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (12, 80))
     assert available(torch.device("cuda:0")) == 12

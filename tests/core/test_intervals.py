@@ -10,7 +10,7 @@ from metarun.core.intervals import Estimate, clustered_mean, paired_difference
 from metarun.core.student_t import quantile
 
 
-def test_values_that_are_their_own_clusters_have_the_usual_interval() -> None:
+def test_single_value_clusters_have_the_usual_interval() -> None:
     values = np.random.default_rng(0).normal(3, 2, 50)
     low, high = stats.t.interval(0.95, 49, values.mean(), stats.sem(values))
     found = clustered_mean(values.tolist())
@@ -45,7 +45,7 @@ def test_a_single_cluster_has_no_interval() -> None:
     assert paired_difference([1.0, 2.0], [0.0, 0.0], ["a", "a"]).p is None
 
 
-def test_values_that_are_not_finite_have_no_interval_and_raise_nothing() -> None:
+def test_non_finite_values_have_no_interval_and_no_error() -> None:
     assert clustered_mean([inf, 1.0]).mean == inf
     assert isnan(clustered_mean([inf, -inf]).mean)
     assert isnan(clustered_mean([nan, 1.0]).mean)

@@ -21,7 +21,7 @@ def test_short_names_are_unique_endings(full: list[str]) -> None:
     assert all(ending != "val" or name == "val" for name, ending in found.items())
 
 
-def test_short_names_are_as_short_as_can_be() -> None:
+def test_short_keys_are_minimal() -> None:
     assert short_keys(["algorithm.outer.lr", "model.lr", "model.layers"]) == {
         "algorithm.outer.lr": "outer.lr",
         "model.lr": "model.lr",

@@ -111,7 +111,7 @@ def test_a_broken_pipe_of_something_else_is_no_success(
     assert "BrokenPipeError" in err
 
 
-def test_text_that_a_stream_cannot_hold_is_still_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unencodable_text_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     with forgiving(), pytest.raises(UnicodeEncodeError):
         print("±")

@@ -54,9 +54,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=9), VALUES, max_size=3))
-def test_any_plain_value_comes_back_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]
-) -> None:
+def test_plain_values_round_trip(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> None:
     assert same(through(tmp_path_factory.getbasetemp() / "plain", content), content)
 
 
@@ -93,7 +91,7 @@ def test_tensors_that_share_memory_are_separate_after_loading(tmp_path: Path) ->
     assert not found["half"].any()
 
 
-def test_any_safetensors_reader_opens_it(tmp_path: Path) -> None:
+def test_file_is_readable_by_safetensors(tmp_path: Path) -> None:
     write(tmp_path / "file", {"phi": {"theta": {"head.weight": torch.eye(2)}}, "step": 3})
     assert torch.equal(load_file(tmp_path / "file")["phi/theta/head.weight"], torch.eye(2))
 

@@ -64,7 +64,7 @@ def test_broken_file_is_rebuilt(own_cache: Path, damage: str, caplog: pytest.Log
     assert build.calls == 2
 
 
-def test_a_folder_that_cannot_be_written_costs_one_line(
+def test_unwritable_folder_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("not a folder")

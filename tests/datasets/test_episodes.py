@@ -94,7 +94,7 @@ def test_classes_and_items_are_taken_equally_often() -> None:
     assert float(((taken - expected).abs() / expected).max()) < 0.12
 
 
-def test_a_seed_s_episodes_stay_what_they_are() -> None:
+def test_episodes_of_a_seed_are_unchanged() -> None:
     # From the first release: results name a seed, and its tasks must not change under them.
     classes, items = speaking_episodes(SHAPE).choices("train", torch.arange(3))
     assert classes.tolist() == [[0, 6, 3], [6, 4, 3], [2, 3, 0]]
@@ -145,7 +145,7 @@ def test_images_are_floats_from_0_to_1(dtype: torch.dtype) -> None:
         ((3, 1, 1, None, 10, None), r"dataset.train_shots=10 and dataset.queries=1 need 11 images .* '0-0' .* up to 9"),
     ],
 )
-def test_episodes_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str) -> None:
+def test_invalid_episode_sizes_are_refused(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(UserError, match=message) as refusal:
         speaking_episodes(EpisodeShape(*shape))
     assert "\n" not in str(refusal.value)

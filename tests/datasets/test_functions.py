@@ -168,7 +168,7 @@ def test_scaling_undoes_between() -> None:
 
 
 @every
-def test_values_are_what_samples_show_without_noise(name: str) -> None:
+def test_values_equal_samples_without_noise(name: str) -> None:
     dataset = load(name, noise=0.0)
     for group in (None, *range(len(dataset.groups))):
         tasks = dataset.sample("train", 1, 4, group)

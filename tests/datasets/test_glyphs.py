@@ -74,7 +74,7 @@ def test_a_distortion_belongs_to_its_letter() -> None:
     assert pictures[0].shape == (3, 2 * len(FACES), 28, 28)
 
 
-def test_pixels_alone_do_not_solve_it(letters: Bank) -> None:
+def test_pixels_do_not_solve_the_tasks(letters: Bank) -> None:
     # Nearest neighbor by Euclidean distance, 5-way 1-shot on meta-test: .459 ± .004 over 2,000 tasks.
     episodes = GlyphsConfig(*SHAPE).load(0, torch.device("cpu"), torch.float32)
     batch = episodes.sample("test", 0, 400)

@@ -36,7 +36,7 @@ def test_likeness_is_blind_to_size_and_place() -> None:
     assert alike.diagonal().tolist() == pytest.approx([1, 1, 1], abs=1e-5)
 
 
-def test_letters_that_look_the_same_are_found() -> None:
+def test_identical_letters_are_found() -> None:
     latin_a, greek_alpha, cyrillic_a, latin_b = "A", "\u0391", "\u0410", "B"
     alike = likeness(printed([latin_a, greek_alpha, cyrillic_a, latin_b]))
     assert float(alike[:3, :3].min()) > 0.99  # fonts may place one a fraction of a pixel aside

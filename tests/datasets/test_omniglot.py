@@ -280,7 +280,7 @@ def test_a_download_with_a_flipped_byte(server: Server, tmp_path: Path) -> None:
     assert_nothing_left(tmp_path / "new")
 
 
-def test_a_download_that_is_not_there(server: Server, zips: Path, tmp_path: Path) -> None:
+def test_missing_download(server: Server, zips: Path, tmp_path: Path) -> None:
     (zips / "images_background.zip").unlink()
     assert_refused("could not download .*: .*404", tmp_path / "new", download=True, url=url(server))
     assert_refused("could not download .*: ", tmp_path / "new", download=True, url="http://127.0.0.1:9")

@@ -55,7 +55,7 @@ def test_test_queries_are_evenly_spaced() -> None:
     assert not set(val.query.x.flatten().tolist()) & set(batch.query.x.flatten().tolist())
 
 
-def test_noise_is_on_what_is_learned_from_alone() -> None:
+def test_noise_is_only_on_training_points() -> None:
     for stream in STREAMS:
         clean, noisy = (polynomials(noise=noise).sample(stream, 0, 300) for noise in (0.0, 0.05))
         assert float((noisy.support.y - clean.support.y).std()) == pytest.approx(0.05, rel=0.05)

@@ -30,7 +30,7 @@ def test_points_lie_on_the_wave() -> None:
         torch.testing.assert_close(y, amplitude[:, None, None] * torch.sin(x - phase[:, None, None]))
 
 
-def test_a_seed_s_waves_stay_what_they_are() -> None:
+def test_waves_of_a_seed_are_unchanged() -> None:
     # From the first release: results name a seed, and its tasks must not change under them.
     amplitude, phase = waves().truth("train", torch.arange(2))
     x = waves().sample("test", 0, 1).support.x[0, :2, 0]

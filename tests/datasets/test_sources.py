@@ -58,7 +58,7 @@ def test_one_task_visited_again_and_again_has_no_interval(tmp_path: Path) -> Non
     assert np.isnan(told["ci95"])
 
 
-def test_episodes_that_draw_classes_say_how_many_there_are() -> None:
+def test_episodes_report_the_number_of_classes() -> None:
     learner, phi = build(Blobs(), "model=conv4", "model.channels=4", "model.layers=2")
     episodes = Evaluator(learner)(phi, Blobs(), "test", 60, whole_curve=False)
     told = episodes.summary()["accuracy"]

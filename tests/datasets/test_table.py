@@ -76,7 +76,7 @@ def test_no_query_is_in_the_support_and_no_test_row_is_trained_on(
         assert not (trained | looked_at["val"]) & looked_at["test"]
 
 
-def test_rows_split_uses_all_that_each_stream_may_see(path: Path) -> None:
+def test_rows_split_uses_all_permitted_rows(path: Path) -> None:
     table = load(path)
     test, val = table.sample("test", 0, 6), table.sample("val", 0, 6)
     for task, size in enumerate(SIZES):
@@ -159,7 +159,7 @@ def test_each_row_of_a_pool_is_drawn_equally_often(path: Path) -> None:
     assert float(((counts - expected).abs() / expected).max()) < 0.1
 
 
-def test_sizes_that_differ_are_padded_with_zeros(path: Path) -> None:
+def test_different_sizes_are_padded_with_zeros(path: Path) -> None:
     table = load(path)
     batch = table.sample("train", 0, 50)
     for part in (batch.support, batch.query):
@@ -174,7 +174,7 @@ def test_sizes_that_differ_are_padded_with_zeros(path: Path) -> None:
     assert widths == {batch.support.x.shape[1]}  # whatever tasks are in a batch
 
 
-def test_sizes_that_agree_are_not_padded(path: Path) -> None:
+def test_equal_sizes_are_not_padded(path: Path) -> None:
     table = load(path, shots=2, queries=1, train_shots=3)
     for stream, shots in (("train", 3), ("train_eval", 2), ("val", 2), ("test", 2)):
         batch = table.sample(stream, 0, 4)
@@ -239,7 +239,7 @@ def test_meta_train_rows_have_mean_0_and_deviation_1(path: Path, split: str) -> 
     torch.testing.assert_close(seen.std(0, correction=0), torch.ones(4, dtype=torch.float64))
 
 
-def test_a_column_that_never_changes_in_meta_training_is_zero(tmp_path: Path) -> None:
+def test_constant_column_in_meta_training_is_zero(tmp_path: Path) -> None:
     rows = [[*row[:4], 0.1] for row in speaking_rows(SIZES)]
     table = load(write(tmp_path / "table.csv", HEADER, rows))
     assert not table.sample("train", 0, 9).support.x[..., 2].any()
@@ -252,7 +252,7 @@ def test_a_column_that_never_changes_in_meta_training_is_zero(tmp_path: Path) ->
     assert not table.sample("test", 0, 6).query.x[..., 2].any()
 
 
-def test_descriptor_holds_what_is_the_same_within_a_task(path: Path) -> None:
+def test_descriptor_contains_constants_within_tasks(path: Path) -> None:
     table = load(path)
     assert table.descriptor_size == 1
     descriptor = table.sample("test", 0, 6).descriptor[:, 0]
@@ -316,7 +316,7 @@ def test_a_task_of_one_row_is_refused(tmp_path: Path) -> None:
         load(speaking(tmp_path, [5, 1, 5, 5]), split="tasks", fractions=[0.5, 0.25, 0.25])
 
 
-def test_a_target_that_never_changes_is_refused(tmp_path: Path) -> None:
+def test_constant_target_is_refused(tmp_path: Path) -> None:
     rows = [[row[0], 3, *row[2:]] for row in speaking_rows(SIZES)]
     with pytest.raises(UserError, match=r"the target is 3 in all meta-train rows"):
         load(write(tmp_path / "table.csv", HEADER, rows))
@@ -377,7 +377,7 @@ def test_where_rows_are_drawn_tasks_have_no_end(
     assert table.distinct("train") is table.distinct("train_eval") is None
 
 
-def test_as_many_queries_as_rows_leave_nothing_to_chance(tmp_path: Path) -> None:
+def test_queries_of_all_rows_are_deterministic(tmp_path: Path) -> None:
     even = speaking(tmp_path, [10] * 4)  # 6 rows for meta-train, 2 for meta-val, 2 for meta-test
     for queries, distinct in ((2, 4), (1, None)):
         table = load(even, queries=queries, fractions=[0.6, 0.2, 0.2])

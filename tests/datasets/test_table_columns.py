@@ -59,12 +59,12 @@ def test_what_names_a_task_is_text(tmp_path: Path, kind: str) -> None:
     assert len(rows.tasks) == len(AWKWARD)
 
 
-def test_tasks_that_all_look_like_numbers_are_in_order_of_value(tmp_path: Path) -> None:
+def test_numeric_tasks_are_sorted_by_value(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, "task,x,y", "1e1,1,2", "9,1,2", "10,1,2", "1.0,1,2", "01,1,2", "1,1,2", "-3,1,2")
     assert rows.tasks == ("-3", "01", "1", "1.0", "9", "10", "1e1")
 
 
-def test_a_task_that_is_not_a_number_in_parquet_is_missing(tmp_path: Path) -> None:
+def test_nan_task_in_parquet_is_missing(tmp_path: Path) -> None:
     file = tmp_path / "table.parquet"
     parquet.write_table(pyarrow.table({"task": [1.0, float("nan")], "x": [1, 2], "y": [1, 2]}), file)
     with pytest.raises(UserError, match=r"row 2, column 'task': missing value"):
@@ -103,13 +103,13 @@ def test_numbers_among_words_are_words(tmp_path: Path, word: str) -> None:
     assert rows.tasks == tuple(sorted(["1", "1.0", "10", "9", word]))
 
 
-def test_features_are_those_asked_for_in_that_order(tmp_path: Path) -> None:
+def test_features_are_in_the_given_order(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, "task,x,y,z,words", "a,1,2,3,", "b,4,5,6,nan", features=["z", "x"])
     assert rows.names == ("z", "x")
     assert rows.features.tolist() == [[3, 1], [6, 4]]
 
 
-def test_columns_that_say_something_of_a_task(tmp_path: Path) -> None:
+def test_columns_that_describe_a_task(tmp_path: Path) -> None:
     lines = ["b,1,7,2,0", "a,3,7,2,1", "b,1,7,3,0", "a,3,7,4,1"]
     rows = rows_of(tmp_path, "task,mine,same,mixed,y", *lines)
     assert constant_within_tasks(rows).tolist() == [[3], [1]]  # in the tasks' order
@@ -128,7 +128,7 @@ def test_columns_that_say_something_of_a_task(tmp_path: Path) -> None:
         ({"target": "task"}, r"^dataset\.target=task: is the task column"),
     ],
 )
-def test_columns_that_are_not_there_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_missing_columns_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         rows_of(tmp_path, "task,x,y", "a,1,2", "b,1,2", **changes)
 

@@ -16,7 +16,7 @@ CELLS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=5))
-def test_a_csv_file_reads_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
+def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     table = read(str(write(tmp_path_factory.mktemp("tables") / "table.csv", ["a", "b"], rows)))
     assert table.names == ("a", "b")
     for place, name in enumerate(table.names):

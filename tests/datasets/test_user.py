@@ -131,7 +131,7 @@ def test_what_a_class_gives_arrives() -> None:
     assert tasks.identity.tolist() == [-1, -1]
 
 
-def test_tasks_that_differ_in_size_are_padded() -> None:
+def test_tasks_of_different_sizes_are_padded() -> None:
     tasks = loaded(Uneven()).sample("train", 0, 20)
     assert isinstance(tasks.support, PaddedExamples)
     assert isinstance(tasks.query, PaddedExamples)
@@ -187,7 +187,7 @@ def test_attributes_may_be_properties_and_data_are_read_once() -> None:
 
 @pytest.mark.parametrize("own", [Lines(), Uneven(), Patients()])
 @pytest.mark.parametrize("algorithm", ["maml", "reptile", "anil"])
-def test_learners_are_built_for_it_trained_and_measured(own: Any, algorithm: str) -> None:
+def test_learners_with_user_data_are_trained_and_evaluated(own: Any, algorithm: str) -> None:
     data = loaded(own)
     learner, phi = build(data, "model=mlp", "model.hidden=[6]", f"algorithm={algorithm}")
     gradient, _ = MetaGradient(learner, None, compiled=False)(phi, data.sample("train", 0, 4))
@@ -277,7 +277,7 @@ def test_randomness_from_elsewhere_is_refused() -> None:
         loaded(gives(lambda given, _: [*given[:3], elsewhere.normal(size=4)]))
 
 
-def test_sizes_that_differ_need_the_largest() -> None:
+def test_different_sizes_need_largest() -> None:
     def some(given: list[Any], generator: np.random.Generator) -> Any:
         n = int(generator.integers(1, 4))
         return [given[SUPPORT_X][:n], given[SUPPORT_Y][:n], *given[QUERY_X:]]
@@ -314,7 +314,7 @@ def test_no_groups_and_no_other_streams() -> None:
         data.sample("tset", 0, 1)
 
 
-def test_tasks_that_come_again_say_which_they_are() -> None:
+def test_recurring_tasks_have_a_source() -> None:
     data = Wards().load(0, CPU, torch.float64)
     tasks = data.sample("test", 0, 20)
     assert torch.allclose(tasks.query.y[:, 0, 0] / tasks.query.x[:, 0, 0], tasks.source.double() - 1.5)

@@ -120,7 +120,7 @@ def test_a_set_has_neither_order_nor_multiplicity(option: str, changes: dict[str
 
 
 @every(OF_SUPPORT)
-def test_rows_that_are_no_examples_do_not_count(option: str, changes: dict[str, Any], shape: tuple[int, ...]) -> None:
+def test_padding_is_ignored(option: str, changes: dict[str, Any], shape: tuple[int, ...]) -> None:
     embedding = built(option, shape, **changes)
     phi = parameters(embedding)
     padded = one(tasks(shape), 1)

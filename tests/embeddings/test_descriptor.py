@@ -19,7 +19,7 @@ def test_it_looks_at_the_descriptor_alone() -> None:
     assert (encoder(second, None, False) - e).abs().max() > 1e-6
 
 
-def test_a_dataset_that_gives_none_is_refused() -> None:
+def test_dataset_without_descriptor_is_refused() -> None:
     config = settings("embedding=descriptor").embedding
     with pytest.raises(UserError, match=r"^embedding=descriptor: dataset=glyphs gives no .*use embedding=support"):
         config.build(SimpleNamespace(name="glyphs", descriptor_size=0), None)

@@ -58,7 +58,7 @@ def test_it_does_not_depend_on_how_much_is_computed_at_once(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("shape", [IMAGES, NUMBERS], ids=["images", "numbers"])
-def test_the_embedding_is_what_loops_over_examples_and_classes_make(shape: tuple[int, ...]) -> None:
+def test_fisher_embedding_equals_loops(shape: tuple[int, ...]) -> None:
     """The whole of it again, by loops: head, information of each weight, mean over each unit, logarithm, last layer."""
     encoder, seen = built("fisher", shape, head_steps=4), one(tasks(shape, padding=0), 0)
     kind, (x, y, _) = kind_for(shape), seen.support

@@ -6,13 +6,13 @@ from torch import nn
 from metarun.embeddings.pooling import Attention, Mean
 
 
-def test_the_mean_is_the_mean_of_what_is_real() -> None:
+def test_mean_excludes_padding() -> None:
     items = torch.arange(12.0, dtype=torch.float64).view(4, 3)
     torch.testing.assert_close(Mean()(items, None), items.mean(0))
     torch.testing.assert_close(Mean()(items, torch.tensor([1.0, 0, 1, 0]).double()), items[[0, 2]].mean(0))
 
 
-def test_attention_is_that_of_pytorch() -> None:
+def test_attention_equals_pytorch() -> None:
     """With the same projections, and its learned queries for the projected query."""
     torch.manual_seed(0)
     pool, other = Attention(8, 2).double(), nn.MultiheadAttention(8, 2, batch_first=True).double()

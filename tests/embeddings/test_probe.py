@@ -36,7 +36,7 @@ def test_it_is_a_copy_but_for_the_head() -> None:
             assert torch.equal(own[name], parameter)
 
 
-def test_statistics_are_those_of_what_is_real() -> None:
+def test_statistics_exclude_padding() -> None:
     network = settings("model=mlp", "model.hidden=[4]", "model.normalization=batch").model.build(InputSpec.of((3,)), 2)
     probe, x = probe_of(network), torch.randn(5, 3)
     padded = probe(torch.cat((x, torch.ones(2, 3))), Context(mask=torch.tensor([1.0] * 5 + [0.0] * 2)))

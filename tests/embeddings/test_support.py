@@ -25,7 +25,7 @@ def test_attention_weights_of_examples(pooling: str, heads: int) -> None:
         assert (weights[0] - weights[1]).abs().max() > 1e-3
 
 
-def test_attention_needs_a_width_that_its_heads_can_share() -> None:
+def test_heads_must_divide_the_width() -> None:
     with pytest.raises(UserError, match=r"embedding\.heads=5: .* embedding\.hidden=64 evenly"):
         built("support", pooling="attention", heads=5)
     built("support", pooling="mean", heads=5)

@@ -112,7 +112,7 @@ def test_classification_baselines_are_those_of_scikit_learn(n: int, ways: int, p
     compared(Classification(ways), tasks if padding is None else with_padding(tasks, padding), classifiers)
 
 
-def test_the_penalty_of_a_ridge_is_that_of_the_least_leave_one_out_error() -> None:
+def test_ridge_penalty_minimizes_the_leave_one_out_error() -> None:
     """Leaving each example out in turn, with a fit for each."""
     tasks = regression(6, 9, 4, 3)
     for number in range(6):
@@ -144,27 +144,27 @@ def test_support_sets_of_hardly_anything_fall_back_on_the_mean(case: str) -> Non
         torch.testing.assert_close(found, y.mean(0).expand(2, -1))
 
 
-def test_a_balanced_support_set_has_its_first_class_as_majority() -> None:
+def test_majority_class_of_a_balanced_support_set_is_the_first() -> None:
     found = baselines(Classification(3), Blobs().sample("test", 0, 5))
     assert found["majority_class"].tolist() == pytest.approx([1 / 3] * 5)
     assert found["nearest_neighbor"].mean() > 0.4
 
 
-def test_as_many_tasks_at_once_as_memory_holds_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     sine, images = waves().sample("test", 0, 7), Blobs().sample("test", 0, 7)
     whole = baselines(Regression(), sine), baselines(Classification(3), images)
     monkeypatch.setattr(module, "LARGEST", 1)
     torch.testing.assert_close((baselines(Regression(), sine), baselines(Classification(3), images)), whole)
 
 
-def test_numbers_that_are_not_finite_do_not_end_the_run() -> None:
+def test_non_finite_numbers_do_not_end_the_run() -> None:
     tasks = regression(2, 5, 3, 2)
     tasks.support.x[0, 0, 0], tasks.support.x[1, 0, 0], tasks.query.x[1, 0, 0] = torch.nan, -torch.inf, torch.inf
     found = baselines(Regression(), tasks)
     assert all(values.isfinite().all() for values in found.values())
 
 
-def test_they_are_compared_by_the_metric_of_the_tasks_where_they_have_it() -> None:
+def test_metric_for_the_comparison_with_baselines() -> None:
     assert Classification(3).baseline_metric == "accuracy"
     assert Classification(3, metric="loss", higher_is_better=False).baseline_metric == "accuracy"
     assert Classification(3, metric="f1").baseline_metric == "f1"

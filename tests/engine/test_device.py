@@ -25,7 +25,7 @@ def test_cpu_is_always_there() -> None:
 
 
 @pytest.mark.parametrize(("devices", "expected"), [(0, "cpu"), (2, "cuda")])
-def test_auto_takes_cuda_where_it_is(devices: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_uses_cuda_if_available(devices: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
     assert device("auto").resolve() == torch.device(expected)
 
@@ -38,7 +38,7 @@ def test_other_names_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
-def test_cuda_that_is_not_there_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cuda_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=rf"^device.name={name}: PyTorch sees no CUDA device here; use device=cpu"):
         device(name).resolve()
@@ -105,7 +105,7 @@ def test_switches_are_set_for_a_run_and_put_back(precision: str, tf32: bool) -> 
     assert now() == before
 
 
-def test_an_operation_that_is_not_deterministic_is_refused_in_one_line() -> None:
+def test_nondeterministic_operation_is_refused() -> None:
     told = "put_ does not have a deterministic implementation, but you set 'x'. You can turn it off"
     with (
         pytest.raises(UserError, match=r"^device.deterministic=true: put_ does not have .*device.deterministic=false$"),

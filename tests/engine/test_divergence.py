@@ -69,7 +69,7 @@ class Story:
         return None if found is None else found.line + "!" * found.severe
 
 
-def test_training_that_learns_is_not_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_successful_training_has_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch)
     assert [story.tell(value) for value in (9.0, 3.0, 1.0, 0.5)] == [None] * 4
     assert story.tell(0.4, last=True) is None
@@ -148,7 +148,7 @@ def test_baseline_level_at_the_end_is_reported(monkeypatch: pytest.MonkeyPatch) 
     assert "no better than the baseline support mean" in line
 
 
-def test_an_error_far_beyond_the_baseline_that_stays_there_is_severe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lasting_error_far_above_the_baseline_is_severe(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch, "dataset=sinusoid", "model=mlp", "algorithm=joint")
     assert story.tell(1e6) is None
     line = story.tell(1e6)
@@ -179,7 +179,7 @@ def test_non_finite_episodes_are_counted(metric: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("problem", ["waves", "blobs"])
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_before_adaptation_is_where_the_adaptation_curve_begins(name: str, problem: str) -> None:
+def test_before_adaptation_is_the_first_point_of_the_curve(name: str, problem: str) -> None:
     dataset: Any = waves() if problem == "waves" else Blobs()
     if not able(name, dataset):
         return
@@ -237,7 +237,7 @@ def test_stopped_later_the_best_state_before_is_kept(command: Command, monkeypat
     assert result("test")["train"]["tested_step"] == best
 
 
-def test_a_validation_that_is_not_finite_is_never_the_best(command: Command) -> None:
+def test_non_finite_validation_is_never_the_best(command: Command) -> None:
     assert command(*INFINITE, "hydra.run.dir=run")[0] == 0
     log = (Path("run") / "metarun.log").read_text()
     assert "(best)" not in log
@@ -260,7 +260,7 @@ def test_non_finite_result_has_the_number_of_episodes(command: Command) -> None:
     assert "inf" not in log.partition("meta-test")[2].replace("not finite", "").replace("finite", "")
 
 
-def test_the_median_counts_what_is_lost_as_the_worst() -> None:
+def test_median_counts_non_finite_values_as_the_worst() -> None:
     values = torch.tensor([1.0, torch.nan, 2.0, torch.inf, 3.0], dtype=torch.float64)
     summary = EvaluationResult({"mse": values[:, None]}).summary()["mse"]
     assert (summary["not_finite"], summary["median"]) == (2, 3.0)
@@ -284,14 +284,14 @@ def test_meta_test_reports_harmful_adaptation(harm: float, told: bool) -> None:
     assert adaptation_gain(Regression(), EvaluationResult({"mse": torch.ones(3, 1)})) == {}
 
 
-def test_one_that_learns_nothing_is_not_stopped(command: Command) -> None:
+def test_stagnation_does_not_stop_the_run(command: Command) -> None:
     still = ("algorithm.inner_lr=1e-9", "algorithm.outer.lr=1e-9", "engine.on_divergence=stop")
     assert command(*WAVES, *still, "dataset.amplitude=[4,5]", "hydra.run.dir=run")[0] == 0
     (line,) = told()
     assert "no better than the baseline support mean" in line
 
 
-def test_a_loss_that_is_not_finite_has_the_same_exit_code(command: Command) -> None:
+def test_non_finite_loss_has_the_same_exit_code(command: Command) -> None:
     code, _, err = command(*WAVES, "algorithm.inner_lr=1e30", "hydra.run.dir=run")
     assert code == 3
     assert "is not finite" in err

@@ -51,7 +51,7 @@ def test_an_episode_is_its_tasks_curve() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 20])
-def test_answers_are_what_the_accuracy_counts(chunk: int) -> None:
+def test_answers_match_the_accuracy(chunk: int) -> None:
     learner, phi = build(Blobs(), *CONV)
     episodes = Evaluator(learner, chunk)(phi, Blobs(), "test", 7, whole_curve=False)
     label, guess = episodes.answers["label"], episodes.answers["guess"]
@@ -69,7 +69,7 @@ def test_progress_counts_to_the_number_of_episodes() -> None:
     assert told == [3, 6, 7]
 
 
-def test_the_last_point_alone_is_that_of_the_whole_curve() -> None:
+def test_last_point_equals_that_of_the_curve() -> None:
     learner, phi = build(Blobs(), *CONV)
     whole = Evaluator(learner, 3)(phi, Blobs(), "val", 7)
     last = Evaluator(learner, 3)(phi, Blobs(), "val", 7, whole_curve=False)
@@ -90,7 +90,7 @@ def test_summary_and_adaptation() -> None:
     assert adaptation["ci95"][-1] == summary["ci95"]
 
 
-def test_episodes_that_would_come_again_are_not_counted_twice() -> None:
+def test_repeated_episodes_are_not_counted_twice() -> None:
     class Few(Blobs):
         def distinct(self, stream: str, group: int | None = None) -> int | None:
             return 5

@@ -14,7 +14,7 @@ from metarun.engine.meta_gradient import MetaGradient
 KILO = 1024
 
 
-def test_the_peak_is_of_what_lives_together() -> None:
+def test_peak_is_of_simultaneous_tensors() -> None:
     def computation(x: Tensor) -> Tensor:
         """Three tensors like x one after another, of which two live at a time."""
         y = x + 1
@@ -41,7 +41,7 @@ def test_what_is_kept_for_the_way_back_is_counted(tracked: bool, tensors: int) -
     assert peak(computation, torch.zeros(KILO, dtype=torch.float64)) == tensors * 8 * KILO
 
 
-def test_nothing_of_that_size_is_allocated() -> None:
+def test_nothing_is_allocated_for_the_estimate() -> None:
     with torch._subclasses.FakeTensorMode():
         huge = torch.zeros(2**45)
     assert peak(lambda x: x + 1, huge) == 4 * 2**45
@@ -84,7 +84,7 @@ def test_where_free_memory_is_not_known_all_are_computed_at_once() -> None:
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
     ],
 )
-def test_less_is_tried_where_memory_runs_out(error: RuntimeError, caplog: pytest.LogCaptureFixture) -> None:
+def test_fewer_tasks_at_once_if_memory_runs_out(error: RuntimeError, caplog: pytest.LogCaptureFixture) -> None:
     def computation(at_once: int) -> str:
         if at_once > most:
             raise error
@@ -99,7 +99,7 @@ def test_less_is_tried_where_memory_runs_out(error: RuntimeError, caplog: pytest
         as_memory_allows(computation, 12)
 
 
-def test_other_errors_are_not_taken_for_it() -> None:
+def test_other_errors_are_not_out_of_memory() -> None:
     def computation(at_once: int) -> None:
         raise RuntimeError("expected scalar type Float")
 

@@ -44,7 +44,7 @@ def test_where_there_is_memory_all_is_computed_at_once() -> None:
     }
 
 
-def test_a_number_that_is_asked_for_is_no_decision() -> None:
+def test_set_number_is_not_a_decision() -> None:
     plan, phi = planner("engine.task_chunk=5")
     assert plan.meta_gradient(phi).chunk == 5
     assert plan.evaluator(phi).chunk == 5
@@ -61,13 +61,13 @@ def test_where_memory_is_short_parts_are_computed_to_the_same_gradient(monkeypat
     torch.testing.assert_close(gradient(phi, batch), MetaGradient(plan.learner, None, False)(phi, batch))
 
 
-def test_with_no_memory_at_all_one_task_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_task_is_tried_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     short_of_memory(monkeypatch, 0)
     plan, phi = planner()
     assert plan.meta_gradient(phi).chunk == 1
 
 
-def test_a_resumed_run_keeps_what_was_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_keeps_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {"task_chunk": 4, "compile": False, "episodes_at_once": 3, "compile_evaluation": False, "threads": 3}
     monkeypatch.setattr(planning, "workload", lambda *given: pytest.fail("asked again"))
     short_of_memory(monkeypatch, 0)
@@ -95,7 +95,7 @@ def test_what_cannot_be_estimated_is_tried(monkeypatch: pytest.MonkeyPatch, capl
     ("compile", "pays", "wanted"),
     [("auto", True, True), ("auto", False, False), ("true", False, True), ("false", True, False)],
 )
-def test_compiling_is_decided_by_the_rule_unless_it_is_asked_for(
+def test_compiling_follows_the_rule_unless_set(
     compile: str, pays: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, phi = planner("engine.val_every=10", compile=compile)
@@ -143,7 +143,7 @@ WIDE = (*FILM, "hypernet=none", "embedding=none", "model.hidden=[140,140,140]")
     ],
     ids=str,
 )
-def test_a_meta_step_is_compiled_where_that_saves_time(overrides: tuple[str, ...], wanted: bool) -> None:
+def test_meta_step_is_compiled_if_it_saves_time(overrides: tuple[str, ...], wanted: bool) -> None:
     plan, phi = chosen(*overrides)
     assert plan.wants_compiled(phi) == wanted
 
@@ -202,7 +202,7 @@ def test_small_operations_are_not_shared_by_threads(
     assert plan.decisions["threads"] == threads
 
 
-def test_memory_that_runs_out_halves_what_is_computed_at_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_out_of_memory_halves_the_chunk(caplog: pytest.LogCaptureFixture) -> None:
     plan, phi = planner()
     batch = plan.dataset.sample("train", 0, 12)
     gradient = MetaGradient(plan.learner, None, compiled=False)
@@ -237,7 +237,7 @@ def test_an_evaluation_out_of_memory_measures_the_same_in_halves() -> None:
     torch.testing.assert_close(found.curves, wanted.curves)
 
 
-def test_an_evaluation_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differing_evaluation_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: compiling changes the inner step size."""
     plan, phi = planner()
     batch = plan.dataset.sample("test", 0, 5)

@@ -140,9 +140,7 @@ HARD = {
 
 @pytest.mark.parametrize("losses", HARD.values(), ids=HARD)
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_hard_tasks_are_drawn_as_often_as_the_ranks_of_their_losses_say(
-    losses: list[float], temperature: float
-) -> None:
+def test_hard_tasks_are_drawn_by_rank(losses: list[float], temperature: float) -> None:
     """Whatever the sign of the losses."""
     share = torch.tensor([1.0, 4.0, 3.0, 2.0]).double() ** (1 / temperature)
     share /= share.sum()
@@ -179,14 +177,14 @@ def test_ranks_are_those_of_scipy(losses: list[int]) -> None:
         assert ranks(told).tolist() == rankdata(losses).tolist()
 
 
-def test_losses_of_nothing_and_such_as_are_not_finite_are_no_trouble() -> None:
+def test_zero_and_non_finite_losses_are_supported() -> None:
     assert len(set(drawn(torch.zeros(5).double(), torch.arange(5), 1.0, 5).tolist())) == 5
     assert ranks(torch.tensor([torch.nan, 1.0, torch.inf, -torch.inf])).tolist() == [3.5, 2, 3.5, 1]
     assert ranks(torch.tensor([torch.inf, torch.nan])).tolist() == [1.5, 1.5]
     assert ratio_of(torch.tensor(0.0), torch.tensor(0.0)) == 1
 
 
-def test_the_hardest_of_a_pool_are_preferred_where_losses_are_negative() -> None:
+def test_hard_tasks_are_preferred_with_negative_losses() -> None:
     """As a likelihood's are: the candidates' losses shifted far below 0 choose the same tasks."""
 
     def chosen(shift: float) -> tuple[Any, Any]:
@@ -343,7 +341,7 @@ def test_a_sequence_chooses_from_its_group() -> None:
         assert chosen.batch.identity.tolist() == [1, 1]
 
 
-def test_rounding_does_not_choose_between_two_that_have_only_each_other() -> None:
+def test_ties_are_broken_deterministically() -> None:
     generator = torch.Generator().manual_seed(0)
     pairs = 10 * torch.arange(5.0, dtype=torch.float64)[:, None, None] ** 2 + torch.rand(5, 2, 3, generator=generator)
     distances = apart(pairs.flatten(0, 1))

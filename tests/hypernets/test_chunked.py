@@ -46,7 +46,7 @@ def test_its_size_does_not_grow_with_theta_but_for_an_embedding_a_chunk() -> Non
     assert grown == 16 * (len(many.chunks) - len(few.chunks)) > 0
 
 
-def test_signs_are_the_same_always_and_half_of_them_negative() -> None:
+def test_signs_are_fixed_and_half_are_negative() -> None:
     """Another version's signs would make another network of a saved φ."""
     torch.manual_seed(1)
     signs = small("chunked").build(EMBEDDING, {"head.weight": torch.zeros(100, 100)}).signs

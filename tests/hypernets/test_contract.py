@@ -164,7 +164,7 @@ def test_single_precision_stays_single(option: str, delta: bool) -> None:
 
 
 @pytest.mark.parametrize("option", MAKING)
-def test_layers_that_the_task_model_lacks_are_refused(option: str) -> None:
+def test_missing_layers_are_refused(option: str) -> None:
     theta = theta_of(mlp("none"))
     told = r"hypernet\.layers=normalization: .* set hypernet\.layers=all \(head, body are also possible\)$"
     with pytest.raises(UserError, match=told):

@@ -33,7 +33,7 @@ def test_the_product_is_u_times_v_transposed() -> None:
     torch.testing.assert_close(made, theta["layers.1.weight"] + (u @ v.T).view(4, 4, 3, 3))
 
 
-def test_no_rank_is_made_that_a_matrix_cannot_have() -> None:
+def test_rank_is_limited_by_the_matrix() -> None:
     theta = theta_of(mlp(hidden=(20, 20), outputs=1))
     sizes = [count(parameters(small("lowrank", rank=rank).build(EMBEDDING, theta))) for rank in (20, 21, 1000)]
     assert sizes[0] == sizes[1] == sizes[2]

@@ -28,7 +28,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, there: int | None, option: str = "f
     return ""
 
 
-def test_too_large_a_hypernetwork_is_refused_in_one_line_with_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_hypernetwork_is_refused_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     # 64 weights and a bias for each of 10,001,000 numbers, and the trunk; seven times, of four bytes.
     numbers = 65 * 10_001_000 + 33 * 64 + 65 * 64
     assert refusal(monkeypatch, 3 * GIB) == (
@@ -39,7 +39,7 @@ def test_too_large_a_hypernetwork_is_refused_in_one_line_with_what_would_fit(mon
     assert refusal(monkeypatch, None) == ""
 
 
-def test_only_what_fits_is_advised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_fitting_hypernetworks_are_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "; hypernet=chunked (0.3 GiB) would fit" in refusal(monkeypatch, int(0.35 * GIB))
     assert refusal(monkeypatch, int(0.1 * GIB)).endswith("fewer tasks at once (engine.task_chunk)")
     assert "; hypernet=chunked (0.3 GiB) would fit" in refusal(monkeypatch, int(0.35 * GIB), "lowrank")

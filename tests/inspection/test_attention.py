@@ -40,7 +40,7 @@ def test_examples_are_sorted_by_label_without_padding() -> None:
         torch.testing.assert_close(*shares, rtol=0, atol=1e-12)
 
 
-def test_right_predictions_are_those_that_the_accuracy_counts() -> None:
+def test_correct_predictions_match_the_accuracy() -> None:
     dataset = Blobs(noise=2)
     learner, phi = build(dataset, *CONV, "algorithm=transformer")
     phi = moved(phi, 0.2)

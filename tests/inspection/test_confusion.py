@@ -70,7 +70,7 @@ def test_the_most_frequent_confusions_are_shown() -> None:
     assert set(found.names) == {NAMES[number] for number in worst}
 
 
-def test_a_label_that_means_the_same_everywhere_is_a_class() -> None:
+def test_label_with_one_meaning_is_a_class() -> None:
     label, guess = torch.tensor([[0, 1, 2], [2, 2, 0]]), torch.tensor([[0, 2, 2], [2, 1, 0]])
     found = confusion(episodes(label, guess, torch.zeros(2, 0, dtype=torch.int64)), ("x", "y", "z"), 9)
     assert found is not None

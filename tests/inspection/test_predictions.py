@@ -110,12 +110,12 @@ def test_a_transductive_learner_is_asked_the_tasks_own_queries() -> None:
     assert fit.after[0].tolist() == fit.query[0].tolist()
 
 
-def test_one_that_takes_no_steps_has_one_function() -> None:
+def test_learner_without_steps_has_one_function() -> None:
     learner, phi = build(waves(), "algorithm=cnp", *MLP)
     assert all(fit.before is None for fit in fits(learner, phi, waves(), "test", 2, 2))
 
 
-def test_images_and_what_they_are_taken_for() -> None:
+def test_images_with_predictions() -> None:
     dataset = Blobs(noise=2.0)
     learner, phi = build(dataset, *CONV, inner_steps=2)
     batch = dataset.sample("test", 0, 3)
@@ -134,7 +134,7 @@ def test_images_and_what_they_are_taken_for() -> None:
     assert 0 < right < sum(len(shown.guesses) for shown in found), "else the order could not be told"
 
 
-def test_labels_are_named_where_classes_have_names() -> None:
+def test_labels_have_class_names() -> None:
     chosen = settings("model.channels=2", "model.layers=3", "dataset.queries=1", "device.precision=float64")
     dataset = chosen.dataset.load(0, CPU, torch.float64)
     learner, phi = build(dataset, "model.channels=2", "model.layers=3")

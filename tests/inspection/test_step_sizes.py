@@ -45,7 +45,7 @@ def test_one_for_every_tensor() -> None:
     assert found == {"layers.0": [0, 1], "layers.1": [2, 3], "head": [4, 5]}
 
 
-def test_step_sizes_that_are_settings_are_not_shown() -> None:
+def test_fixed_step_sizes_are_not_shown() -> None:
     for name in ("maml", "reptile", "cnp"):
         assert step_sizes(*build(waves(), f"algorithm={name}", *MLP)) == {}
     fixed = ("algorithm=meta_sgd", "algorithm.rates.learned=false", "algorithm.inner_lr=[0.1,0.2]")

@@ -96,12 +96,12 @@ def test_without_inner_steps_there_are_no_inner_gradients() -> None:
     assert found.outer
 
 
-def test_only_what_adapts_has_an_inner_gradient() -> None:
+def test_only_adapted_parameters_have_inner_gradients() -> None:
     learner, phi = build(Blobs(), "algorithm=anil", *CONV)
     assert set(task_gradients(learner, phi, Blobs(), 2, 0.0, at_once=2).before) == {"head"}
 
 
-def test_gradients_too_long_to_be_held_are_kept_as_sketches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_gradients_are_kept_as_sketches(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = waves()
     learner, phi = build(dataset, "model=mlp", "model.hidden=[70,70]", *HYPERNET)
     exact = task_gradients(learner, phi, dataset, 4, 0.0, at_once=4)
@@ -112,6 +112,6 @@ def test_gradients_too_long_to_be_held_are_kept_as_sketches(monkeypatch: pytest.
     assert sketched.outer == pytest.approx(exact.outer)
 
 
-def test_a_gradient_that_vanishes_points_nowhere() -> None:
+def test_vanishing_gradient_has_no_direction() -> None:
     found = cosines(torch.tensor([[3.0, 4.0], [0.0, 0.0], [-6.0, -8.0]]))
     torch.testing.assert_close(found, torch.tensor([[1.0, 0, -1], [0, 0, 0], [-1, 0, 1]]).double())

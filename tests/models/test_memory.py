@@ -48,7 +48,7 @@ def counting() -> tuple[Learner, MetaParameters, Blobs]:
 
 
 @pytest.mark.parametrize("chunk", [None, 1, 2, 3])
-def test_an_entry_becomes_the_mean_of_what_the_tasks_report(chunk: int | None) -> None:
+def test_entry_becomes_the_mean_of_reports(chunk: int | None) -> None:
     learner, phi, dataset = counting()
     meta_gradient = MetaGradient(learner, chunk, compiled=False)
     optimizer = OuterOptimizer(learner.algorithm.outer, phi, clip=1.0)  # type: ignore[attr-defined]
@@ -64,7 +64,7 @@ def test_an_entry_becomes_the_mean_of_what_the_tasks_report(chunk: int | None) -
         assert torch.allclose(phi[MEMORY]["untouched"], torch.full((3,), 7.0).double(), rtol=0, atol=1e-12)
 
 
-def test_no_gradient_flows_through_what_is_remembered() -> None:
+def test_no_gradient_through_memory() -> None:
     learner, phi, dataset = counting()
     task = task_of(dataset.sample("train", 0, 1), 0)
     leaves = {group: {n: t.clone().requires_grad_() for n, t in tensors.items()} for group, tensors in phi.items()}

@@ -47,7 +47,7 @@ def test_conv4_halves_the_image_in_every_block(changes: dict[str, Any], features
     assert network.head.in_features == features
 
 
-def test_conv4_has_the_size_that_the_literature_gives() -> None:
+def test_conv4_has_the_published_size() -> None:
     """Finn et al.'s Omniglot network for 5 ways: 64 filters, the mean over space, 5 outputs."""
     network = config("conv4", readout="mean").build(InputSpec.of((1, 28, 28)), 5)
     weights = 9 * 64 + 3 * (9 * 64 * 64) + 4 * 2 * 64 + 5 * 65
@@ -71,7 +71,7 @@ def test_conv4_is_a_stack_of_torch_s_convolutions(normalization: str, downsample
     torch.testing.assert_close(network(x, Context(4)), parts["head"](wanted.flatten(1)), rtol=0, atol=1e-10)
 
 
-def test_a_bias_before_a_layer_that_subtracts_the_mean_is_left_out() -> None:
+def test_no_bias_before_normalization() -> None:
     for kind in KINDS:
         names = dict(config("conv4", normalization=kind).build(InputSpec.of((1, 28, 28)), 5).named_parameters())
         assert ("layers.0.bias" in names) == (kind in ("group", "none"))

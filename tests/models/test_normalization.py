@@ -63,7 +63,7 @@ def test_global_counts_real_rows_only() -> None:
     torch.testing.assert_close(masked.running, all_of_them.running, rtol=0, atol=1e-12)
 
 
-def test_group_is_that_of_torch_and_none_is_nothing() -> None:
+def test_group_norm_equals_torch_and_none_is_the_identity() -> None:
     x = inputs(2, 2 * GROUPS, 3, 3)
     ours = layer("group", 2 * GROUPS)
     state = ours.state_dict()
@@ -104,7 +104,7 @@ def test_the_caller_s_statistics_are_replaced_not_changed() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("support", [None, 3])
-def test_a_batch_of_tasks_is_a_loop_over_them(kind: str, support: int | None) -> None:
+def test_batched_tasks_equal_a_loop(kind: str, support: int | None) -> None:
     """Statistics over two axes instead of one would mix the tasks."""
     ours, x = layer(kind), inputs(4, 5, 3, 2, 2) * torch.tensor([1, 2, 3, 4]).view(4, 1, 1, 1, 1)
     parameters = {name: torch.stack([p * n for n in range(1, 5)]) for name, p in ours.named_parameters()}
@@ -134,7 +134,7 @@ def test_a_linear_map_is_normalized_without_a_look_at_its_outputs(
         torch.testing.assert_close(seen.running, wanted.running, rtol=0, atol=1e-12)
 
 
-def test_outputs_that_do_not_vary_have_no_negative_variance() -> None:
+def test_constant_outputs_have_no_negative_variance() -> None:
     """Rounding would make one of a large mean."""
     ours = normalization("batch", 3, "norm0")
     out = ours.of_linear(torch.randn(3, 2), 1e4 * torch.ones(5, 2, 7), Context())

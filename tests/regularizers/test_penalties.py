@@ -34,7 +34,7 @@ def test_l2_of_the_starts() -> None:
     torch.testing.assert_close(metrics["omega/l2"], wanted, rtol=1e-12, atol=0)
 
 
-def test_l2_of_all_that_is_learned() -> None:
+def test_l2_of_all_learned_tensors() -> None:
     plain, total, _, _, phi, _ = objectives("regularizer.l2=0.3", "regularizer.l2_of=phi")
     wanted = squared(tensor for group in phi.values() for tensor in group.values())
     torch.testing.assert_close(total, plain + 0.3 * wanted, rtol=1e-12, atol=0)

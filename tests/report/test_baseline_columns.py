@@ -45,7 +45,7 @@ def test_the_best_baseline_is_by_the_mean_over_seeds() -> None:
     assert cell(lower, "best baseline mse") == "ridge 0.2500"
 
 
-def test_one_that_is_not_beaten_with_every_seed_is_marked() -> None:
+def test_baseline_not_beaten_with_every_seed_is_marked() -> None:
     found = group(told(ridge=0.5), told(beaten=False, ridge=0.5))
     assert cell(found, "best baseline accuracy") == "ridge 0.5000 !"
     assert table(found).note.endswith("; !: not significantly better than that baseline")

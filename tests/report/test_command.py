@@ -150,7 +150,7 @@ def test_two_runs_are_compared_with_and_without_a_table(report: Report) -> None:
     assert "A - B" in report("sweep", "--paired", "sweep/maml,0", "sweep/anil,0")[1]
 
 
-def test_many_runs_and_a_reader_that_leaves(tmp_path: Path) -> None:
+def test_many_runs_with_a_closed_pipe(tmp_path: Path) -> None:
     """Without PyTorch, Hydra, TensorBoard and matplotlib, which take seconds to import, and quietly into a pipe."""
     write_many(tmp_path, 100)
     program = (
@@ -171,7 +171,7 @@ def test_many_runs_and_a_reader_that_leaves(tmp_path: Path) -> None:
         assert process.wait() == 0
 
 
-def test_a_terminal_that_lacks_letters_gets_question_marks(tmp_path: Path) -> None:
+def test_unsupported_letters_become_question_marks(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
     command = [sys.executable, "-m", "metarun.report", str(tmp_path)]
@@ -180,7 +180,7 @@ def test_a_terminal_that_lacks_letters_gets_question_marks(tmp_path: Path) -> No
     assert "0.9000 ? 0.0100" in done.stdout
 
 
-def test_a_terminal_gets_colors_where_rich_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_has_colors_with_rich(monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
     class Terminal(io.StringIO):

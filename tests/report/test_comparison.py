@@ -74,7 +74,7 @@ def test_few_classes_have_an_interval_for_others_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("setting", ["dataset.train_shots", "dataset.tasks", "engine.steps", "engine.transductive"])
-def test_what_leaves_the_episodes_as_they_are_may_differ(tmp_path: Path, setting: str) -> None:
+def test_settings_without_effect_on_episodes_may_differ(tmp_path: Path, setting: str) -> None:
     assert compare(*pair(tmp_path, **{setting: 3}), [])
 
 
@@ -143,6 +143,6 @@ def test_folders_without_a_finished_run_are_refused(tmp_path: Path) -> None:
         compare(first, str(broken), [])
 
 
-def test_a_metric_that_they_lack(tmp_path: Path) -> None:
+def test_missing_metric(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--metric acuracy: .*did you mean 'accuracy'\? \(metrics: accuracy, loss\)"):
         compare(*pair(tmp_path), ["acuracy"])

@@ -71,7 +71,7 @@ def test_a_contrast_is_the_crossed_test_of_the_differences(tmp_path: Path) -> No
     assert half(found.p) == pytest.approx(abs(center))
 
 
-def test_seeds_that_contradict_each_other_give_no_verdict(tmp_path: Path) -> None:
+def test_contradicting_seeds_are_not_significant(tmp_path: Path) -> None:
     """Each of two seeds is significant by itself, in favor of the other method."""
 
     def values(own: Mapping[str, Any], seed: int) -> NDArray[np.float64]:
@@ -107,7 +107,7 @@ def test_against_compares_all_with_the_reference_and_corrects_by_holm(tmp_path: 
     assert told[name][2:4] == [f"{smallest:.3g}", f"{3 * smallest:.3g}"]
 
 
-def test_of_several_references_the_one_that_agrees_in_the_rest_is_taken(tmp_path: Path) -> None:
+def test_reference_with_equal_other_keys_is_used(tmp_path: Path) -> None:
     settings = [{"hypernet": a, "algorithm": b} for a, b in product(("none", "film"), ("maml", "reptile"))]
     group = written(tmp_path, settings, hard_and_easy)
     (found,) = against(group, conditions([group], ["hypernet=none"]))
@@ -125,7 +125,7 @@ def test_of_several_references_the_one_that_agrees_in_the_rest_is_taken(tmp_path
         against(group, conditions([group], ["hypernet=none"]))
 
 
-def test_a_reference_that_no_run_has_is_a_mistake(tmp_path: Path) -> None:
+def test_unknown_reference_is_an_error(tmp_path: Path) -> None:
     group = written(tmp_path, [{"algorithm": "maml"}, {"algorithm": "anil"}], hard_and_easy)
     for typed, told in (
         ("algorithm", "KEY=VALUE is expected"),
@@ -136,7 +136,7 @@ def test_a_reference_that_no_run_has_is_a_mistake(tmp_path: Path) -> None:
             conditions([group], [typed])
 
 
-def test_effects_of_a_grid_are_the_means_over_what_else_varies(tmp_path: Path) -> None:
+def test_effects_of_a_grid_are_averaged_over_other_factors(tmp_path: Path) -> None:
     """Means by hand: an effect of film of 0.05, with reptile 0.03 more; of a further channel 0.001."""
 
     def values(own: Mapping[str, Any], seed: int) -> NDArray[np.float64]:
@@ -158,7 +158,7 @@ def test_effects_of_a_grid_are_the_means_over_what_else_varies(tmp_path: Path) -
     assert means == pytest.approx([0.065, 0.015, 0.032], abs=1e-6)
 
 
-def test_options_that_go_together_are_one_factor(tmp_path: Path) -> None:
+def test_joined_options_are_one_factor(tmp_path: Path) -> None:
     pairs = [("none", "none"), ("film", "support"), ("full", "support"), ("film", "fisher"), ("full", "fisher")]
     settings = [{"hypernet": a, "embedding": b, "algorithm": c} for (a, b), c in product(pairs, ("maml", "reptile"))]
     (found,) = effects(written(tmp_path, settings, hard_and_easy))
@@ -173,7 +173,7 @@ def test_a_search_has_no_effects(tmp_path: Path) -> None:
     assert effects(written(tmp_path, settings, hard_and_easy)) == []
 
 
-def test_tasks_that_come_again_and_failed_seeds_count_as_they_are(tmp_path: Path) -> None:
+def test_recurring_tasks_and_failed_seeds(tmp_path: Path) -> None:
     tasks = [number % 8 for number in range(EPISODES)]
     names = [f"s{task}" for task in tasks]
     group = written(

@@ -18,7 +18,7 @@ def write(folder: Path, steps: range, scale: float = 1.0, purge: int | None = No
         writer.add_image("picture", np.zeros((3, 4, 4)), steps[-1])
 
 
-def test_scalars_are_those_that_tensorboard_reads(tmp_path: Path) -> None:
+def test_scalars_match_tensorboard(tmp_path: Path) -> None:
     write(tmp_path, range(5))
     reader = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0})
     reader.Reload()
@@ -34,7 +34,7 @@ def test_what_a_resumed_run_wrote_again_replaces_the_rest(tmp_path: Path, monkey
     assert curves(tmp_path)["meta-val/mse"] == {0: 0, 1: 1, 2: 2, 3: 30, 4: 40}
 
 
-def test_a_file_that_breaks_off_anywhere_is_read_up_to_there(tmp_path: Path) -> None:
+def test_truncated_file_is_read_up_to_its_end(tmp_path: Path) -> None:
     write(tmp_path, range(5))
     (file,) = tmp_path.iterdir()
     content, whole = file.read_bytes(), list(curves(tmp_path)["meta-val/mse"].items())

@@ -81,7 +81,7 @@ def test_adaptation_curves_stand_together_with_their_intervals() -> None:
     assert [text.get_text() for text in figure.legends[0].texts] == ["anil", "maml"]
 
 
-def test_only_the_best_of_many_are_shown_as_curves() -> None:
+def test_only_the_best_configurations_have_curves() -> None:
     many = [run({"algorithm.outer.lr": 0.001 * n}, 0.5 + n / 100) for n in range(1, 31)]
     (group,), _ = grouped(many, [], "lr")
     figure = drawn(group)["adaptation"]

@@ -46,7 +46,7 @@ def test_other_numbers() -> None:
 
 
 @given(st.text())
-def test_cleaned_texts_are_one_line_that_prints(text: str) -> None:
+def test_cleaned_texts_are_one_printable_line(text: str) -> None:
     assert clean(text).isprintable()
     assert clean(clean(text)) == clean(text)
 

@@ -93,7 +93,7 @@ def test_survivors_do_not_win() -> None:
     assert best(*good[:2]) == "maml"
 
 
-def test_where_all_lack_seeds_one_of_them_is_best() -> None:
+def test_best_among_configurations_that_all_lack_seeds() -> None:
     runs = [run({"algorithm": name, "seed": 0}, val=val) for name, val in (("maml", 0.5), ("anil", 0.9))]
     failed = [run({"algorithm": name, "seed": 1}, status="failed") for name in ("maml", "anil")]
     group = only([*runs, *failed])
@@ -175,14 +175,14 @@ def test_a_pooled_metric_leaves_selection_to_the_runs_own() -> None:
         ("-algorithm.outer.lr", ["b", "c", "d", "a"]),
     ],
 )
-def test_sorting_puts_what_has_no_value_last(sort: str | None, expected: list[str]) -> None:
+def test_sorting_puts_missing_values_last(sort: str | None, expected: list[str]) -> None:
     rows = [("a", 0.9, 0.1, None), ("b", 0.8, 0.9, 100.0), ("c", 0.7, 0.5, 20.0), ("d", None, None, 3.0)]
     runs = [run({"algorithm": name, "algorithm.outer.lr": lr}, test, val) for name, test, val, lr in rows]
     order = only(runs, sort=sort).configurations
     assert [one.first.settings["algorithm"] for one in order] == expected
 
 
-def test_sorting_by_what_no_run_has() -> None:
+def test_sorting_by_a_missing_metric() -> None:
     with pytest.raises(UserError, match=r"--sort lrr: no run has a key 'lrr'; did you mean algorithm.outer.lr\?"):
         grouped([run()], [], "lrr")
 

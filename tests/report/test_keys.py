@@ -60,7 +60,7 @@ def test_one_is_one_point_zero_but_not_true() -> None:
     assert keys.fingerprint(2**60) != keys.fingerprint(2**60 + 1)
 
 
-def test_a_key_that_some_runs_lack_varies() -> None:
+def test_key_missing_in_some_runs_varies() -> None:
     assert keys.varying([run(), run({"algorithm.new": 3})]) == ["algorithm.new"]
 
 
@@ -119,7 +119,7 @@ def test_varying_keys_identify_configurations(drawn: list[dict[str, Any]]) -> No
         assert alike.settings == one.settings
 
 
-def test_conditions_keep_what_meets_all_of_them() -> None:
+def test_conditions_are_combined_with_and() -> None:
     runs = [run({"algorithm": name, "algorithm.outer.lr": lr}) for name in ("maml", "anil") for lr in (0.1, 0.001)]
     assert keys.filtered(runs, ["algorithm=anil", "lr=1e-1"]) == [runs[2]]
     assert keys.filtered(runs, ["algorithm=anil,maml", "algorithm.outer.lr=0.001"]) == [runs[1], runs[3]]

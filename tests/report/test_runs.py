@@ -49,7 +49,7 @@ def block(accuracy: float = 0.7, **changes: Any) -> dict[str, Any]:
 FAR = {"test_dataset": {"far": {"_target_": "metarun.datasets.omniglot.OmniglotConfig", "ways": 5, "shots": 2}}}
 
 
-def test_a_run_as_tested_on_further_data(tmp_path: Path) -> None:
+def test_run_on_further_data(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", {}, with_tests(far=block(0.7, protocol={"split_seed": 3})))
     saved = config(FAR)
     saved["choices"]["dataset@test_dataset.far"] = "omniglot"
@@ -137,7 +137,7 @@ def test_a_folder_of_something_else_is_no_run(tmp_path: Path) -> None:
     assert read(tmp_path) is None
 
 
-def test_a_job_that_failed_before_it_had_settings(tmp_path: Path) -> None:
+def test_job_that_failed_without_settings(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", status="failed", reason="no\nOmniglot  there")
     (folder / "config.yaml").unlink()
     run = read(folder)
@@ -199,7 +199,7 @@ def test_broken_runs_are_reported(tmp_path: Path, harm: Callable[[Path], object]
         read(folder)
 
 
-def test_folders_of_what_never_began(tmp_path: Path) -> None:
+def test_folders_of_runs_that_did_not_start(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="empty"):
         read(tmp_path)
     (tmp_path / "metarun.log").touch()

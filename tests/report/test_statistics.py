@@ -60,7 +60,7 @@ def test_shared_episodes_are_averaged_over_seeds_first() -> None:
     assert (found.half, found.clusters) == (pytest.approx(expected.half), 8)
 
 
-def test_separate_episodes_have_variances_that_add() -> None:
+def test_separate_episodes_have_additive_variances() -> None:
     values = np.random.default_rng(2).normal(size=(3, 40)) + np.array([[0.0], [5.0], [9.0]])
     error = sqrt((values.var(1, ddof=1) / 40).sum()) / 3
     found = over_episodes(measured(values, shared=False))

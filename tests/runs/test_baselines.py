@@ -61,7 +61,7 @@ def test_more_is_better_of_accuracy() -> None:
     assert scalars(found)["baselines/majority class accuracy meta-test"] == pytest.approx(0.2, abs=0.01)
 
 
-def test_visits_to_one_task_are_no_evidence_of_others() -> None:
+def test_visits_to_one_task_do_not_narrow_the_interval() -> None:
     """Forty visits to two tasks: an advantage that would be significant over forty tasks is not."""
     task = torch.arange(40) % 2
     mse, ridge = normal(1, 1.0, 0.01), normal(2, 2.0, 0.01) + 0.8 * task
@@ -74,7 +74,7 @@ def test_visits_to_one_task_are_no_evidence_of_others() -> None:
     assert clustered["advantage"]["p"] > 0.05
 
 
-def test_one_task_and_figures_that_are_not_finite_have_no_test() -> None:
+def test_single_task_and_non_finite_values_have_no_test() -> None:
     single = EvaluationResult({"mse": torch.tensor([[1.0]])}, baselines={"ridge": torch.tensor([2.0])})
     found = compared(Regression(), single)
     assert found["advantage"]["p"] is None

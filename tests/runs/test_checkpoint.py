@@ -52,7 +52,7 @@ def trained(*overrides: str) -> State:
     )
 
 
-def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
+def test_save_and_load_round_trip(tmp_path: Path) -> None:
     state = trained("algorithm=meta_sgd")
     checkpoint.save(tmp_path / "a" / "last.safetensors", state, {"seed": 3}, PROBLEM)
     loaded = checkpoint.load(tmp_path / "a" / "last.safetensors", state.phi, CPU)
@@ -198,7 +198,7 @@ LONG = {"step": 1, "metrics": {"mse": {"mean": "low"}}}
     ],
     ids=str,
 )  # fmt: skip
-def test_a_state_that_no_run_saves_is_refused(tmp_path: Path, name: str, value: Any, said: str) -> None:
+def test_invalid_state_is_refused(tmp_path: Path, name: str, value: Any, said: str) -> None:
     state, path = trained(), tmp_path / "last.safetensors"
     checkpoint.save(path, state, {}, PROBLEM)
     content = tensor_file.read(path, CPU)
@@ -210,7 +210,7 @@ def test_a_state_that_no_run_saves_is_refused(tmp_path: Path, name: str, value: 
     assert said in str(caught.value)
 
 
-def test_any_leaf_of_another_type_is_refused_or_taken_for_what_it_is(tmp_path: Path) -> None:
+def test_leaves_of_other_types_are_refused_or_converted(tmp_path: Path) -> None:
     """None of them may end in a traceback."""
     state, path = trained(), tmp_path / "last.safetensors"
     checkpoint.save(path, state, {}, PROBLEM)
@@ -297,7 +297,7 @@ def test_damaged_file_is_replaced_by_the_next(tmp_path: Path, caplog: pytest.Log
         checkpoint.load_first([last, best], state.phi, CPU)
 
 
-def test_parameters_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+def test_non_finite_parameters_are_refused(tmp_path: Path) -> None:
     state = trained()
     state.phi["theta"]["head.weight"][0, 0] = float("nan")
     checkpoint.save(tmp_path / "last.safetensors", state, {}, PROBLEM)

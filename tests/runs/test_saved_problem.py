@@ -29,7 +29,7 @@ PROBLEMS = [
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.name)
-def test_what_is_read_is_what_was_written(problem: Problem) -> None:
+def test_write_and_read_round_trip(problem: Problem) -> None:
     plain = to_plain(problem)
     assert from_plain(json.loads(json.dumps(plain))) == problem
     assert from_plain(plain) == problem

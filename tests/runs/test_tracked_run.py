@@ -180,7 +180,7 @@ def test_each_part_can_be_left_out(command: Command) -> None:
     }  # fmt: skip
 
 
-def test_looks_come_as_often_as_asked_for(command: Command) -> None:
+def test_figures_are_made_as_often_as_set(command: Command) -> None:
     often = ("tracking.pictures_every=4", "tracking.gradients_every=3", "tracking.similarity=false")
     events = read(ran(command, "run", *WAVES, *often))
     assert [event.step for event in events.Images("meta-val/fits")] == [4]
@@ -197,7 +197,7 @@ def test_of_many_validations_ten_are_looked_at(command: Command) -> None:
     assert list(scalars(events, "step-size/head")) == looks
 
 
-def test_looks_that_would_take_too_long_are_left_out_but_for_the_first_and_the_last(command: Command) -> None:
+def test_expensive_figures_are_skipped_except_first_and_last(command: Command) -> None:
     events = read(ran(command, "run", *WAVES, "engine.steps=9", "tracking.time_share=0"))
     assert [event.step for event in events.Images("meta-val/fits")] == [2, 9]
     assert scalars(events, "outer-gradient/theta.head").keys() == {2, 9}

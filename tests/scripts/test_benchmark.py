@@ -24,7 +24,7 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-def test_the_plain_loop_computes_what_metarun_does(tmp_path: Path) -> None:
+def test_plain_loop_equals_metarun(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     done = benchmark("--quick", "--only=sine-1", "--variants=loop,eager", "--threads=1", f"--json={file}")
     assert done.returncode == 0, done.stderr
@@ -46,7 +46,7 @@ def test_the_plain_loop_computes_what_metarun_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--only=sine-9",), ("--variants=loop,lop",), ("--repeats=0",)])
-def test_what_it_does_not_know_is_refused(arguments: tuple[str]) -> None:
+def test_unknown_arguments_are_refused(arguments: tuple[str]) -> None:
     done = benchmark(*arguments)
     assert done.returncode == 2
     assert arguments[0].partition("=")[0] in done.stderr
@@ -103,7 +103,7 @@ class Worker:
         ({"eager": 1.0, "loop": float("nan"), "bf16": 2.0}, {"eager"}),
     ],
 )
-def test_a_variant_that_computes_something_else_is_reported_and_not_timed(
+def test_wrong_variant_is_reported_and_not_timed(
     gradients: dict[str, float | None], timed: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks import measuring, rows
@@ -133,7 +133,7 @@ def test_in_double_precision_the_plain_loop_agrees_to_rounding(name: str, tasks:
 
 @pytest.mark.usefixtures("_scripts")
 @pytest.mark.parametrize(("seconds_of_smallest", "size"), [(1e-9, 2048), (1e-3, 512), (1.0, 128)])
-def test_the_floor_is_measured_on_products_that_take_a_limited_time(
+def test_floor_is_measured_in_limited_time(
     seconds_of_smallest: float, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """18 products, each size 8 times as long as the one before; within 2 seconds where the smallest allows it."""

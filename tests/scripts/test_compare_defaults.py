@@ -40,7 +40,9 @@ def record(mean: float, before: float, *, higher: bool = False, beats: bool = Tr
         ([{**record(2.05, 2.0), "ci95": None}], "2.05 ‡"),
     ],
 )
-def test_a_cell_marks_what_is_no_better_than_nothing(script: Any, found: list[dict[str, Any]], expected: str) -> None:
+def test_cell_marks_results_no_better_than_the_baseline(
+    script: Any, found: list[dict[str, Any]], expected: str
+) -> None:
     assert script.cell(found) == expected
 
 

@@ -37,7 +37,7 @@ def test_a_dry_run_goes_through_and_writes_both_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_stopped_it_keeps_what_it_has_and_leaves_nothing_running(tmp_path: Path) -> None:
+def test_stopped_benchmark_keeps_results_and_ends_processes(tmp_path: Path) -> None:
     command = [*ON_GPU, "--dry", f"--out={tmp_path}", "--only=tests,omniglot", "--minutes=9"]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     until = time.monotonic() + 300

@@ -21,7 +21,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return record_results
 
 
-def test_the_heads_of_experiments_show_what_is_recorded(script: Any) -> None:
+def test_heads_of_experiments_match_the_records(script: Any) -> None:
     """If this fails, run scripts/record_results.py."""
     for file, text in script.heads(script.read()):
         assert file.read_text(encoding="utf-8") == text
@@ -33,7 +33,7 @@ def test_the_page_shows_what_is_recorded(script: Any) -> None:
     assert page.partition(script.MARKERS[0])[2].partition(script.MARKERS[1])[0].strip() == script.table(script.read())
 
 
-def test_records_are_of_the_experiments_as_they_are(script: Any) -> None:
+def test_records_match_the_experiments(script: Any) -> None:
     """If this fails, an experiment was changed or removed: run it again and record the run, or delete the record."""
     for one in script.read():
         assert one["settings"] == script.digest(one["experiment"]), one["experiment"]

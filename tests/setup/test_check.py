@@ -119,7 +119,7 @@ def test_good_values_arrive_typed() -> None:
         ("cuont", 3, "dataset.cuont=3: no key 'cuont' in dataset=sample; did you mean 'dataset.count'? (keys: count, "),
     ],
 )
-def test_a_bad_value_is_refused_with_what_is_right(key: str, value: Any, expected: str) -> None:
+def test_bad_value_is_refused_with_the_expected_type(key: str, value: Any, expected: str) -> None:
     assert refusal(plain(node(**{key: value}))).startswith(expected)
 
 

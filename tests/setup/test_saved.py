@@ -66,7 +66,7 @@ def with_tests(**nodes: Any) -> dict[str, Any]:
     return {**saved, "test_dataset": {name: {"_target_": "os.system", **node} for name, node in nodes.items()}}
 
 
-def test_further_data_sets_come_back_unless_others_are_named(tmp_path: Path) -> None:
+def test_further_data_sets_are_restored_unless_overridden(tmp_path: Path) -> None:
     run = save(tmp_path / "run", with_tests(far={"shots": 3}, near={"x": [1, 2]}))
     wanted = ["+dataset@test_dataset.far=some", "test_dataset.far.shots=3"]
     wanted += ["+dataset@test_dataset.near=some", "test_dataset.near.x=[1,2]"]
@@ -109,7 +109,7 @@ def test_python_needs_no_data_to_test_on(tmp_path: Path) -> None:
     assert not any("test_dataset" in text for text in found)
 
 
-def test_a_saved_key_that_hydra_acts_upon_is_refused(tmp_path: Path) -> None:
+def test_saved_hydra_key_is_refused(tmp_path: Path) -> None:
     saved = configuration()
     saved["dataset"]["columns"] = [{"_target_": "os.system"}]
     with pytest.raises(UserError, match="'_target_' is no key"):

@@ -44,7 +44,7 @@ def test_one_choice_needs_no_sweep(command: Command, experiment: Experiment) -> 
     assert (code, err) == (2, f"metarun: {EMBED}: several choices are run one after the other by metarun -m\n")
 
 
-def test_a_grid_takes_them_as_one_axis(command: Command, parts: list[tuple[str, ...]]) -> None:
+def test_grid_treats_joined_keys_as_one_axis(command: Command, parts: list[tuple[str, ...]]) -> None:
     code, out, err = command("-m", EMBED, "algorithm=maml,reptile", "hydra.sweep.dir=sweep")
     assert (code, err) == (0, "")
     assert parts == [
@@ -60,7 +60,7 @@ def test_a_grid_takes_them_as_one_axis(command: Command, parts: list[tuple[str, 
     assert len(parts) == 4
 
 
-def test_a_random_search_draws_them_together(command: Command, parts: list[tuple[str, ...]]) -> None:
+def test_random_search_draws_joined_keys_together(command: Command, parts: list[tuple[str, ...]]) -> None:
     arguments = ("-m", "sweep=random", "sweep.trials=8", EMBED, "hydra.sweep.dir=sweep")
     code, out, err = command(*arguments)
     assert (code, err) == (0, "")
@@ -68,7 +68,7 @@ def test_a_random_search_draws_them_together(command: Command, parts: list[tuple
     assert "over algorithm.outer.lr, algorithm.inner_lr, algorithm.inner_steps, hypernet, embedding" in out
 
 
-def test_optuna_proposes_them_together(command: Command, parts: list[tuple[str, ...]]) -> None:
+def test_optuna_proposes_joined_keys_together(command: Command, parts: list[tuple[str, ...]]) -> None:
     pytest.importorskip("optuna")
     assert command("-m", "sweep=optuna", "sweep.trials=6", EMBED, "hydra.sweep.dir=sweep")[0] == 0
     assert len(parts) == 6
@@ -77,7 +77,7 @@ def test_optuna_proposes_them_together(command: Command, parts: list[tuple[str, 
     assert len(parts) == 7
 
 
-def test_an_ablation_leaves_out_what_cannot_be(command: Command, parts: list[tuple[str, ...]]) -> None:
+def test_ablation_skips_impossible_jobs(command: Command, parts: list[tuple[str, ...]]) -> None:
     code, out, err = command("-m", *ABLATION, "hydra.sweep.dir=sweep")
     assert (code, err) == (0, "")
     assert len(parts) == 18
@@ -112,7 +112,7 @@ def test_they_can_be_refused_instead(command: Command, parts: list[tuple[str, ..
     assert not list(Path("sweep").glob("*/status.json"))
 
 
-def test_where_none_is_left_the_sweep_has_failed(command: Command, parts: list[tuple[str, ...]]) -> None:
+def test_sweep_without_valid_jobs_has_failed(command: Command, parts: list[tuple[str, ...]]) -> None:
     code, _, err = command("-m", "hypernet=film", "seed=0,1", "hydra.sweep.dir=sweep")
     assert (code, parts, err.count("\n")) == (2, [], 1)
     assert err.startswith("metarun: hypernet=film: needs a task embedding; add embedding=support (all 2 jobs are left")
@@ -125,7 +125,7 @@ def test_what_depends_on_the_data_is_found_too(command: Command, parts: list[tup
     assert "1: algorithm=protonet: does classification only" in out
 
 
-def test_data_that_are_missing_are_for_the_jobs_to_report(command: Command, parts: list[tuple[str, ...]]) -> None:
+def test_missing_data_is_reported_by_the_jobs(command: Command, parts: list[tuple[str, ...]]) -> None:
     code, out, _ = command("-m", "dataset=omniglot,glyphs", "dataset.shots=1,2", "hydra.sweep.dir=sweep")
     assert (code, len(parts)) == (0, 4)
     assert "left out" not in out

@@ -74,7 +74,7 @@ def test_it_learns_and_survives_nan_and_failures(tmp_path: Path) -> None:
     assert min(map(cost, jobs)) < 0.02
 
 
-def test_started_again_it_repeats_nothing_but_what_had_not_ended(tmp_path: Path) -> None:
+def test_restarted_search_repeats_only_unfinished_trials(tmp_path: Path) -> None:
     before = run(search(tmp_path, trials=12), most=6)
     waiting = search(tmp_path, trials=12)
     assert [job.name for job in waiting.earlier()] == [job.name for job in before]
@@ -90,7 +90,7 @@ def test_started_again_it_repeats_nothing_but_what_had_not_ended(tmp_path: Path)
     assert len(more) == 2
 
 
-def test_as_many_at_once_as_asked_and_a_job_for_each_seed(tmp_path: Path) -> None:
+def test_parallel_jobs_and_one_job_per_seed(tmp_path: Path) -> None:
     searching = search(tmp_path, trials=5, parallel=2, seeds=("0", "1", "2"))
     assert searching.total == 15
     jobs = searching.ask()
@@ -124,7 +124,7 @@ def test_different_search_is_refused_in_the_folder(tmp_path: Path) -> None:
         search(tmp_path, trials=2, fixed="c=2")
 
 
-def test_a_file_that_is_no_study(tmp_path: Path) -> None:
+def test_invalid_study_file(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("no database" * 100)
     with pytest.raises(UserError, match=r"study\.db: cannot be used as a study"):
         search(tmp_path, trials=2)
@@ -141,7 +141,7 @@ def test_by_the_command_line(command: Command, runs: Runs) -> None:
     assert len(list(Path("sweep").glob("trial-00?,*"))) == 5
 
 
-def test_started_again_the_best_is_that_of_all_trials(command: Command, experiment: Experiment) -> None:
+def test_restarted_search_reports_the_best_of_all_trials(command: Command, experiment: Experiment) -> None:
     values = iter([0.9, 0.2, 0.3, 0.4])
     base = Runs()
 

@@ -132,7 +132,7 @@ def test_used(text: str) -> None:
     assert refusal(override) is None
 
 
-def test_what_is_typed_again_replaces_what_was_saved(command: Command, runs: Runs) -> None:
+def test_typed_values_replace_saved_ones(command: Command, runs: Runs) -> None:
     save("seed=0,1", "hydra.help.app_name=1", "dataset.download=true")
     code, _, err = command("resume=sweep")
     assert code == 2
@@ -170,7 +170,7 @@ def test_the_command_printed_takes_up_the_sweep(command: Command, runs: Runs, sp
         ("overrides: !!python/object/apply:os.mkdir [executed]", "cannot be read"),
     ],
 )
-def test_files_that_metarun_does_not_write(tmp_path: Path, text: str, expected: str) -> None:
+def test_foreign_files(tmp_path: Path, text: str, expected: str) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text(text)
     with pytest.raises(UserError, match=expected):

@@ -64,7 +64,7 @@ def test_mistakes(loader: ConfigLoaderImpl, text: str, expected: str) -> None:
     assert str(caught.value).startswith(text)
 
 
-def test_what_is_typed_replaces_what_the_space_has(loader: ConfigLoaderImpl) -> None:
+def test_typed_values_replace_those_of_the_space(loader: ConfigLoaderImpl) -> None:
     dimensions, fixed = searched(parse_sweep(["algorithm.inner_lr=0.4", "algorithm.outer.lr=0.1,0.2"]), "maml", loader)
     assert dimensions.keys() == {"algorithm.inner_steps", "algorithm.outer.lr"}
     assert dimensions["algorithm.outer.lr"] == Choice(("0.1", "0.2"))

@@ -45,7 +45,7 @@ def test_grid_runs_and_reports_every_combination(command: Command, runs: Runs) -
     assert state("algorithm=maml,seed=0")["status"] == "done"
 
 
-def test_started_again_it_runs_what_is_missing_or_failed(command: Command, runs: Runs) -> None:
+def test_restarted_sweep_runs_missing_and_failed_jobs(command: Command, runs: Runs) -> None:
     runs.acts = {1: UserError("no luck")}
     assert command(*SWEEP)[0] == 2
     runs.acts, before = {}, len(runs.begun)
@@ -149,9 +149,7 @@ def test_one_configuration_of_several_seeds_is_best_by_its_mean(command: Command
     assert "best        meta-val accuracy 0.9000 over 1 of 2 seeds: algorithm=maml" in out
 
 
-def test_a_sweep_and_the_report_of_it_agree_on_the_best(
-    command: Command, runs: Runs, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sweep_and_report_agree_on_the_best(command: Command, runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
     """MAML is better with the seed that it survives, ANIL the only one that is whole."""
     runs.by_name = {("maml", 0): 0.9, ("maml", 1): UserError("diverged"), ("anil", 0): 0.6, ("anil", 1): 0.7}
     code, out, _ = command(*SWEEP)
@@ -211,7 +209,7 @@ def test_a_search_is_for_sweeps(command: Command, runs: Runs) -> None:
     assert not runs.begun
 
 
-def test_launchers_that_are_not_installed(command: Command, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_launchers(command: Command, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metarun.sweep.launching._installed", lambda module: False)
     code, _, err = command("-m", "seed=0,1", "hydra/launcher=ray")
     assert (code, err) == (2, "metarun: hydra/launcher=ray: pip install 'metarun[ray]'\n")

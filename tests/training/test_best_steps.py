@@ -28,7 +28,7 @@ WAVES = (
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_test_adapts_as_training_did(name: str) -> None:
+def test_test_adapts_like_training(name: str) -> None:
     """But for Reptile, whose authors test with many more, and the method on top of it."""
     chosen = algorithm(name)
     if name in ("reptile", "meml"):
@@ -95,7 +95,7 @@ def test_meta_training_validates_as_trained(command: Command) -> None:
     assert best == trained
 
 
-def test_a_loaded_learner_adapts_as_it_was_tested(command: Command) -> None:
+def test_loaded_learner_adapts_as_in_the_test(command: Command) -> None:
     done(command, *WAVES, "algorithm.test_steps=best", "hydra.run.dir=best")
     learner, steps = metarun.load("best"), result("best")["test_steps"]["chosen"]
     assert learner.settings.algorithm.steps(testing=True) == steps
@@ -103,7 +103,7 @@ def test_a_loaded_learner_adapts_as_it_was_tested(command: Command) -> None:
     assert metarun.load("best").settings.algorithm.steps(testing=True) == 2
 
 
-def test_more_than_ten_are_tried_where_training_takes_more_than_five() -> None:
+def test_up_to_twice_the_training_steps_are_tried() -> None:
     chosen = replace(settings("algorithm.test_steps=best").algorithm, inner_steps=7)
     assert (chosen.max_tried_steps, chosen.steps(testing=True)) == (14, 7)
 

@@ -250,15 +250,13 @@ def test_tensorboard_holds_the_same_numbers(command: Command) -> None:
 
 
 @pytest.mark.parametrize(("name", "problem"), [("matching", "glyphs"), ("transformer", "waves")])
-def test_tensorboard_shows_the_attention_where_there_is_one(command: Command, name: str, problem: str) -> None:
+def test_tensorboard_shows_attention(command: Command, name: str, problem: str) -> None:
     events = EventAccumulator(str(ran(command, "run", *options(name, problem), "tracking.attention=true")))
     events.Reload()
     assert "meta-test/attention of queries" in events.Tags()["images"]
 
 
-def test_the_split_that_selects_is_not_the_one_that_is_reported(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_selection_and_report_use_different_splits(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The meta-test split is looked at once, after training."""
     from metarun.datasets.sinusoid import Sinusoid
 
@@ -410,7 +408,7 @@ def test_overfitting_goes_to_the_top(
     assert not top[0] <= test <= top[1]
 
 
-def test_tensorboard_after_a_resume_is_that_of_one_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_after_a_resume_equals_one_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ran(command, "whole", *WAVES)
     stopping(monkeypatch, 5, crash)
     assert command(*WAVES, "hydra.run.dir=parts")[0] == 1
@@ -473,14 +471,14 @@ def test_the_seed_decides_everything(command: Command) -> None:
 
 
 @pytest.mark.parametrize(("name", "problem"), cases(learned=False))
-def test_a_baseline_is_validated_and_tested_as_it_is(name: str, problem: str, command: Command) -> None:
+def test_baseline_is_validated_and_tested_without_training(name: str, problem: str, command: Command) -> None:
     folder = ran(command, "run", *options(name, problem))
     assert numbers(folder)["train"] == {"steps": 0, "tested_step": 0}
     assert status(folder)["status"] == "done"
     assert (folder / BEST).exists()
 
 
-def test_a_baseline_does_not_start_from_what_another_learned(command: Command) -> None:
+def test_baseline_ignores_the_initialization_of_others(command: Command) -> None:
     ran(command, "run", *WAVES)
     code, _, err = command("mode=test", "checkpoint=run", "algorithm=scratch", "hydra.run.dir=test")
     assert code == 2
@@ -536,7 +534,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("overrides", "message"), REFUSED.values(), ids=REFUSED)
-def test_parts_that_do_not_go_together(command: Command, overrides: list[str], message: str) -> None:
+def test_incompatible_parts(command: Command, overrides: list[str], message: str) -> None:
     code, _, err = command(*overrides, *ENGINE, "hydra.run.dir=run")
     assert code == 2
     assert err.startswith(f"metarun: {message}")
@@ -550,7 +548,7 @@ def test_more_ways_in_training_for_an_algorithm_without_a_head(command: Command)
 
 
 @pytest.mark.parametrize("diverging", [["algorithm.inner_lr=1e30"], ["algorithm.outer.lr=1e30"]])
-def test_a_meta_gradient_that_is_not_finite_stops_the_run(command: Command, diverging: list[str]) -> None:
+def test_non_finite_meta_gradient_stops_the_run(command: Command, diverging: list[str]) -> None:
     rest = [override for override in WAVES if not override.startswith("algorithm.")]
     code, _, err = command(*rest, *diverging, "hydra.run.dir=run", "engine.val_every=100")
     assert code == 3
@@ -604,7 +602,7 @@ def test_a_run_stopped_before_its_first_update_can_be_resumed(
     assert numbers(Path("run")) == numbers(whole)
 
 
-def test_the_last_checkpoint_is_tested_as_what_it_is(command: Command) -> None:
+def test_last_checkpoint_is_reported_as_such(command: Command) -> None:
     """Not under the step and the validation of the best one."""
     folder = ran(command, "run", *WAVES)
     last = ran(command, "last", "mode=test", f"checkpoint={folder}/{LAST}", "dataset.queries=3")
@@ -618,7 +616,7 @@ def test_the_last_checkpoint_is_tested_as_what_it_is(command: Command) -> None:
     )
 
 
-def test_a_run_without_statistics_cannot_be_tested_by_them(command: Command) -> None:
+def test_run_without_statistics_cannot_be_tested_with_them(command: Command) -> None:
     ran(command, "run", "algorithm=protonet", *GLYPHS)
     code, _, err = command("mode=test", "checkpoint=run", "model.normalization=global", "hydra.run.dir=test")
     assert code == 2
@@ -633,7 +631,7 @@ def test_a_test_may_not_draw_other_splits(command: Command) -> None:
     assert "decides which classes that run was trained on" in err
 
 
-def test_a_sequence_leaves_a_matrix_of_what_is_forgotten(command: Command) -> None:
+def test_sequence_writes_a_forgetting_matrix(command: Command) -> None:
     folder = ran(command, "run", *SEQUENCE, "tracking.forgetting=true")
     result = json.loads((folder / "result.json").read_text())
     forgetting = result["forgetting"]
@@ -704,9 +702,7 @@ def test_task_embeddings_are_left_to_look_at(command: Command) -> None:
     assert (folder / "projector_config.pbtxt").is_file()
 
 
-def test_a_sequence_that_stopped_can_be_tested_but_not_prolonged(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_sequence_can_be_tested_but_not_extended(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     stopping(monkeypatch, 4, interrupt)
     assert command(*SEQUENCE, "hydra.run.dir=stopped")[0] == 130
     config = Path("stopped/config.yaml").read_text()

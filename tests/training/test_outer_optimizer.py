@@ -84,7 +84,7 @@ def test_a_small_gradient_is_not_clipped() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_gradient_that_is_not_finite_moves_nothing(bad: float) -> None:
+def test_non_finite_gradient_moves_nothing(bad: float) -> None:
     moved, (gradient,) = phi(), gradients(1)
     optimizer = OuterOptimizer(outer("adam"), moved, clip=1.0)
     gradient["theta"]["b"][0] = bad
@@ -96,7 +96,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing(bad: float) -> None:
 @pytest.mark.parametrize("outer", [outer("adam"), outer("sgd"), outer("adam", ratio=0.3, every=3), outer("sgd", 0.0)])
 @pytest.mark.parametrize("good", [0, 2])
 @pytest.mark.parametrize("where", ["gradient", "figure"])
-def test_what_is_not_finite_stops_everything_until_it_is_asked_for(outer: OuterLoop, good: int, where: str) -> None:
+def test_non_finite_step_blocks_later_steps_until_read(outer: OuterLoop, good: int, where: str) -> None:
     moved, wanted = phi(), phi()
     optimizer, plain = OuterOptimizer(outer, moved, clip=1.0), OuterOptimizer(outer, wanted, clip=1.0)
     for number, gradient in enumerate(gradients(6)):
@@ -191,7 +191,7 @@ def test_a_state_without_these_slow_weights_is_refused(slow: Any) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1, 2])
-def test_a_candidate_is_what_the_step_would_leave_and_leaves_no_trace(before: int) -> None:
+def test_candidate_equals_the_step_and_has_no_side_effect(before: int) -> None:
     """Also where slow weights are about to move."""
     settings, one, other = outer("adam", ratio=0.4, every=3), phi(), phi()
     optimizer, alike = OuterOptimizer(settings, one, None), OuterOptimizer(settings, other, None)
@@ -210,7 +210,7 @@ def test_a_candidate_is_what_the_step_would_leave_and_leaves_no_trace(before: in
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_a_gradient_that_is_not_finite_moves_no_slow_weights() -> None:
+def test_non_finite_gradient_does_not_move_slow_weights() -> None:
     moved, (gradient,) = phi(), gradients(1)
     optimizer = OuterOptimizer(outer("sgd", ratio=0.5, every=2), moved, None)
     gradient["theta"]["b"][0] = torch.nan

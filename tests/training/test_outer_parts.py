@@ -49,7 +49,7 @@ def state(folder: str) -> Any:
 
 @pytest.mark.parametrize("stop", [2, 4])
 @pytest.mark.parametrize("overrides", RUNS.values(), ids=RUNS)
-def test_stopped_in_the_middle_and_resumed_it_is_the_same(
+def test_stopped_and_resumed_run_is_the_same(
     overrides: tuple[str, ...], stop: int, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command(*overrides, "hydra.run.dir=whole")[0] == 0
@@ -73,7 +73,9 @@ def test_stopped_in_the_middle_and_resumed_it_is_the_same(
     assert results[0] == results[1]
 
 
-def test_chosen_tasks_count_for_what_they_stand_for(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selected_tasks_are_weighted_by_the_tasks_they_represent(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[torch.Tensor | None] = []
     call = MetaGradient.__call__
 

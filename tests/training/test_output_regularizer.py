@@ -44,7 +44,7 @@ def test_regularizer_is_the_change_of_earlier_initializations(embedding: str, ch
 
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
-def test_nothing_has_changed_at_what_is_kept(embedding: str) -> None:
+def test_regularizer_is_zero_at_the_stored_phi(embedding: str) -> None:
     learner, phi, dataset = made(embedding)
     phi = moved(phi)
     gradient, value = OutputRegularizer(learner, phi, [dataset.sample("train", 0, 3, 0)])(phi)
@@ -53,7 +53,7 @@ def test_nothing_has_changed_at_what_is_kept(embedding: str) -> None:
 
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
-def test_what_makes_the_embedding_is_held_on_to_as_well(embedding: str) -> None:
+def test_embedding_outputs_are_regularized_as_well(embedding: str) -> None:
     learner, phi, dataset = made(embedding)
     phi = moved(phi, 0.3)
     drifted = {**phi, "embedding": moved(phi, 0.3)["embedding"]}

@@ -90,13 +90,13 @@ def without_head(made: Parameters) -> Parameters:
         ),
     ],
 )
-def test_a_hypernetwork_that_makes_something_else(spoil: Callable[[Parameters], Any], said: str) -> None:
+def test_hypernetwork_with_wrong_output(spoil: Callable[[Parameters], Any], said: str) -> None:
     line = refusal(hypernet(spoil))
     assert line.startswith(f"hypernet=film: {__name__}.Shifting.forward ")
     assert said in line
 
 
-def test_a_hypernetwork_that_no_gradient_reaches() -> None:
+def test_hypernetwork_without_gradient() -> None:
     line = refusal(hypernet(lambda made: {name: tensor.detach() for name, tensor in made.items()}))
     assert f"{__name__}.Shifting: the gradient does not reach 'layers.0.weight' of theta, which would stay" in line
 
@@ -142,7 +142,7 @@ def embedding(spoil: Callable[[Tensor], Any] = lambda made: made) -> Settings:
         (lambda made: made + (made * 0).sqrt(), "Reading: the gradient of embedding is not finite"),
     ],
 )
-def test_an_embedding_that_is_something_else(spoil: Callable[[Tensor], Any], said: str) -> None:
+def test_embedding_with_wrong_output(spoil: Callable[[Tensor], Any], said: str) -> None:
     line = refusal(embedding(spoil))
     assert line.startswith(f"embedding=support: {__name__}.Reading")
     assert said in line
@@ -197,7 +197,7 @@ class NetworkConfig:
         ("infinite", "forward makes a result with numbers that are not finite"),
     ],
 )
-def test_a_model_that_computes_something_else(how: str, said: str) -> None:
+def test_model_with_wrong_output(how: str, said: str) -> None:
     line = refusal(replace(settings(*SINES), model=NetworkConfig(how=how)))
     assert line.startswith(f"model=mlp: {__name__}.Network")
     assert said in line
@@ -240,7 +240,7 @@ def algorithm(how: str, *overrides: str) -> Settings:
         ("vector", "objective returns an objective [1], where a scalar is expected"),
     ],
 )
-def test_an_algorithm_that_does_something_else(how: str, said: str) -> None:
+def test_algorithm_with_wrong_output(how: str, said: str) -> None:
     line = refusal(algorithm(how))
     assert line.startswith(f"algorithm=maml: {__name__}.Odd")
     assert said in line

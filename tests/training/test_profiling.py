@@ -13,7 +13,7 @@ from metarun.setup.assemble import compose
 from metarun.training.profiling import profiling, shortly
 
 
-def test_what_is_profiled_is_what_is_asked_for(tmp_path: Path) -> None:
+def test_number_of_profiled_updates(tmp_path: Path) -> None:
     told: list[tuple[str, str]] = []
     x = torch.ones(64, 64)
     with profiling(3, tmp_path, lambda *texts: told.append(texts)) as profiled:
@@ -35,7 +35,7 @@ def test_too_few_meta_updates_to_profile_are_reported(tmp_path: Path, caplog: py
     assert "nothing profiled: fewer than 7 meta-updates were left" in caplog.text
 
 
-def test_an_algorithm_without_meta_updates_has_none_to_profile() -> None:
+def test_no_profile_without_meta_updates() -> None:
     chosen = settings("debug=profile", "dataset=sinusoid", "model=mlp", "algorithm=scratch")
     dataset = chosen.dataset.load(0, CPU, torch.float32)
     with pytest.raises(UserError, match=r"^engine.profile_steps=5: algorithm=scratch has no meta-updates"):

@@ -55,7 +55,7 @@ def test_coverage_is_that_of_the_central_interval() -> None:
     assert float(KIND.metrics(prediction, half)["coverage"]) == 0.5
 
 
-def test_targets_of_the_predicted_distribution_are_covered_as_often_as_they_should() -> None:
+def test_coverage_of_samples_is_nominal() -> None:
     prediction = drawn()[0].repeat(20_000, 1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -149,7 +149,7 @@ def test_under_vmap_equals_one_by_one() -> None:
             torch.testing.assert_close(together[name][task], value)
 
 
-def test_means_that_are_not_like_the_targets_are_refused() -> None:
+def test_means_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="must be alike"):
         KIND.loss(torch.zeros(3, 4), torch.zeros(3, 1))
 
@@ -162,7 +162,7 @@ def test_every_kind_is_known_by_its_name_and_likelihood() -> None:
     assert with_likelihood(Classification(3), "categorical") == Classification(3)
 
 
-def test_labels_keep_their_kind_under_a_likelihood_that_they_cannot_have() -> None:
+def test_labels_keep_their_kind_for_impossible_likelihoods() -> None:
     """What is composed so is refused (`metarun.setup.assemble`)."""
     assert with_likelihood(Classification(3), "gaussian") == Classification(3)
     assert with_likelihood(Regression(), "categorical") == Regression()

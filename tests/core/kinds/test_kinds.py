@@ -33,12 +33,12 @@ def test_classification_metrics_by_hand() -> None:
     )
 
 
-def test_a_class_that_does_not_occur_in_an_episode_is_left_out_of_the_average() -> None:
+def test_absent_class_is_excluded_from_the_average() -> None:
     metrics = Classification(3).metrics(logits(0, 0, 1), torch.tensor([0, 0, 1]))
     assert {name: float(metrics[name]) for name in MACRO} == dict.fromkeys(MACRO, 1.0)
 
 
-def test_a_class_that_is_only_predicted_counts_zero() -> None:
+def test_class_that_is_only_predicted_counts_zero() -> None:
     metrics = Classification(3).metrics(logits(0, 1), torch.tensor([0, 0]))
     assert {name: float(metrics[name]) for name in MACRO} == pytest.approx(
         {"precision": 1 / 2, "recall": 1 / 4, "f1": 1 / 3}

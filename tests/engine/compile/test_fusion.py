@@ -19,7 +19,7 @@ def forgotten() -> None:
     torch.compiler.reset()
 
 
-def test_computations_that_differ_in_what_they_close_over_do_not_mix() -> None:
+def test_closures_are_compiled_separately() -> None:
     def times(factor: float) -> Callable[[Tensor], Tensor]:
         return compiled_whole(lambda x: factor * x)
 
@@ -53,7 +53,7 @@ def test_other_arguments_get_a_separate_graph() -> None:
         assert counters["stats"]["unique_graphs"] - before == graphs
 
 
-def test_gradients_are_taken_or_not_as_asked() -> None:
+def test_gradients_are_optional() -> None:
     compiled = compiled_whole(lambda x: (x * x).sum())
     x = torch.tensor([3.0], requires_grad=True)
     with torch.no_grad():

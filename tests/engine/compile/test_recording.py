@@ -6,7 +6,7 @@ import torch
 from metarun.engine.compile.recording import Recorded, agree
 
 
-def test_off_cuda_it_is_the_computation() -> None:
+def test_without_cuda_the_computation_is_unchanged() -> None:
     recorded = Recorded(lambda tree, factor: {"twice": factor * tree["x"]})
     for number in (1.0, 2.0):
         found = recorded({"x": torch.tensor(number)}, torch.tensor(2.0))

@@ -37,7 +37,7 @@ def test_nothing_is_carried_out() -> None:
     assert workload(lambda x: x + 1, huge) == Workload(operations=1, bytes=4 * 2**45, flops=0)
 
 
-def test_counting_ends_where_there_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counting_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 10)
 
     def computation(x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def test_counting_ends_where_there_is_too_much(monkeypatch: pytest.MonkeyPatch) 
     assert workload(computation, torch.zeros(1)) == Workload(operations=10, bytes=40, flops=0)
 
 
-def test_more_tasks_make_operations_larger_and_more_inner_steps_make_more_of_them() -> None:
+def test_tasks_enlarge_operations_and_steps_add_operations() -> None:
     dataset = settings("dataset=sinusoid").dataset.load(0, CPU, torch.float64)
 
     def found(steps: int, tasks: int, evaluated: bool) -> Workload:

@@ -105,7 +105,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "output"
 
 
-def test_a_group_exchanges_what_it_should(here: Path) -> None:
+def test_collective_operations(here: Path) -> None:
     launched(3, here, exchange)
     found = [load(rank) for rank in range(3)]
     assert all(each["waited"] >= 0.4 for each in found), "the first goes ahead, and the others wait for it"
@@ -169,7 +169,7 @@ def look(names: list[str]) -> None:
 
 
 @pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 3])
-def test_several_compute_what_one_does(here: Path, count: int) -> None:
+def test_several_processes_equal_one(here: Path, count: int) -> None:
     names = list(LEARNERS)
     launched(count, here, look, names)
     ranks = [load(rank) for rank in range(count)]

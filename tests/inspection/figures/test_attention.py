@@ -53,7 +53,7 @@ def test_padding_is_not_shown(dimensions: tuple[int, ...]) -> None:
     ]
 
 
-def test_each_task_is_labeled_where_its_own_examples_are_few() -> None:
+def test_tasks_with_few_examples_are_labeled() -> None:
     most = MOST_LABELED + 1
     mask = torch.ones(2, most)
     mask[1, 1:] = 0
@@ -61,7 +61,7 @@ def test_each_task_is_labeled_where_its_own_examples_are_few() -> None:
     assert [labels for _, labels in shown] == [[], ["0"]]
 
 
-def test_attention_of_queries_is_shown_with_what_was_predicted_right() -> None:
+def test_attention_figure_marks_correct_predictions() -> None:
     weights = torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.25, 0.75], [0.125, 0.125, 0.75]])
     support, query = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1])
     figure = queries_figure([Attended(weights, support, query, torch.tensor([True, False, True]), "a, b")])

@@ -142,7 +142,7 @@ def test_legend_lists_what_is_drawn(before: bool, truth: bool, told: list[str]) 
     assert drawn[2].get_title("left") == "task 2: slope 1"
 
 
-def test_shares_are_of_the_queries_that_could_have_been() -> None:
+def test_fractions_are_of_possible_confusions() -> None:
     taken = torch.tensor([[6, 3, 0], [0, 9, 1], [0, 0, 0]])
     asked = torch.tensor([[10, 4, 0], [5, 10, 10], [0, 5, 5]])
     figure = confusion_figure(Confusion(taken, asked, ("a", "b", "c"), 7, 25), 1000)

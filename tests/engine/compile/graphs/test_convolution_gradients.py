@@ -62,7 +62,7 @@ def weight_gradient(
     size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
 )
 @settings(deadline=None, max_examples=60)
-def test_what_is_the_gradient_of_a_weight_is_computed_as_such(
+def test_weight_gradients_are_recognized(
     groups: int,
     channels: int,
     filters: int,
