@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import state_of
-from launched import PATIENCE, Launched, launch, launched, metarun
+from process_groups import PATIENCE, Launched, launch, launched, metarun
 
 from metarun.runs.files import BEST, LAST
 

@@ -7,8 +7,9 @@ from metarun.algorithms.unrolled import Unrolled
 
 @dataclass(kw_only=True)
 class MAML(Unrolled):
-    """θ' = θ − α∇L_S(θ), repeated, and φ ← φ − β∇L_Q(θ') (algorithm 1).
+    """Algorithm 1: θ' = θ − α∇L_S(θ), repeated (`GradientBased.step`), and φ ← φ − β∇L_Q(θ') (`Unrolled.objective`).
 
-    By its keys it is FOMAML too; Meta-SGD (Li et al. 2017), with a learned step size a parameter; and MAML++ (Antoniou
-    et al. 2019), with step sizes a layer and step, losses of all steps, annealed order and per-step normalization.
+    Other values of its keys are FOMAML; Meta-SGD (Li et al. 2017), with a learned step size per parameter; and MAML++
+    (Antoniou et al. 2019), with step sizes per layer and step, losses of all steps, annealed order and per-step
+    normalization.
     """

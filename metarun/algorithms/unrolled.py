@@ -17,30 +17,30 @@ from metarun.datasets.base import Problem
 from metarun.models.base import NORMS, Parameters, TaskModel
 
 PARTS_OF_NORMS: dict[str, tuple[str, ...]] = {"gain": (".weight",), "shift": (".bias",), "none": ()}
-"""How names of parameters of a normalization layer end."""
+"""Suffixes of the parameters of a normalization layer."""
 
 
 @dataclass(kw_only=True)
 class Unrolled(LearnedStart):
     """The outer loop differentiates the query loss through the inner loop.
 
-    inner_lr: α; or two numbers between which step sizes start. rates: how many there are, and whether they are learned.
-    order: with 1 the inner gradients are constants to the outer loop, so that the meta-gradient is ∇L_Q at θ' (Finn et
-    al. 2017, section 5.2).
+    inner_lr: α, or the range of initial step sizes. rates: their granularity, and whether they are learned. order: with
+    1 the inner gradients are constants of the outer loop, so that the meta-gradient is ∇L_Q at θ' (Finn et al. 2017,
+    section 5.2).
 
-    Three parts of MAML++ (Antoniou et al. 2019, section 4) go with any of this family. multi_step_share: in this first
-    share of meta-training the losses after all inner steps count, at first all alike, those of earlier steps less and
-    less (equation 4). first_order_share: in this first share the order is 1; it is computed as if it were 2, so that no
-    time is saved. step_norms: every inner step has its own learned gain and shift in each normalization layer; the
-    inner loop leaves them alone.
+    Three parts of MAML++ (Antoniou et al. 2019, section 4) can be combined with any method of this family.
+    multi_step_share: in this first fraction of meta-training the losses after all inner steps are included, initially
+    with equal weights, those of earlier steps with decreasing ones (equation 4). first_order_share: in this first
+    fraction the order is 1; it is computed like order 2, so no time is saved. step_norms: every inner step has its own
+    learned gain and shift in each normalization layer, which do not adapt.
 
-    inner_norms: which parameters of normalization layers the inner loop moves: ``all``, the ``gain`` or the ``shift``,
-    or ``none``; the outer loop learns all of them.
+    inner_norms: parameters of normalization layers that adapt: ``all``, the ``gain`` or the ``shift``, or ``none``; the
+    outer loop learns all of them.
 
-    contexts: so many numbers of context the task model has, which belong to the task (`metarun.models.base.CONTEXT`).
+    contexts: number of context parameters of the task model (`metarun.models.base.CONTEXT`).
 
-    recompute: the outer loop goes back through the inner loop step by step, computing each step again rather than
-    keeping what it computed, so that memory does not grow with the number of inner steps.
+    recompute: the backward pass of the outer loop recomputes each inner step instead of storing it, so that memory does
+    not grow with the number of inner steps.
     """
 
     inner_lr: float | list[float] = number(above=0)
@@ -70,7 +70,7 @@ class Unrolled(LearnedStart):
                 )
         if self.first_order_share and self.order == 1:
             raise UserError(
-                f"algorithm.first_order_share={self.first_order_share:g}: with algorithm.order=1 all of the training "
+                f"algorithm.first_order_share={self.first_order_share:g}: with algorithm.order=1 all of meta-training "
                 "is first order; set algorithm.first_order_share=0 or algorithm.order=2"
             )
         if self.recompute and self.order == 1:
@@ -98,18 +98,18 @@ class Unrolled(LearnedStart):
 
     @property
     def _constant_rate(self) -> float | None:
-        """The step size where there is one for all, and it is no meta-parameter."""
+        """The step size if there is a single, fixed one."""
         plain = isinstance(self.inner_lr, float | int) and not self.rates.learned
         return float(self.inner_lr) if plain else None  # type: ignore[arg-type]
 
     @property
     def _between(self) -> list[float]:
-        """The two numbers between which step sizes start."""
+        """The range of initial step sizes."""
         return self.inner_lr if isinstance(self.inner_lr, list) else [self.inner_lr, self.inner_lr]
 
     @property
     def highest_rate(self) -> float:
-        """The largest step size at the start."""
+        """The largest initial step size."""
         return self._between[1]
 
     def clamp(self, params: Parameters) -> None:

@@ -193,7 +193,7 @@ def test_what_is_annealed_plays_no_part_at_test() -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"first_order_share": 0.2, "order": 1}, "all of the training is first order"),
+        ({"first_order_share": 0.2, "order": 1}, "all of meta-training is first order"),
         ({"multi_step_share": 0.2, "inner_steps": 0}, "no inner steps whose losses could count"),
         ({"inner_lr": [0.2, 0.1]}, "the smaller first"),
         ({"recompute": True, "order": 1}, "nothing is kept of the inner steps"),

@@ -2,20 +2,20 @@
 
 import pytest
 import torch
-from speaking import speaking_bank
+from labeled_images import labeled_bank
 
 from metarun.datasets.bank import Bank
 
 
 def test_select_keeps_each_class_together() -> None:
-    chosen = speaking_bank(0, [3, 1, 2]).select([2, 0])
+    chosen = labeled_bank(0, [3, 1, 2]).select([2, 0])
     assert chosen.names == ("0-2", "0-0")
     assert chosen.images[:, 0, 0, 1].tolist() == [2, 2, 0, 0, 0]
     assert (chosen.first.tolist(), chosen.count.tolist()) == ([0, 2], [2, 3])
 
 
 def test_rotated_makes_classes_of_turns() -> None:
-    bank = speaking_bank(0, [3, 1])
+    bank = labeled_bank(0, [3, 1])
     turned = bank.rotated()
     assert turned.names == tuple(f"0-{c}/rot{turn}" for turn in ("000", "090", "180", "270") for c in range(2))
     quarter = turned.names.index("0-1/rot090")

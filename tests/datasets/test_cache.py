@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from speaking import speaking_bank
+from labeled_images import labeled_bank
 
 from metarun.datasets.bank import Bank
 from metarun.datasets.cache import cached, folder
@@ -18,7 +18,7 @@ class Builder:
 
     def __call__(self) -> Bank:
         self.calls += 1
-        return speaking_bank(0, [3, 1, 2])
+        return labeled_bank(0, [3, 1, 2])
 
 
 def assert_same(one: Bank, other: Bank) -> None:
@@ -70,7 +70,7 @@ def test_unwritable_folder_is_one_line(
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with caplog.at_level(logging.WARNING):
-        assert_same(cached("toy", "a", Builder()), speaking_bank(0, [3, 1, 2]))
+        assert_same(cached("toy", "a", Builder()), labeled_bank(0, [3, 1, 2]))
     assert len(caplog.records) == 1
     assert "\n" not in caplog.text.strip()
 

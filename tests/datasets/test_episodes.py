@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from speaking import said, speaking_bank, speaking_episodes
+from labeled_images import labeled_bank, labeled_episodes, said
 
 from metarun.core.errors import UserError
 from metarun.core.tasks import Task
@@ -22,8 +22,8 @@ def flat(task: Task) -> list[torch.Tensor]:
 
 @given(st.integers(0, 2**40), st.sampled_from(STREAMS), st.integers(0, 2**30))
 def test_a_task_depends_on_seed_stream_and_number_alone(seed: int, stream: str, index: int) -> None:
-    four = speaking_episodes(SHAPE, seed).sample(stream, index, 4)
-    other = speaking_episodes(SHAPE, seed)
+    four = labeled_episodes(SHAPE, seed).sample(stream, index, 4)
+    other = labeled_episodes(SHAPE, seed)
     other.sample("train", 5, 3)
     for row in range(4):
         one = other.sample(stream, 4 * index + row, 1)
@@ -34,7 +34,7 @@ def test_a_task_depends_on_seed_stream_and_number_alone(seed: int, stream: str, 
 def test_support_and_query_share_classes_and_no_item(
     ways: int, shots: int, queries: int, index: int, stream: str
 ) -> None:
-    batch = speaking_episodes(EpisodeShape(ways, shots, queries, None, None, None)).sample(stream, index, 5)
+    batch = labeled_episodes(EpisodeShape(ways, shots, queries, None, None, None)).sample(stream, index, 5)
     assert batch.support.x.shape == (5, ways * shots, 1, 2, 2)
     assert batch.query.x.shape == (5, ways * queries, 1, 2, 2)
     for task in range(5):
@@ -50,7 +50,7 @@ def test_support_and_query_share_classes_and_no_item(
 
 
 def test_streams_draw_from_their_own_split() -> None:
-    episodes = speaking_episodes(SHAPE)
+    episodes = labeled_episodes(SHAPE)
     for stream, split in {"train": 0, "train_eval": 0, "val": 1, "test": 2}.items():
         batch = episodes.sample(stream, 0, 50)
         assert set(said(batch.support.x)[..., 0].flatten().tolist()) == {split}
@@ -58,7 +58,7 @@ def test_streams_draw_from_their_own_split() -> None:
 
 
 def test_a_class_in_two_splits_is_refused() -> None:
-    banks = {name: speaking_bank(split, [9] * 5) for split, name in enumerate(("train", "val", "test"))}
+    banks = {name: labeled_bank(split, [9] * 5) for split, name in enumerate(("train", "val", "test"))}
     leaking = banks["test"].select([0, 1, 2, 3])
     leaking = dataclasses.replace(leaking, names=(*leaking.names[:3], banks["train"].names[4]))
     settings = {"seeds": Seeds(0, 0), "device": torch.device("cpu"), "dtype": torch.float32}
@@ -69,14 +69,14 @@ def test_a_class_in_two_splits_is_refused() -> None:
 
 
 def test_the_label_of_a_class_varies() -> None:
-    batch = speaking_episodes(SHAPE).sample("train", 0, 200)
+    batch = labeled_episodes(SHAPE).sample("train", 0, 200)
     classes = said(batch.support.x)[..., 1]
     labels = set(zip(classes.flatten().tolist(), batch.support.y.flatten().tolist(), strict=True))
     assert labels == {(number, label) for number in range(8) for label in range(3)}
 
 
 def test_episodes_do_not_repeat() -> None:
-    batch = speaking_episodes(SHAPE).sample("train", 0, 300)
+    batch = labeled_episodes(SHAPE).sample("train", 0, 300)
     assert len({tuple(said(x)[:, 1:].flatten().tolist()) for x in batch.support.x}) > 290
     # The first image that an episode takes of a class is any of its images.
     first = said(batch.support.x)[:, :3, 1:].flatten(0, 1)
@@ -84,7 +84,7 @@ def test_episodes_do_not_repeat() -> None:
 
 
 def test_classes_and_items_are_taken_equally_often() -> None:
-    episodes = speaking_episodes(SHAPE)
+    episodes = labeled_episodes(SHAPE)
     classes, items = episodes.choices("test", torch.arange(7000))
     expected = 7000 * 3 / 7
     assert float(((torch.bincount(classes.flatten()) - expected).abs() / expected).max()) < 0.07
@@ -96,20 +96,20 @@ def test_classes_and_items_are_taken_equally_often() -> None:
 
 def test_episodes_of_a_seed_are_unchanged() -> None:
     # From the first release: results name a seed, and its tasks must not change under them.
-    classes, items = speaking_episodes(SHAPE).choices("train", torch.arange(3))
+    classes, items = labeled_episodes(SHAPE).choices("train", torch.arange(3))
     assert classes.tolist() == [[0, 6, 3], [6, 4, 3], [2, 3, 0]]
     assert items[0].tolist() == [[7, 4, 3, 8, 5, 1], [4, 5, 7, 10, 3, 8], [2, 3, 8, 0, 4, 7]]
 
 
 def test_streams_share_no_random_numbers() -> None:
-    episodes = speaking_episodes(SHAPE)
+    episodes = labeled_episodes(SHAPE)
     same_split = [episodes.choices(stream, torch.arange(100))[0] for stream in ("train", "train_eval")]
     assert int((same_split[0] == same_split[1]).all(1).sum()) < 5
-    assert not torch.equal(same_split[0], speaking_episodes(SHAPE, seed=1).choices("train", torch.arange(100))[0])
+    assert not torch.equal(same_split[0], labeled_episodes(SHAPE, seed=1).choices("train", torch.arange(100))[0])
 
 
 def test_training_episodes_may_have_another_shape() -> None:
-    episodes = speaking_episodes(EpisodeShape(3, 2, 4, 5, 1, 2))
+    episodes = labeled_episodes(EpisodeShape(3, 2, 4, 5, 1, 2))
     assert episodes.sample("train", 0, 2).support.x.shape == (2, 5, 1, 2, 2)
     assert episodes.sample("train_eval", 0, 2).support.x.shape == (2, 6, 1, 2, 2)
     assert (episodes.kind("train").ways, episodes.kind("train_eval").ways, episodes.kind("test").ways) == (5, 3, 3)
@@ -126,7 +126,7 @@ def test_training_episodes_may_have_another_shape() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_images_are_floats_from_0_to_1(dtype: torch.dtype) -> None:
-    batch = speaking_episodes(SHAPE, dtype=dtype).sample("train", 0, 4)
+    batch = labeled_episodes(SHAPE, dtype=dtype).sample("train", 0, 4)
     assert batch.support.x.dtype == batch.query.x.dtype == dtype
     assert float(batch.support.x.max()) == 1
     assert float(batch.support.x.min()) == 0
@@ -147,22 +147,22 @@ def test_images_are_floats_from_0_to_1(dtype: torch.dtype) -> None:
 )
 def test_invalid_episode_sizes_are_refused(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(UserError, match=message) as refusal:
-        speaking_episodes(EpisodeShape(*shape))
+        labeled_episodes(EpisodeShape(*shape))
     assert "\n" not in str(refusal.value)
 
 
 def test_there_is_no_end_of_episodes() -> None:
-    assert [speaking_episodes(SHAPE).distinct(stream) for stream in STREAMS] == [None] * len(STREAMS)
+    assert [labeled_episodes(SHAPE).distinct(stream) for stream in STREAMS] == [None] * len(STREAMS)
 
 
 def test_an_unknown_stream_is_refused() -> None:
     with pytest.raises(ValueError, match="no stream 'meta-test'"):
-        speaking_episodes(SHAPE).sample("meta-test", 0, 1)
+        labeled_episodes(SHAPE).sample("meta-test", 0, 1)
 
 
 def halves(shape: EpisodeShape) -> EpisodicDataset:
     """Meta-train classes in groups of three ("low"), three ("mid") and two ("high")."""
-    banks = {name: speaking_bank(split, [9] * 8) for split, name in enumerate(("train", "val", "test"))}
+    banks = {name: labeled_bank(split, [9] * 8) for split, name in enumerate(("train", "val", "test"))}
     return EpisodicDataset(
         *("grouped", banks, shape),
         **{"seeds": Seeds(0, 0), "device": torch.device("cpu"), "dtype": torch.float64},
@@ -181,7 +181,7 @@ def test_a_group_s_tasks_hold_its_classes_alone(stream: str) -> None:
         assert set(said(batch.query.x)[..., 1].flatten().tolist()) == classes
         one = episodes.sample(stream, 7, 1, group)
         assert all(torch.equal(many[7], single[0]) for many, single in zip(flat(batch), flat(one), strict=True))
-    ungrouped = speaking_episodes(EpisodeShape(2, 2, 4, None, None, None))
+    ungrouped = labeled_episodes(EpisodeShape(2, 2, 4, None, None, None))
     assert set(said(episodes.sample(stream, 0, 40).support.x)[..., 1].flatten().tolist()) == set(range(8))
     assert ungrouped.groups == ()
     with pytest.raises(ValueError, match="no group 0; speaking has 0"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from builders import settings
-from seeing import IMAGES, NUMBERS, built, one, rows, tasks
+from task_embeddings import IMAGES, NUMBERS, built, one, rows, tasks
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from builders import settings
-from seeing import built, one, tasks
+from task_embeddings import built, one, tasks
 
 from metarun.core.errors import UserError
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from seeing import IMAGES, NUMBERS, built, kind_for, one, rows, tasks
+from task_embeddings import IMAGES, NUMBERS, built, kind_for, one, rows, tasks
 from torch import Tensor
 from torch.func import functional_call
 

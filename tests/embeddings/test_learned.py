@@ -1,7 +1,7 @@
 """The table of task embeddings."""
 
 import torch
-from seeing import KNOWN, built, one, tasks
+from task_embeddings import KNOWN, built, one, tasks
 from torch import Tensor
 from torch.func import functional_call, grad
 

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from seeing import built, one, tasks
+from task_embeddings import built, one, tasks
 from torch.func import vmap
 
 from metarun.core.errors import UserError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from builders import CONV, HYPERNET, MLP, Blobs, build, moved, settings, waves
-from launched import launched
+from process_groups import launched
 
 from metarun.algorithms.base import Learned
 from metarun.algorithms.outer_loop import TaskSelection

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 import torch._inductor.config as compiler
+from graph_passes import simplified
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simplification import simplified
 from torch import Tensor
 from torch.func import grad, vmap
 from torch.fx import Graph

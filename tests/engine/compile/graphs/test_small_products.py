@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from simplification import simplified
+from graph_passes import simplified
 from torch import Tensor
 
 from metarun.engine.compile.graphs.small_products import SMALL, simplify

@@ -1,4 +1,4 @@
-"""Small banks whose images say where they come from."""
+"""Small image banks whose pixels encode class and item."""
 
 import torch
 
@@ -7,17 +7,17 @@ from metarun.datasets.base import EpisodeShape, Seeds
 from metarun.datasets.episodes import EpisodicDataset
 
 
-def speaking_bank(split: int, counts: list[int]) -> Bank:
+def labeled_bank(split: int, counts: list[int]) -> Bank:
     """Pixels (0, 0), (0, 1), (1, 0) of an image are the numbers of its split, class and item."""
     said = [(split, number, item, 255) for number, count in enumerate(counts) for item in range(count)]
     images = torch.tensor(said, dtype=torch.uint8).view(-1, 1, 2, 2)
     return Bank.of(images, torch.tensor(counts), [f"{split}-{number}" for number in range(len(counts))])
 
 
-def speaking_episodes(shape: EpisodeShape, seed: int = 0, dtype: torch.dtype = torch.float64) -> EpisodicDataset:
+def labeled_episodes(shape: EpisodeShape, seed: int = 0, dtype: torch.dtype = torch.float64) -> EpisodicDataset:
     """8 / 6 / 7 classes of 9 to 16 images."""
     counts = [[9 + (3 * number + split) % 8 for number in range(classes)] for split, classes in enumerate((8, 6, 7))]
-    banks = {name: speaking_bank(split, counts[split]) for split, name in enumerate(("train", "val", "test"))}
+    banks = {name: labeled_bank(split, counts[split]) for split, name in enumerate(("train", "val", "test"))}
     return EpisodicDataset(
         *("speaking", banks, shape),
         **{"seeds": Seeds(seed, seed), "device": torch.device("cpu"), "dtype": dtype},

@@ -1,4 +1,4 @@
-"""What simplifying a graph leaves of a computation."""
+"""Graphs after a pass."""
 
 from collections import Counter
 from collections.abc import Callable

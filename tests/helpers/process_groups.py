@@ -1,4 +1,4 @@
-"""Several processes as torchrun starts them, without the seconds that it takes to start."""
+"""Process groups as started by torchrun, without its start-up time."""
 
 import multiprocessing
 import os

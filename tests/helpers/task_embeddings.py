@@ -1,4 +1,4 @@
-"""Embeddings by themselves, and small tasks for them to look at."""
+"""Embeddings, and small tasks as their inputs."""
 
 from dataclasses import replace
 from types import SimpleNamespace
