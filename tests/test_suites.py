@@ -167,7 +167,7 @@ def test_info_lists_further_data(command: Command) -> None:
 REFUSED = {
     "the same test": (
         [*WAVES, "test_dataset=[sinusoid]"],
-        "test_dataset.sinusoid: is what the run is tested on anyway; leave it out",
+        "test_dataset.sinusoid: the run is already tested on it; leave it out",
     ),
     "other classes": (
         [*LETTERS, "test_dataset=[glyphs]", "test_dataset.glyphs.ways=3"],

@@ -15,8 +15,8 @@ class ANIL(MAML):
         super().__post_init__()
         if self.contexts:
             raise UserError(
-                f"algorithm.contexts={self.contexts}: a context is no part of the last layer, which alone adapts in "
-                "ANIL; set algorithm.contexts=0, or use algorithm=cavia"
+                f"algorithm.contexts={self.contexts}: ANIL adapts only the last layer, which has no context; set "
+                "algorithm.contexts=0, or use algorithm=cavia"
             )
 
     def adapts(self, name: str) -> bool:

@@ -28,7 +28,7 @@ class CNP(OnFeatures):
 
     def __post_init__(self) -> None:
         if not self.encoder:
-            raise UserError("algorithm.encoder=[]: its last layer makes r; give at least one, as in [128,128]")
+            raise UserError("algorithm.encoder=[]: give at least one layer, as in [128,128]")
 
     def network(self, features: int, problem: Problem) -> nn.Module:
         return Process(features, problem.kind, self.encoder, self.decoder)

@@ -35,7 +35,7 @@ class Transformer(Attending):
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise UserError(
-                f"algorithm.heads={self.heads}: the heads share algorithm.width={self.width} evenly; set "
+                f"algorithm.heads={self.heads}: must divide algorithm.width={self.width}; set "
                 f"algorithm.heads={gcd(self.heads, self.width)}, or algorithm.width to a multiple of the heads"
             )
 

@@ -55,9 +55,7 @@ class Unrolled(LearnedStart):
 
     def __post_init__(self) -> None:
         if isinstance(self.inner_lr, list) and (len(self.inner_lr) != 2 or self.inner_lr[0] > self.inner_lr[1]):
-            raise UserError(
-                f"algorithm.inner_lr={self.inner_lr}: give one positive number, or two of them, the smaller first"
-            )
+            raise UserError(f"algorithm.inner_lr={self.inner_lr}: give one positive number, or two in increasing order")
         low, high = self._between
         for word, bound, start, beyond in (
             ("least", self.rates.least, low, self.rates.least is not None and low < self.rates.least),
@@ -75,7 +73,7 @@ class Unrolled(LearnedStart):
             )
         if self.recompute and self.order == 1:
             raise UserError(
-                "algorithm.recompute=true: with algorithm.order=1 nothing is kept of the inner steps that could be "
+                "algorithm.recompute=true: with algorithm.order=1 no inner steps are stored that could be "
                 "computed again; set algorithm.recompute=false or algorithm.order=2"
             )
         if self.multi_step_share and not self.inner_steps:

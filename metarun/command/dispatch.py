@@ -103,7 +103,7 @@ def _run(
     from metarun.modes.running import SINGLE_PROCESS, Call, run
 
     if config.hydra.runtime.choices[SWEEP] != PLAIN_SWEEP:
-        raise UserError(f"sweep={config.hydra.runtime.choices[SWEEP]}: chooses many runs; write metarun -m")
+        raise UserError(f"sweep={config.hydra.runtime.choices[SWEEP]}: is for sweeps; write metarun -m")
     folder = folder_named(config, RUN_DIR)
 
     def work(place: Path) -> None:
@@ -135,7 +135,7 @@ def _sweep(flags: Namespace, config: DictConfig, typed: Sequence[str], processes
 def _refuse_sweepers(config: DictConfig, overrides: Sequence[str]) -> None:
     """Hydra's own sweepers, and names of jobs, would know nothing of what was done before."""
     if any(override.key_or_group == "hydra.sweep.subdir" for override in parse(overrides)):
-        raise UserError("hydra.sweep.subdir: metarun names jobs itself, so that it finds them again; leave it out")
+        raise UserError("hydra.sweep.subdir: metarun sets the names of jobs; leave it out")
     name = config.hydra.runtime.choices["hydra/sweeper"]
     if name != "basic":
-        raise UserError(f"hydra/sweeper={name}: metarun chooses jobs by itself; use sweep=grid, random or optuna")
+        raise UserError(f"hydra/sweeper={name}: not supported; use sweep=grid, random or optuna")

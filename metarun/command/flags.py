@@ -31,7 +31,7 @@ def parsed(arguments: Sequence[str]) -> Namespace:
     if flags.multirun and flags.cfg:
         raise UserError("--cfg shows one run's settings; leave out -m")
     if flags.resolve and not flags.cfg:
-        raise UserError("--resolve goes with --cfg job")
+        raise UserError("--resolve: add --cfg job")
     flags.overrides = with_single_choices_apart(with_plain_paths(flags.overrides, sweep=flags.multirun))
     if flags.config_dir is not None:
         if not Path(flags.config_dir).is_dir():

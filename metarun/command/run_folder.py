@@ -55,7 +55,7 @@ def _held(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise UserError(f"{folder}: another process runs there; wait for it, or stop it") from error
+        raise UserError(f"{folder}: in use by another process; wait for it, or stop it") from error
     try:
         yield
     finally:

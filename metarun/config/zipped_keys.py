@@ -33,7 +33,7 @@ def separate(text: str) -> list[str]:
     keys, values = keys_of(text), text.partition("=")[2]
     for key in keys:
         if key == "seed" or key.split(".")[0].split("/")[0] in ("sweep", "hydra"):
-            raise UserError(f"{text}: {key} is not a setting of a configuration, so it is not swept with another")
+            raise UserError(f"{text}: {key}: not a key of the configuration, so it cannot be swept with another")
     if len(set(keys)) < len(keys):
         raise UserError(f"{text}: a key is given twice")
     rows = [_parts(choice, len(keys), text) for choice in _choices(_parsed(f"choices={values}"), text)]
@@ -70,7 +70,7 @@ def _choices(parsed: Override, text: str) -> list[Any]:
     if isinstance(value, ChoiceSweep):
         return list(value.list)
     if parsed.is_sweep_override():
-        raise UserError(f"{text}: values that are swept together are given one by one, as in a+b,c+d")
+        raise UserError(f"{text}: joined values are given as in a+b,c+d")
     return [value]
 
 

@@ -51,7 +51,7 @@ def numbers(values: Any, name: str) -> Tensor:
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
-        raise UserError(f"{name} is no array of numbers: {error}") from error
+        raise UserError(f"{name} is not an array of numbers: {error}") from error
     if array.dtype.kind not in "biuf":
         raise UserError(f"{name} holds values of type {array.dtype}, where real numbers are expected")
     # PyTorch knows neither all of NumPy's number types nor steps backwards.

@@ -80,7 +80,7 @@ class InputSpec:
             return floating(values, name, self.parts[0][1].shape, dtype, device)
         known = dict(self.parts)
         if not isinstance(values, Mapping):
-            raise UserError(f"{name} is no dictionary of inputs by name ({', '.join(known)})")
+            raise UserError(f"{name} is not a dictionary of inputs by name ({', '.join(known)})")
         if unknown := sorted(map(str, values.keys() - known.keys())):
             raise UserError(f"{name} has '{unknown[0]}', which is not among its parts ({', '.join(known)})")
         needed = [part for part in known if not known[part].optional or part in values]
@@ -95,7 +95,7 @@ class InputSpec:
                 made[part] = floating(values[part], place, known[part].shape, dtype, device)
         counts = {part: len(made[part]) for part in needed}
         if len(set(counts.values())) != 1:
-            raise UserError(f"{name} has unlike numbers of rows: {', '.join(f'{p} {n}' for p, n in counts.items())}")
+            raise UserError(f"{name} has different numbers of rows: {', '.join(f'{p} {n}' for p, n in counts.items())}")
         rows = next(iter(counts.values()))
         for part in known.keys() - set(needed):
             made[part] = torch.zeros(rows, *known[part].shape, dtype=dtype, device=device)

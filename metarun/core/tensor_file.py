@@ -221,7 +221,7 @@ def _keyed(pairs: list[Any], depth: int, tensors: dict[str, Any] | None) -> dict
     found: dict[Any, Any] = {}
     for key, item in pairs:
         if type(key) not in (str, int) or key in found:
-            raise ValueError(f"{key!r} is not a key, or is there twice")
+            raise ValueError(f"{key!r} is not a key, or is given twice")
         found[key] = _decoded(item, depth + 1, tensors)
     return found
 
@@ -229,7 +229,7 @@ def _keyed(pairs: list[Any], depth: int, tensors: dict[str, Any] | None) -> dict
 def _referred(name: str, tensors: dict[str, Any] | None) -> _Reference:
     if tensors is not None:
         if name not in tensors or tensors[name] is not None:
-            raise ValueError(f"its tensor '{name}' is missing, or is there twice")
+            raise ValueError(f"its tensor '{name}' is missing, or is given twice")
         tensors[name] = True
     return _Reference(name)
 

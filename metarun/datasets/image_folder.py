@@ -36,7 +36,7 @@ class ImageFolderConfig(EpisodeShape):
     def load(self, seed: int, device: torch.device, dtype: torch.dtype, episode_seed: int = 0) -> EpisodicDataset:
         root = Path(self.root).expanduser()
         if self.channels not in _MODES:
-            raise UserError(f"dataset.channels={self.channels}: choose 1 (grey) or 3 (color)")
+            raise UserError(f"dataset.channels={self.channels}: choose 1 (gray) or 3 (color)")
         if not root.is_dir():
             raise UserError(
                 f"dataset.root={self.root}: no such folder; it should hold train/CLASS/*.png, val/… and test/…, "
@@ -100,7 +100,7 @@ def _folders_by_split(root: Path) -> list[Path]:
     """The class folders of all three splits. A class in two of them would leak from training into testing."""
     missing = [split for split in SPLITS if not (root / split).is_dir()]
     if missing:
-        raise UserError(f"{root} has no folder {missing[0]!r}: give train, val and test, or class folders alone")
+        raise UserError(f"{root} has no folder {missing[0]!r}: give train, val and test, or only class folders")
     folders = [folder for split in SPLITS for folder in _subfolders(root / split)]
     seen: dict[str, Path] = {}
     for folder in folders:

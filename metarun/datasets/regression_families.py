@@ -92,7 +92,7 @@ class RegressionFamiliesConfig(DrawnFunctionsConfig):
                     f"{given}: no family '{family}'{nearest(family, FAMILIES)} (families: {listed(FAMILIES)})"
                 )
             if family in self.families[:place]:
-                raise UserError(f"{given}: '{family}' is there twice; name each family once")
+                raise UserError(f"{given}: '{family}' is given twice; name each family once")
         if not self.families:
             raise UserError(f"{given}: name at least one of {listed(FAMILIES)}")
         if self.tasks is not None and self.tasks < len(self.families):

@@ -89,7 +89,7 @@ def _cells(path: str, name: str, content: Any) -> list[NDArray[np.float64]]:
     cells: Sequence[Any] = content.ravel().tolist()
     for school, cell in enumerate(cells, 1):
         if not isinstance(cell, np.ndarray) or cell.ndim != 2 or cell.dtype.kind not in _NUMERIC:
-            raise UserError(f"{path} is not the School data: {name} of school {school} is no matrix of numbers")
+            raise UserError(f"{path} is not the School data: {name} of school {school} is not a matrix of numbers")
     return [cell.astype(np.float64) for cell in cells]
 
 
@@ -101,6 +101,6 @@ def _without_constants(rows: TaskRows) -> TaskRows:
     """Without the columns that are the same in every row, as the bias column of the usual file is."""
     varies = rows.features.min(0) != rows.features.max(0)
     if not varies.any():
-        raise UserError(f"{rows.source}: every feature is the same for all pupils; there is nothing to predict from")
+        raise UserError(f"{rows.source}: all features are constant")
     names = tuple(name for name, kept in zip(rows.names, varies, strict=True) if kept)
     return rows._replace(features=rows.features[:, varies], names=names)

@@ -84,7 +84,9 @@ class TableDataset:
         self._x = _with_padding(torch.from_numpy(features)).to(device, dtype)
         if not self._x.isfinite().all():
             column = rows.names[int(self._x.isfinite().all(0).byte().argmin())]
-            raise UserError(f"{rows.source}: column {quoted(column)} has a value far too large beside meta-training's")
+            raise UserError(
+                f"{rows.source}: column {quoted(column)} has a value far outside the range of meta-training"
+            )
         target = rows.target[division.order]
         self.target_mean, self.target_std = 0.0, 1.0
         if rows.ways is None:
@@ -95,7 +97,7 @@ class TableDataset:
         finite = self._y.square().isfinite()  # the square, since that is what errors become
         if not finite.all():
             value = rows.target[division.order][int(finite.byte().argmin())]
-            raise UserError(f"{rows.source}: the target {value:g} is far too large beside meta-training's")
+            raise UserError(f"{rows.source}: the target {value:g} is far outside the range of meta-training")
 
         known = self._streams["train"].members.cpu().numpy()
         described = constant_within_tasks(rows) if rows.descriptors is None else rows.descriptors

@@ -102,7 +102,7 @@ def _chosen(table: TableFile, task: str, target: str, features: Sequence[str] | 
     if features is None:
         chosen = [name for name in table.names if name not in (task, target)]
         if not chosen:
-            raise UserError(f"{table.path} has no column besides the task and the target: nothing to predict from")
+            raise UserError(f"{table.path} has no feature columns besides the task and the target")
         return chosen
     if not features:
         raise UserError("dataset.features=[]: name at least one column, or null for all but task and target")
@@ -112,7 +112,7 @@ def _chosen(table: TableFile, task: str, target: str, features: Sequence[str] | 
         if name in (task, target):
             raise UserError(f"dataset.features: {name!r} is the {'task' if name == task else 'target'} column")
         if name in features[:place]:
-            raise UserError(f"dataset.features: {name!r} is there twice")
+            raise UserError(f"dataset.features: {name!r} is given twice")
     return list(features)
 
 

@@ -30,7 +30,7 @@ class SupportEmbedding:
     def build(self, problem: Problem, model: TaskModel) -> Embedding:
         if self.pooling == "attention" and self.hidden % self.heads:
             raise UserError(
-                f"embedding.heads={self.heads}: the heads share embedding.hidden={self.hidden} evenly; "
+                f"embedding.heads={self.heads}: must divide embedding.hidden={self.hidden}; "
                 f"set embedding.heads={gcd(self.heads, self.hidden)}, or embedding.hidden to a multiple of the heads"
             )
         return SetEncoder(self, problem.inputs, model.kind.targets)

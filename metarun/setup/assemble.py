@@ -201,13 +201,13 @@ def check_settings(settings: Settings) -> None:
         _check_penalties(settings)
         if settings.engine.train_tasks is not None and not isinstance(settings.algorithm, Learned):
             raise UserError(
-                f"engine.train_tasks={settings.engine.train_tasks}: algorithm={choices['algorithm']} learns nothing "
-                "from training tasks; set engine.train_tasks=null, or choose one that does, such as algorithm=maml"
+                f"engine.train_tasks={settings.engine.train_tasks}: algorithm={choices['algorithm']} has no "
+                "meta-training; set engine.train_tasks=null, or choose a meta-learner such as algorithm=maml"
             )
         if settings.engine.profile_steps and not isinstance(settings.algorithm, Learned):
             raise UserError(
                 f"engine.profile_steps={settings.engine.profile_steps}: algorithm={choices['algorithm']} has no "
-                "meta-updates that could be profiled; set engine.profile_steps=0, or choose one that has, such as "
+                "meta-updates that could be profiled; set engine.profile_steps=0, or choose a meta-learner such as "
                 "algorithm=maml"
             )
 
@@ -216,12 +216,10 @@ def _check_global(settings: Settings) -> None:
     """Refuse statistics over all of meta-training where there would be none, or none that inner steps had seen."""
     chosen = f"model.normalization=global: algorithm={settings.plain['choices']['algorithm']}"
     if not isinstance(settings.algorithm, Learned):
-        raise UserError(
-            f"{chosen} meta-trains nothing, so there are no statistics to use; use model.normalization=batch"
-        )
+        raise UserError(f"{chosen} has no meta-training, hence no statistics; use model.normalization=batch")
     if settings.algorithm.steps(testing=False):
         raise UserError(
-            f"{chosen} takes inner steps while it is meta-trained, by statistics that no test task would have; use "
+            f"{chosen} has inner steps in meta-training, with statistics that a test task would not have; use "
             "model.normalization=batch, running or group"
         )
 
@@ -263,8 +261,8 @@ def _check_penalties(settings: Settings) -> None:
     if weights.used and not isinstance(settings.algorithm, Learned):
         term, weight = next(iter(weights.used.items()))
         raise UserError(
-            f"regularizer.{term}={weight:g}: algorithm={choices['algorithm']} learns nothing that could be "
-            f"regularized; set regularizer.{term}=0, or choose one that learns, such as algorithm=maml"
+            f"regularizer.{term}={weight:g}: algorithm={choices['algorithm']} has no meta-training to "
+            f"regularize; set regularizer.{term}=0, or choose a meta-learner such as algorithm=maml"
         )
     if weights.embedding and not settings.embedding.size:
         raise UserError(
@@ -284,8 +282,8 @@ def _check_penalties(settings: Settings) -> None:
         )
     if weights.proximal and settings.algorithm.recomputes:
         raise UserError(
-            f"regularizer.proximal={weights.proximal:g}: does not go with algorithm.recompute=true, which keeps no way "
-            "from θ' to the start; use algorithm.proximal, a term of the inner loss, or algorithm.recompute=false"
+            f"regularizer.proximal={weights.proximal:g}: does not go with algorithm.recompute=true, which does not "
+            "keep the graph from θ⁰ to θ'; use algorithm.proximal (in the inner loss) or algorithm.recompute=false"
         )
     if weights.output and not settings.hypernet.needs_embedding:
         raise UserError(
@@ -310,8 +308,8 @@ def check_order(settings: Settings, groups: int) -> None:
     if not isinstance(settings.algorithm, Learned):
         choice = settings.plain["choices"]["algorithm"]
         raise UserError(
-            f"engine.order=sequential: algorithm={choice} learns nothing, so the order has no effect; set "
-            "engine.order=shuffled, or choose one that learns, such as algorithm=maml"
+            f"engine.order=sequential: algorithm={choice} has no meta-training, so the order has no effect; set "
+            "engine.order=shuffled, or choose a meta-learner such as algorithm=maml"
         )
     if groups < 2:
         raise UserError(

@@ -59,7 +59,7 @@ def part(name: str, node: Mapping[str, Any], option: str | None, everywhere: lis
     Raises `UserError`.
     """
     if not isinstance(node.get("_target_"), str):
-        raise UserError(f"{name}={option}: its file names no class (a line '_target_: package.module.Class')")
+        raise UserError(f"{name}={option}: its file has no class (add a line '_target_: package.module.Class')")
     kind = _locate(name, option, node["_target_"])
     return _build(kind, {key: value for key, value in node.items() if key != "_target_"}, name, option, everywhere)
 
@@ -78,7 +78,7 @@ def _locate(group: str, option: str | None, target: str) -> type:
         raise UserError(f"{group}={option}: _target_ {target} is not a dataclass")
     lacking = [each for each in dir(kind) if getattr(getattr(kind, each, None), "__isabstractmethod__", False)]
     if lacking:
-        raise UserError(f"{group}={option}: {target} lacks what its base leaves to it: {', '.join(lacking)}")
+        raise UserError(f"{group}={option}: {target} lacks methods of its base class: {', '.join(lacking)}")
     return kind
 
 

@@ -191,7 +191,7 @@ def _tests(config: Mapping[Any, Any], source: str, config_dir: str | None) -> li
     """The further data sets of a saved configuration as overrides."""
     texts, nodes = [], config.get(TESTS) or {}
     if not isinstance(nodes, dict):
-        raise UserError(f"{source}: not the configuration of a metarun run: its {TESTS} is no mapping")
+        raise UserError(f"{source}: not the configuration of a metarun run: its {TESTS} is not a mapping")
     for name, node in nodes.items():
         place, option = f"{TESTS}.{_key(name, source)}", option_of_test(config["choices"], str(name))
         if not _is_option(option) or not isinstance(node, dict):
@@ -236,7 +236,7 @@ def _leaves(prefix: str, node: Mapping[Any, Any], source: str) -> list[str]:
 
 def _key(key: Any, source: str) -> str:
     if not isinstance(key, str) or not is_key(key):
-        raise UserError(f"{source}: not the configuration of a metarun run: '{key}' is no key")
+        raise UserError(f"{source}: not the configuration of a metarun run: '{key}' is not a key")
     return key
 
 
@@ -253,4 +253,4 @@ def _value(value: Any, source: str) -> str:
         return "[" + ",".join(_value(item, source) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{_key(key, source)}:{_value(item, source)}" for key, item in value.items()) + "}"
-    raise UserError(f"{source}: not the configuration of a metarun run: {value!r} is no plain value")
+    raise UserError(f"{source}: not the configuration of a metarun run: {value!r} is not a plain value")

@@ -61,7 +61,7 @@ def further_tests(
         for_these = trained.tested_on(posed)
         alike = for_these == learner.problem and _shapes(dataset) == _shapes(main)
         if alike and posed.source == source_of(main):
-            raise UserError(f"{TESTS}.{name}: is what the run is tested on anyway; leave it out, or give it other keys")
+            raise UserError(f"{TESTS}.{name}: the run is already tested on it; leave it out, or set other keys")
         mine = learner if alike else _fitting(settings, for_these, learner, phi, device, name)
         tests.append(FurtherTest(name, dataset, mine, alike))
     return tests
@@ -85,7 +85,7 @@ def _fitting(
                 f"{TESTS}.{name}: its tasks have {noun} {shown(now)}, and what is trained takes {shown(then)} "
                 f"({data_name(main.source)}); choose data of that shape"
             )
-    raise UserError(f"{TESTS}.{name}: what is trained has other parameters than its tasks ask for; leave it out")
+    raise UserError(f"{TESTS}.{name}: its tasks need a learner with other parameters; leave it out")
 
 
 def _sizes(phi: MetaParameters) -> dict[str, dict[str, torch.Size]]:
@@ -105,5 +105,5 @@ def _refuse_other_division(place: str, source: Mapping[str, Any], trained: Mappi
         if source.get(key) != trained.get(key):
             raise UserError(
                 f"{place}: these are the data of training, and what was trained on may be in its meta-test: {key} is "
-                f"{shown(source.get(key))} here and {shown(trained.get(key))} in training; divide them alike"
+                f"{shown(source.get(key))} here and {shown(trained.get(key))} in training; use the same split"
             )

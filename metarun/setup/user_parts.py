@@ -95,8 +95,8 @@ def refuse_incomplete(settings: Settings) -> None:
         kind, method = type(part), _OFFERS[group]
         if not callable(getattr(kind, method, None)):
             raise UserError(
-                f"{where}: {kind.__module__}.{kind.__qualname__} has no method '{method}', by which a {group} "
-                "is used; build on one of metarun's classes"
+                f"{where}: {kind.__module__}.{kind.__qualname__} has no method '{method}', which a {group} "
+                "needs; derive from one of metarun's classes"
             )
         if group == "dataset" and "episode_seed" not in signature(part.load).parameters:
             raise UserError(

@@ -41,7 +41,7 @@ class SweepFolder:
             lock.acquire()
         except Timeout as error:
             raise UserError(
-                f"hydra.sweep.dir={self.path}: another process runs a sweep there; wait, or stop it"
+                f"hydra.sweep.dir={self.path}: in use by the sweep of another process; wait for it, or stop it"
             ) from error
         except OSError as error:
             raise UserError(f"hydra.sweep.dir={self.path}: cannot be written: {error.strerror or error}") from error

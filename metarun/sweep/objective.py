@@ -26,5 +26,5 @@ def direction(settings: Settings, objective: str | None) -> bool:
         )
     higher_is_better = kind.directions[objective]
     if higher_is_better is None:
-        raise UserError(f"sweep.objective={objective}: neither more nor less of it is better; use {kind.metric}")
+        raise UserError(f"sweep.objective={objective}: has no direction; use {kind.metric}")
     return higher_is_better

@@ -145,9 +145,9 @@ def _interval(override: Override, low: Any, high: Any, log: bool, whole: bool) -
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(f"{override.input_line}: the interval's first number must be below its second")
     if log and low <= 0:
-        raise UserError(f"{override.input_line}: on a log scale numbers are above 0")
+        raise UserError(f"{override.input_line}: a log scale needs numbers above 0")
     if whole and (low != int(low) or high != int(high)):
-        raise UserError(f"{override.input_line}: the ends of an interval of integers are integers")
+        raise UserError(f"{override.input_line}: an interval of integers needs integer bounds")
     return Interval(float(low), float(high), log, whole)
 
 
@@ -163,5 +163,7 @@ def _space(name: str, loader: ConfigLoaderImpl) -> list[str]:
     found = OmegaConf.select(config, SPACES.replace("/", "."))
     node = OmegaConf.to_container(found) if OmegaConf.is_dict(found) else None
     if not isinstance(node, dict):
-        raise UserError(f"sweep.space={name}: a space holds lines like 'algorithm.outer.lr: interval(0.001, 0.01)'")
+        raise UserError(
+            f"sweep.space={name}: a search space has lines such as 'algorithm.outer.lr: interval(0.001, 0.01)'"
+        )
     return [f"{key!s}={shown(value)}" for key, value in node.items()]

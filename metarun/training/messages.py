@@ -82,7 +82,7 @@ def _tested(settings: Settings, content: Mapping[str, Any], metric: str, how: st
         log.info(f"            {name.replace('_', ' ')} {decimal(value)} over the examples of all tasks")
     if "test_steps" in content:
         steps = content["test_steps"]
-        log.info(f"            {steps['chosen']} inner steps, chosen on meta-val among 0 to {steps['tried']}")
+        log.info(f"            {steps['chosen']} inner steps, selected on meta-val from 0 to {steps['tried']}")
     before, *later = test["adaptation"][metric]["mean"]
     told = [f"before adaptation {decimal(before)}"] if later else []
     told += [f"gap to meta-train {decimal(content['gap'][metric], signed=True)}"] if "gap" in content else []

@@ -120,7 +120,7 @@ class _Check:
         self._refuse_wrong(say, out, call, one_of(x).dtype)
         moved = {name: tensor + 0.1 for name, tensor in theta.items()}
         if theta and torch.equal(functional_call(network, moved, (x, Context())), out):
-            raise say("returns the same whatever its parameters are; use them as attributes of the module (self.…)")
+            raise say("ignores its parameters; use them as attributes of the module (self.…)")
 
     def _embedding(self, made: Any) -> None:
         learner, size = self.learner, self.settings.embedding.size
@@ -187,8 +187,8 @@ class _Check:
             raise say(f"makes {what} with numbers that are not finite")
         if not _same(made, repeat()):
             raise say(
-                f"makes {what} that differs when it is called again with the same; it must be a pure function, and "
-                "anything random must come from metarun.core.counters"
+                f"makes {what} that differs between calls with equal arguments; it must be a pure function, and "
+                "random numbers must come from metarun.core.counters"
             )
 
     def _say(self, group: str, part: object, method: str) -> Callable[[str], UserError]:

@@ -71,7 +71,7 @@ class WholeStep:
         wanted = self._keeping(lambda: far(lambda: self._made(step + FAR, lr / 2)))
         if agree(found, wanted):
             return True
-        log.info("the CUDA graph of a meta-update does something else than was recorded: going on without")
+        log.info("the CUDA graph of a meta-update differs from the recorded one: continuing without it")
         return False
 
     def _made(self, step: int, lr: float) -> tuple[Metrics, Tensor]:

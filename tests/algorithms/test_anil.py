@@ -43,5 +43,5 @@ def test_the_meta_gradient_is_that_of_a_linear_model_on_features() -> None:
 
 
 def test_a_context_would_never_adapt() -> None:
-    with pytest.raises(UserError, match=r"algorithm\.contexts=2: a context is no part of the last layer"):
+    with pytest.raises(UserError, match=r"algorithm\.contexts=2: ANIL adapts only the last layer"):
         algorithm("anil", contexts=2)

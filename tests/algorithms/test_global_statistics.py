@@ -212,9 +212,9 @@ def test_statistics_keep_their_precision_where_the_network_computes_in_less() ->
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("maml", "algorithm=maml takes inner steps while it is meta-trained"),
+        ("maml", "algorithm=maml has inner steps in meta-training"),
         ("reptile", "algorithm=reptile takes inner steps while it is meta-trained"),
-        ("scratch", "algorithm=scratch meta-trains nothing"),
+        ("scratch", "algorithm=scratch has no meta-training"),
     ],
 )
 def test_methods_without_global_statistics_are_refused(name: str, message: str) -> None:

@@ -151,5 +151,5 @@ def test_attention_is_that_of_the_predicted_class() -> None:
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(UserError, match=r"algorithm\.heads=3: the heads share algorithm\.width=64 evenly"):
+    with pytest.raises(UserError, match=r"algorithm\.heads=3: must divide algorithm\.width=64"):
         build(waves(), *MLP, "algorithm=transformer", "algorithm.heads=3")

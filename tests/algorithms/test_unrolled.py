@@ -195,8 +195,8 @@ def test_what_is_annealed_plays_no_part_at_test() -> None:
     [
         ({"first_order_share": 0.2, "order": 1}, "all of meta-training is first order"),
         ({"multi_step_share": 0.2, "inner_steps": 0}, "no inner steps whose losses could count"),
-        ({"inner_lr": [0.2, 0.1]}, "the smaller first"),
-        ({"recompute": True, "order": 1}, "nothing is kept of the inner steps"),
+        ({"inner_lr": [0.2, 0.1]}, "or two in increasing order"),
+        ({"recompute": True, "order": 1}, "no inner steps are stored"),
     ],
 )
 def test_contradicting_settings_are_refused(keys: dict[str, Any], message: str) -> None:

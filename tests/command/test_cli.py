@@ -165,7 +165,7 @@ MISTAKES = {
         "--experimental-rerun: not supported; continue a run with resume=",
     ),
     "-m --cfg": (["-m", "--cfg", "job"], "--cfg shows one run's settings; leave out -m"),
-    "--resolve alone": (["--resolve"], "--resolve goes with --cfg job"),
+    "--resolve alone": (["--resolve"], "--resolve: add --cfg job"),
     "no config dir": (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
     "unknown mode": (["mode=tset"], "mode=tset: one of train, test, optimize, info is expected; did you mean 'test'?"),
     "test without checkpoint": (["mode=test"], "mode=test needs checkpoint=PATH"),
@@ -414,7 +414,7 @@ def test_a_folder_is_for_one_process(command: Command, ran: list[Any]) -> None:
     with FileLock("run/.lock"):
         code, _, err = command("hydra.run.dir=run")
     assert (code, ran) == (2, [])
-    assert err.endswith("run: another process runs there; wait for it, or stop it\n")
+    assert err.endswith("run: in use by another process; wait for it, or stop it\n")
 
 
 def test_help_names_groups_options_and_examples(command: Command) -> None:

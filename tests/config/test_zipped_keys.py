@@ -35,9 +35,9 @@ def test_choices_are_split_into_overrides(text: str, expected: list[str]) -> Non
     [
         ("hypernet+embedding=none,film", "2 values joined by \\+ are expected, not none; values that contain a \\+"),
         ("hypernet+embedding=a+b+c", "2 values joined by \\+ are expected, not a\\+b\\+c"),
-        ("hypernet+embedding=range(3)", "given one by one, as in a\\+b,c\\+d"),
+        ("hypernet+embedding=range(3)", "joined values are given as in a\\+b,c\\+d"),
         ("hypernet+hypernet=a+b,c+d", "a key is given twice"),
-        ("algorithm+seed=maml+0,anil+1", "seed is not a setting of a configuration"),
+        ("algorithm+seed=maml+0,anil+1", "seed: not a key of the configuration"),
         ("algorithm+hydra.run.dir=maml+a,anil+b", "hydra.run.dir is not a setting of a configuration"),
     ],
 )

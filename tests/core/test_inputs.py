@@ -60,12 +60,12 @@ def test_an_optional_part_may_be_missing_altogether() -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (np.ones((2, 4)), "x is no dictionary of inputs by name (age, image)"),
+        (np.ones((2, 4)), "x is not a dictionary of inputs by name (age, image)"),
         ({"image": np.ones((2, 1, 2, 2)), "wage": [1.0]}, "x has 'wage', which is not among its parts (age, image)"),
         ({"age": [1.0, 2.0]}, "x lacks 'image'"),
         ({"image": np.ones((2, 1, 2))}, "x['image'] has shape (2, 1, 2), where (n, 1, 2, 2) is expected"),
         ({"image": np.full((2, 1, 2, 2), np.nan)}, "x['image'] holds a value that is not finite as float64 (row 0)"),
-        ({"image": np.ones((2, 1, 2, 2)), "age": [1.0]}, "x has unlike numbers of rows: age 1, image 2"),
+        ({"image": np.ones((2, 1, 2, 2)), "age": [1.0]}, "x has different numbers of rows: age 1, image 2"),
         ({"image": np.ones((2, 1, 2, 2)), "age": ["a", "b"]}, "x['age'] holds values of type"),
         ({"image": np.ones((2, 1, 2, 2)), "age": [np.inf, 1]}, "x['age'] holds a value that is not finite"),
     ],

@@ -63,7 +63,7 @@ REFUSED = {
     "rows apart": ([1, 2], [1], None, "x has 2 rows and y 1: one label for each input"),
     "text": (["a"], [1], None, "x holds values of type <U1, where real numbers are expected"),
     "objects": ([None], [1], None, "x holds values of type object, where real numbers are expected"),
-    "ragged": ([[1], [1, 2]], [1], None, "x is no array of numbers: "),
+    "ragged": ([[1], [1, 2]], [1], None, "x is not an array of numbers: "),
     "complex": ([1j], [1], None, "x holds values of type complex128, where real"),
     "complex tensor": (torch.ones(1) * 1j, [1], None, "x holds values of type complex64, where real"),
     "nothing": (None, None, None, "x holds values of type object"),

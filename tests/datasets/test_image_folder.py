@@ -184,4 +184,4 @@ def test_fractions_must_add_up(loose: Path, fractions: list[float]) -> None:
 
 
 def test_two_channels_are_refused(ready: Path) -> None:
-    assert_refused(r"dataset\.channels=2: choose 1 \(grey\) or 3 \(color\)", ready, channels=2)
+    assert_refused(r"dataset\.channels=2: choose 1 \(gray\) or 3 \(color\)", ready, channels=2)

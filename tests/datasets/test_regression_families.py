@@ -137,7 +137,7 @@ def test_how_a_function_is_written() -> None:
             {"families": ["sine", "lines"]},
             r"=\[sine,lines\]: no family 'lines'; did you mean 'line'\? \(families: sine, l",
         ),
-        ({"families": ["sine", "line", "sine"]}, r"=\[sine,line,sine\]: 'sine' is there twice; name each family once"),
+        ({"families": ["sine", "line", "sine"]}, r"=\[sine,line,sine\]: 'sine' is given twice; name each family once"),
         ({"families": []}, r"dataset\.families=\[\]: name at least one of sine, line, quadratic, absolute, tanh"),
         ({"tasks": 4}, r"dataset\.tasks=4: give at least 5, one for each of dataset\.families"),
         ({"curvature": [1.0]}, r"dataset\.curvature=\[1\.0\]: give two numbers, lowest and highest"),

@@ -109,7 +109,7 @@ def bent(change: str) -> dict[str, Any]:
         ("columns", r"is not the School data: school 1 has features 20 x 9 and scores 20 x 1; pupils x 28"),
         ("pupils", r"is not the School data: school 3 has features 30 x 28 and scores 29 x 1"),
         ("schools", r"X has 5 schools, Y 4"),
-        ("words", r"X of school 2 is no matrix of numbers"),
+        ("words", r"X of school 2 is not a matrix of numbers"),
         ("nan", r"X of school 4 has a value in row 5 that is not finite"),
         ("matrix", r"no cell array X, with a matrix for every school"),
         ("names", r"no cell array X"),

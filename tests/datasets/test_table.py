@@ -328,7 +328,7 @@ def test_a_value_beyond_the_precision_is_refused(tmp_path: Path) -> None:
     rows[real_rows(before, before.sample("test", 0, 1).query)[0][0]][4] = 1e90
     path = write(tmp_path / "changed.csv", HEADER, rows)
     assert load(path).inputs.shape == (3,)
-    with pytest.raises(UserError, match=r"column 'noise' has a value far too large"):
+    with pytest.raises(UserError, match=r"column 'noise' has a value far outside"):
         load(path, dtype=torch.float32)
 
 
@@ -342,7 +342,7 @@ def test_a_target_beyond_the_precision_is_refused(tmp_path: Path, value: float) 
     assert float(load(path).sample("test", 0, 1).query.y.abs().max()) > 1e25
     with pytest.raises(UserError) as refusal:
         load(path, dtype=torch.float32)
-    assert str(refusal.value) == f"{path}: the target {value:g} is far too large beside meta-training's"
+    assert str(refusal.value) == f"{path}: the target {value:g} is far outside the range of meta-training"
 
 
 def test_tasks_with_all_rows_are_equal_at_every_visit(path: Path) -> None:

@@ -121,7 +121,7 @@ def test_columns_that_describe_a_task(tmp_path: Path) -> None:
         ({"task": "tsak"}, r"^dataset\.task=tsak: .*table\.csv has no such column; did you mean dataset\.task=task\?"),
         ({"target": "z"}, r"^dataset\.target=z: .*table\.csv has no such column \(columns: 'task', 'x', 'y'\)$"),
         ({"features": ["x", "w"]}, r"^dataset\.features=w: .* has no such column"),
-        ({"features": ["x", "x"]}, r"^dataset\.features: 'x' is there twice"),
+        ({"features": ["x", "x"]}, r"^dataset\.features: 'x' is given twice"),
         ({"features": ["y"]}, r"^dataset\.features: 'y' is the target column"),
         ({"features": ["task"]}, r"^dataset\.features: 'task' is the task column"),
         ({"features": []}, r"^dataset\.features=\[\]: name at least one column"),
@@ -179,7 +179,7 @@ def test_words_and_one_class_are_no_targets(tmp_path: Path) -> None:
 
 
 def test_a_table_with_nothing_to_predict_from_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no column besides the task and the target"):
+    with pytest.raises(UserError, match=r"no feature columns besides the task and the target"):
         rows_of(tmp_path, "task,y", "a,1")
 
 

@@ -26,7 +26,7 @@ def test_attention_weights_of_examples(pooling: str, heads: int) -> None:
 
 
 def test_heads_must_divide_the_width() -> None:
-    with pytest.raises(UserError, match=r"embedding\.heads=5: .* embedding\.hidden=64 evenly"):
+    with pytest.raises(UserError, match=r"embedding\.heads=5: .* embedding\.hidden=64;"):
         built("support", pooling="attention", heads=5)
     built("support", pooling="mean", heads=5)
 

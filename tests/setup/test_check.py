@@ -145,7 +145,7 @@ def test_a_missing_key_is_named() -> None:
         ({"ratio": 1}, "no config group or key 'ratio'; did you mean 'dataset.ratio'?"),
         ({"experiment": {"seed": 1}}, "experiment=None: its file must begin with the line '# @package _global_'"),
         ({"model": None}, "model=null: choose one"),
-        ({"model": {"a": 1}}, "model=sample: its file names no class"),
+        ({"model": {"a": 1}}, "model=sample: its file has no class"),
         ({"model": {"_target_": "nowhere.Thing"}}, "model=sample: _target_ nowhere.Thing cannot be imported"),
         ({"model": {"_target_": "Thing"}}, "model=sample: _target_ Thing cannot be imported"),
         ({"model": {"_target_": f"{__name__}.NoDataclass"}}, "model=sample: _target_"),

@@ -84,11 +84,11 @@ def test_further_data_sets_are_restored_unless_overridden(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"test_dataset": [1]}, "its test_dataset is no mapping"),
+        ({"test_dataset": [1]}, "its test_dataset is not a mapping"),
         ({"test_dataset": {"far": 3}}, "it has no test_dataset.far"),
-        ({"test_dataset": {"_target_": {}}}, "'_target_' is no key"),
+        ({"test_dataset": {"_target_": {}}}, "'_target_' is not a key"),
         ({"test_dataset": {"near": {"shots": 3}}}, "it has no test_dataset.near"),
-        ({"test_dataset": {"far": {"a": {"_target_": "os.system", "_args_": ["ls"]}}}}, "'_args_' is no key"),
+        ({"test_dataset": {"far": {"a": {"_target_": "os.system", "_args_": ["ls"]}}}}, "'_args_' is not a key"),
     ],
 )
 def test_broken_further_data_sets_are_refused(tmp_path: Path, change: dict[str, Any], expected: str) -> None:
@@ -112,7 +112,7 @@ def test_python_needs_no_data_to_test_on(tmp_path: Path) -> None:
 def test_saved_hydra_key_is_refused(tmp_path: Path) -> None:
     saved = configuration()
     saved["dataset"]["columns"] = [{"_target_": "os.system"}]
-    with pytest.raises(UserError, match="'_target_' is no key"):
+    with pytest.raises(UserError, match="'_target_' is not a key"):
         expanded(f"resume={save(tmp_path / 'run', saved)}")
 
 
@@ -192,7 +192,7 @@ def test_without_a_saved_run_nothing_changes() -> None:
             yaml.safe_dump({"choices": {"dataset": "a"}}),
             "not the configuration of a run of this version of metarun: it has no dataset",
         ),
-        (yaml.safe_dump({**configuration(), "dataset": {"a=b,c": 1}}), "'a=b,c' is no key"),
+        (yaml.safe_dump({**configuration(), "dataset": {"a=b,c": 1}}), "'a=b,c' is not a key"),
         (yaml.safe_dump({**configuration(), "choices": dict.fromkeys(PARTS, "a,b")}), "it has no dataset"),
         ("!!python/object/apply:os.system ['true']", "cannot be read: could not determine a constructor"),
     ],

@@ -313,7 +313,7 @@ MISTAKES = {
     ),
     "no method": (
         "my_package/tides.py", "def task(", "def tusk(",
-        "dataset=tides: my_package.tides.Tides lacks what its base leaves to it: task",
+        "dataset=tides: my_package.tides.Tides lacks methods of its base class: task",
     ),
     "no dataclass": (
         "my_package/tides.py", "@dataclass(kw_only=True)", "",
@@ -321,7 +321,7 @@ MISTAKES = {
     ),
     "no base": (
         "my_package/tides.py", "class Tides(UserTasks)", "class Tides",
-        "dataset=tides: my_package.tides.Tides has no method 'load', by which a dataset is used",
+        "dataset=tides: my_package.tides.Tides has no method 'load', which a dataset needs",
     ),
     "not Python": (
         "my_package/tides.py", "kind = Regression()", "kind = Regression(",

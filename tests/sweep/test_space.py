@@ -48,10 +48,10 @@ def test_values_typed(loader: ConfigLoaderImpl, text: str, expected: Dimension) 
 
 MISTAKES = {
     "no interval": ("dataset.noise=interval(2, 1)", "the interval's first number must be below its second"),
-    "a logarithm of zero": ("dataset.noise=tag(log, interval(0, 1))", "on a log scale numbers are above 0"),
+    "a logarithm of zero": ("dataset.noise=tag(log, interval(0, 1))", "a log scale needs numbers above 0"),
     "a broken integer": (
         "dataset.shots=tag(int, interval(0.5, 2))",
-        "the ends of an interval of integers are integers",
+        "an interval of integers needs integer bounds",
     ),
     "an unknown tag": ("dataset.shots=tag(lin, interval(1, 2))", "no tag 'lin'; there are log and int"),
 }

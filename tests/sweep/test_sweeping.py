@@ -136,7 +136,7 @@ def test_two_sweeps_at_once_in_one_folder(command: Command, runs: Runs) -> None:
     with FileLock("sweep/.lock"):
         code, _, err = command(*SWEEP)
     assert code == 2
-    assert "another process runs a sweep there" in err
+    assert "in use by the sweep of another process" in err
     assert not runs.begun
 
 
@@ -176,14 +176,14 @@ MISTAKES = {
     "unknown option": (["sweep=opt"], "sweep=opt: no such sweep; did you mean 'optuna'?"),
     "a key of another": (["seed=0,1", "sweep.trials=3"], "sweep.trials=3: no key 'trials' in sweep=grid"),
     "a sweeper of Hydra's": (["hydra/sweeper=basic2"], "hydra/sweeper"),
-    "names of jobs": (["seed=0,1", "hydra.sweep.subdir=x"], "hydra.sweep.subdir: metarun names jobs itself"),
+    "names of jobs": (["seed=0,1", "hydra.sweep.subdir=x"], "hydra.sweep.subdir: metarun sets the names of jobs"),
     "objective": (
         ["seed=0,1", "sweep.objective=acuracy"],
         "sweep.objective=acuracy: no such metric; did you mean 'accuracy'? (these runs have accuracy, precision, ",
     ),
     "an objective with neither direction": (
         ["seed=0,1", "dataset=sinusoid", "model=mlp", "algorithm=cnp", "sweep.objective=coverage"],
-        "sweep.objective=coverage: neither more nor less of it is better; use nll",
+        "sweep.objective=coverage: has no direction; use nll",
     ),
     "parts that don't go together": (
         ["sweep=random", "algorithm=protonet", "dataset=sinusoid"],
@@ -205,7 +205,7 @@ def test_errors_are_reported_before_the_first_job(
 
 
 def test_a_search_is_for_sweeps(command: Command, runs: Runs) -> None:
-    assert command("sweep=random")[2] == "metarun: sweep=random: chooses many runs; write metarun -m\n"
+    assert command("sweep=random")[2] == "metarun: sweep=random: is for sweeps; write metarun -m\n"
     assert not runs.begun
 
 

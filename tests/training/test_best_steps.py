@@ -84,7 +84,7 @@ def test_steps_are_selected_on_meta_val_and_reported(command: Command) -> None:
     for stage in ("meta_test", "meta_train", "meta_val"):
         assert result("chosen")[stage] == best[stage]
     assert "test_steps" not in result("chosen")
-    assert f"{told['chosen']} inner steps, chosen on meta-val among 0 to 10" in Path("best/metarun.log").read_text()
+    assert f"{told['chosen']} inner steps, selected on meta-val from 0 to 10" in Path("best/metarun.log").read_text()
 
 
 def test_meta_training_validates_as_trained(command: Command) -> None:

@@ -482,7 +482,7 @@ def test_baseline_ignores_the_initialization_of_others(command: Command) -> None
     ran(command, "run", *WAVES)
     code, _, err = command("mode=test", "checkpoint=run", "algorithm=scratch", "hydra.run.dir=test")
     assert code == 2
-    assert "algorithm=scratch: starts from random parameters, and this checkpoint holds those of" in err
+    assert "algorithm=scratch: uses random parameters, and this checkpoint has those of" in err
     assert not Path("test").exists()
 
 
@@ -501,7 +501,7 @@ REFUSED = {
     ),
     "statistics over tasks of an inner loop": (
         ["model.normalization=global"],
-        "model.normalization=global: algorithm=maml takes inner steps while it is meta-trained, by statistics that no",
+        "model.normalization=global: algorithm=maml has inner steps in meta-training, with statistics that",
     ),
     "no embedding": (["hypernet=full"], "hypernet=full: needs a task embedding; add embedding=support"),
     "few tasks in a sequence": (
@@ -510,8 +510,8 @@ REFUSED = {
     ),
     "few tasks for who learns nothing": (
         ["algorithm=scratch", "engine.train_tasks=4"],
-        "engine.train_tasks=4: algorithm=scratch learns nothing from training tasks; set engine.train_tasks=null, or "
-        "choose one that does, such as algorithm=maml",
+        "engine.train_tasks=4: algorithm=scratch has no meta-training; set engine.train_tasks=null, or "
+        "choose a meta-learner such as algorithm=maml",
     ),
     "an embedding for nothing": (["embedding=support"], "embedding=support: nothing uses it; add a hypernetwork"),
     "labels that the embedding cannot read": (
@@ -524,11 +524,11 @@ REFUSED = {
     ),
     "a penalty on a way that is not kept": (
         ["algorithm.recompute=true", "regularizer.proximal=0.1"],
-        "regularizer.proximal=0.1: does not go with algorithm.recompute=true, which keeps no way from θ' to the start",
+        "regularizer.proximal=0.1: does not go with algorithm.recompute=true, which does not keep the graph from θ⁰",
     ),
     "a range of step sizes": (
         ["algorithm=meta_sgd", "algorithm.inner_lr=[0.2,0.1]"],
-        "algorithm.inner_lr=[0.2, 0.1]: give one positive number, or two of them, the smaller first",
+        "algorithm.inner_lr=[0.2, 0.1]: give one positive number, or two in increasing order",
     ),
 }
 

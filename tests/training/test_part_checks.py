@@ -86,7 +86,7 @@ def without_head(made: Parameters) -> Parameters:
         (lambda made: {n: t.double() for n, t in made.items()}, "in float64, where float32 is expected"),
         (
             lambda made: {n: t + torch.randn(()) for n, t in made.items()},
-            "makes 'layers.0.weight' that differs when it is called again with the same; it must be a pure function",
+            "makes 'layers.0.weight' that differs between calls with equal arguments; it must be a pure function",
         ),
     ],
 )
@@ -188,7 +188,7 @@ class NetworkConfig:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("ignores", "forward returns the same whatever its parameters are; use them as attributes of the module"),
+        ("ignores", "forward ignores its parameters; use them as attributes of the module"),
         ("spare", "Network: the gradient does not reach 'spare.weight' of theta, which would stay at its start"),
         ("wide", "forward returns [10, 2] for 10 inputs, where [10, 1] is expected"),
         ("flat", "forward returns [2] for 2 inputs, where [2, outputs] is expected"),

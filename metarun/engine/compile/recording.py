@@ -43,7 +43,7 @@ class Recorded(Generic[*Inputs, R]):
                 raise
             except Exception as error:  # whatever a part of the user's does that a graph cannot hold
                 self.failed = True
-                log.info("no CUDA graph could be recorded, going on without (%s)", str(error).partition("\n")[0])
+                log.info("no CUDA graph could be recorded, continuing without it (%s)", str(error).partition("\n")[0])
                 return self._computation(*arguments)
         results: R = self._graphs[key](leaves)
         return results
