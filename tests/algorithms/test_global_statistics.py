@@ -213,7 +213,7 @@ def test_statistics_keep_their_precision_where_the_network_computes_in_less() ->
     ("name", "message"),
     [
         ("maml", "algorithm=maml has inner steps in meta-training"),
-        ("reptile", "algorithm=reptile takes inner steps while it is meta-trained"),
+        ("reptile", "algorithm=reptile has inner steps in meta-training"),
         ("scratch", "algorithm=scratch has no meta-training"),
     ],
 )

@@ -38,7 +38,7 @@ def test_choices_are_split_into_overrides(text: str, expected: list[str]) -> Non
         ("hypernet+embedding=range(3)", "joined values are given as in a\\+b,c\\+d"),
         ("hypernet+hypernet=a+b,c+d", "a key is given twice"),
         ("algorithm+seed=maml+0,anil+1", "seed: not a key of the configuration"),
-        ("algorithm+hydra.run.dir=maml+a,anil+b", "hydra.run.dir is not a setting of a configuration"),
+        ("algorithm+hydra.run.dir=maml+a,anil+b", "hydra.run.dir: not a key of the configuration"),
     ],
 )
 def test_mistakes(text: str, expected: str) -> None:

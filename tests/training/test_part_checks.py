@@ -136,7 +136,7 @@ def embedding(spoil: Callable[[Tensor], Any] = lambda made: made) -> Settings:
         (lambda made: made[:3], "forward returns [3], where [4] is expected (size=4)"),
         (lambda made: made.tolist(), "forward returns a list, where [4] is expected"),
         (lambda made: made.log() - made.log(), "forward makes a result with numbers that are not finite"),
-        (lambda made: made + torch.rand(4), "forward makes a result that differs when it is called again"),
+        (lambda made: made + torch.rand(4), "forward makes a result that differs between calls"),
         (lambda made: made.detach(), "Reading: the gradient does not reach 'unused' of embedding"),
         (lambda made: 0 * made + 1, "Reading: the gradient does not reach 'unused' of embedding"),
         (lambda made: made + (made * 0).sqrt(), "Reading: the gradient of embedding is not finite"),
@@ -192,8 +192,8 @@ class NetworkConfig:
         ("spare", "Network: the gradient does not reach 'spare.weight' of theta, which would stay at its start"),
         ("wide", "forward returns [10, 2] for 10 inputs, where [10, 1] is expected"),
         ("flat", "forward returns [2] for 2 inputs, where [2, outputs] is expected"),
-        ("random", "forward makes a result that differs when it is called again with the same"),
-        ("dropout", "forward makes a result that differs when it is called again with the same"),
+        ("random", "forward makes a result that differs between calls with equal arguments"),
+        ("dropout", "forward makes a result that differs between calls with equal arguments"),
         ("infinite", "forward makes a result with numbers that are not finite"),
     ],
 )
@@ -234,7 +234,7 @@ def algorithm(how: str, *overrides: str) -> Settings:
     ("how", "said"),
     [
         ("flat", "predict returns [10], where [10, 1] is expected"),
-        ("random", "predict makes a result that differs when it is called again with the same"),
+        ("random", "predict makes a result that differs between calls with equal arguments"),
         ("infinite", "predict makes a result with numbers that are not finite"),
         ("detached", "Odd: the gradient does not reach 'layers.0.weight' of theta"),
         ("vector", "objective returns an objective [1], where a scalar is expected"),
