@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from metarun.algorithms.base import InnerState, Draws
+from metarun.algorithms.base import Draws, InnerState
 from metarun.algorithms.gradient_based import ConstantRate, GradientBased
 from metarun.algorithms.solver import dot
 from metarun.core.tasks import AnyExamples

@@ -5,7 +5,7 @@ from importlib.resources import files
 import torch
 import yaml
 
-from metarun.config.following import usual_values
+from metarun.config.auto_defaults import usual_values
 from metarun.core.errors import UserError
 from metarun.core.free_memory import available
 from metarun.hypernets.base import HypernetConfig

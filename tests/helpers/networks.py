@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metarun.config.following import usual_values
+from metarun.config.auto_defaults import usual_values
 from metarun.core.inputs import InputSpec
 from metarun.hypernets.base import HypernetConfig
 from metarun.models.base import Parameters
