@@ -135,7 +135,7 @@ class Learner:
             metrics[f"omega/{name}"] = term.detach()
         return objective, (metrics, model.memory.after())
 
-    def adapted(self, phi: MetaParameters, task: Task, draws: Draws) -> tuple[TaskModel, Adapted]:
+    def adapted(self, phi: MetaParameters, task: Task, draws: Draws) -> tuple[TaskModel, InnerState]:
         """The task model with what φ remembers, and the state after the inner loop on the support set, as at test."""
         model, start = self.for_task(phi), self.start(phi, task, testing=True)
         return model, self.algorithm.adapt(model, phi["algorithm"], start, task.support, draws, testing=True)

@@ -406,7 +406,7 @@ def test_a_mistake_while_resuming_keeps_the_run(command: Command, experiment: Ex
     assert {path.name for path in folder.iterdir()} == before
     assert (folder / "status.json").read_text() == status, "a finished run stays one"
     (folder / LAST).unlink()
-    assert "had saved no state yet" in command(f"resume={folder}")[2]
+    assert "had not saved a state yet" in command(f"resume={folder}")[2]
 
 
 def test_a_folder_is_for_one_process(command: Command, ran: list[Any]) -> None:
