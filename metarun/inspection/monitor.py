@@ -77,6 +77,7 @@ class Monitor:
         gradients = self._has_outer_loop and self._due(step, self._settings.gradients_every)
         if not (pictures or gradients):
             return
+        figures.preload()
         with self._budget.spend():
             if pictures:
                 self._write_figures(phi, step)

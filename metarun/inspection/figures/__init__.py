@@ -29,6 +29,11 @@ _MODULES = {
 }
 
 
+def preload() -> None:
+    """Import matplotlib now, so that it does not count as the time of the first figure."""
+    import_module("matplotlib.figure")
+
+
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
