@@ -308,8 +308,8 @@ def check_order(settings: Settings, groups: int) -> None:
     if not isinstance(settings.algorithm, Learned):
         choice = settings.plain["choices"]["algorithm"]
         raise UserError(
-            f"engine.order=sequential: algorithm={choice} has no meta-training, so the order has no effect; set "
-            "engine.order=shuffled, or choose a meta-learner such as algorithm=maml"
+            f"engine.order=sequential: algorithm={choice} has no meta-training, so the order has no effect; choose a "
+            "meta-learner such as algorithm=maml, or set engine.order=shuffled"
         )
     if groups < 2:
         raise UserError(

@@ -482,7 +482,7 @@ def test_baseline_ignores_the_initialization_of_others(command: Command) -> None
     ran(command, "run", *WAVES)
     code, _, err = command("mode=test", "checkpoint=run", "algorithm=scratch", "hydra.run.dir=test")
     assert code == 2
-    assert "algorithm=scratch: uses random parameters, and this checkpoint has those of" in err
+    assert "algorithm=scratch: starts from random parameters, and this checkpoint holds those of" in err
     assert not Path("test").exists()
 
 

@@ -66,7 +66,8 @@ def queries_figure(seen: Sequence[Attended]) -> Figure:
             rows = torch.arange(len(task.query))
             beside = {"clip_on": False, "transform": axes.get_yaxis_transform(), "linestyle": "none"}
             for chosen, marker, color in ((task.right, ".", "tab:green"), (~task.right, "x", "tab:red")):
-                axes.plot([1.03] * int(chosen.sum()), rows[chosen], marker, color=color, markersize=3, **beside)
+                if chosen.any():  # a line without points would have its place at the figure's corner
+                    axes.plot([1.03] * int(chosen.sum()), rows[chosen], marker, color=color, markersize=3, **beside)
             title += f"\n{int(task.right.sum())} of {len(task.right)} right"
         axes.set_title(title, fontsize=8, loc="left")
     columns[0].set_ylabel("queries, by label")

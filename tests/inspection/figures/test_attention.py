@@ -77,6 +77,16 @@ def test_attention_figure_marks_correct_predictions() -> None:
     assert marks == {".": [0, 2], "x": [1]}
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("right", [True, False])
+def test_queries_that_are_all_right_or_all_wrong_leave_room_for_the_weights(right: bool) -> None:
+    """The empty line of the other kind had its place at the figure's corner, so there was none left."""
+    labels, told = torch.tensor([0, 1]), torch.tensor([right, right])
+    figure = queries_figure([Attended(torch.ones(2, 2), labels, labels, told, "")] * 4)
+    figure.draw_without_rendering()
+    assert all(axes.get_position().width > 0.1 for axes in figure.axes[:4])
+
+
 @pytest.mark.parametrize("examples", [3, MOST_LABELED + 1])
 def test_few_targets_are_labeled(examples: int) -> None:
     support = torch.arange(examples) / 4
