@@ -96,6 +96,7 @@ def test_a_value_for_a_kind_may_depend_on_another_part(hypernet: str, algorithm:
     told = "regression, dataset=sinusoid" + (" algorithm=maml_pp" if algorithm == "maml_pp" else "")
     assert values["followed"]["hypernet.lr_scale"] == told
     assert resolved(*made)["hypernet"]["lr_scale"] == 0.1
+    assert resolved(*TABLE, "dataset=table", *made)["hypernet"]["lr_scale"] == 0.1
 
 
 def test_the_meta_gradient_of_maml_pp_is_clipped() -> None:

@@ -56,6 +56,14 @@ def test_nothing_is_set_but_the_budget(script: Any, tmp_path: Path) -> None:
         assert keys <= {*data, "algorithm", "hypernet", "embedding", "seed"}
 
 
+def test_no_recorded_default_is_worse_than_doing_nothing(script: Any) -> None:
+    recorded = json.loads((ROOT / "docs" / "defaults.json").read_text(encoding="utf-8"))
+    assert not [name for name, found in recorded.items() if "diverged" in found]
+    measured = {name: found for name, found in recorded.items() if "mean" in found}
+    assert len(measured) > 200
+    assert not [name for name, found in measured.items() if script.worse_than_before(found)]
+
+
 @pytest.mark.slow
 def test_no_default_is_worse_than_doing_nothing(tmp_path: Path) -> None:
     """On regression, where step sizes made for letters end in infinities, and on a table as users have them."""
