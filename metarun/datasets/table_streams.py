@@ -112,8 +112,8 @@ class Stream:
 
     members: its tasks, int64 ``[m]``. shared: whether both pools are of the same rows, of which the query then gets
     those that the support left. sizes: shots and queries, None: as many as there are. whole: whether every visit to a
-    task takes all rows of both pools, so that nothing but their order is random. least: the support has between so many
-    rows and those that its pool takes, as many as any; None: always the latter.
+    task takes all rows of both pools, in random order. least: the smallest support size: each visit draws a size
+    uniformly between it and the largest; None: always the largest.
     """
 
     members: Tensor

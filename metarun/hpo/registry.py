@@ -22,13 +22,13 @@ BASELINES = ("random", "gp", "gp_warm", "portfolio", "nearest", "rgpe", "tst_r")
 
 
 def refuse_unknown(settings: HpoSettings) -> None:
-    """Refuse names of methods that there are none of, or that are there twice. Raises `UserError`."""
+    """Raise `UserError` for unknown or repeated names of methods, and for fewer than two."""
     known = (LEARNED, ENSEMBLE, *BASELINES)
     for place, name in enumerate(settings.methods):
         if name not in known:
             raise UserError(f"hpo.methods: no method '{name}'{nearest(name, known)} (methods: {listed(known)})")
         if name in settings.methods[:place]:
-            raise UserError(f"hpo.methods: '{name}' is there twice")
+            raise UserError(f"hpo.methods: '{name}' is listed twice")
     if len(settings.methods) < 2:
         raise UserError("hpo.methods: at least two methods are needed, to be compared")
     if ENSEMBLE in settings.methods and not settings.ensemble:

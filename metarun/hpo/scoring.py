@@ -44,7 +44,7 @@ class Regrets:
         return found
 
     def summary(self, trials: Sequence[int]) -> dict[str, dict[str, Any]]:
-        """For each method, mean regret and rank after so many trials, with half-widths of 95 % intervals over tasks.
+        """The mean regret and rank of each method after each number of trials, with 95 % intervals over tasks.
 
         Intervals are clustered by group.
         """
@@ -73,7 +73,9 @@ class Regrets:
                     own[:, trial - 1].tolist(), self.values[place, :, trial - 1].tolist(), self.groups
                 )
                 found[other][str(trial)] = {
-                    **{"difference": test.difference.mean, "ci95": test.difference.half, "p": test.p}
+                    "difference": test.difference.mean,
+                    "ci95": test.difference.half,
+                    "p": test.p,
                 }
         return found
 
@@ -104,7 +106,9 @@ class CriticalDifference:
 
     def plain(self) -> dict[str, Any]:
         return {
-            **{"ranks": dict(self.ranks), "friedman_p": self.p, "critical_difference": self.difference},
+            "ranks": dict(self.ranks),
+            "friedman_p": self.p,
+            "critical_difference": self.difference,
             "groups": self.blocks,
         }
 

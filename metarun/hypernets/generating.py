@@ -77,7 +77,7 @@ class TensorGenerator(Generator):
 
 
 def chosen(layers: str, names: Collection[str]) -> list[str]:
-    """The names selected by ``hypernet.layers``. Raises `UserError` if there are none.
+    """The names selected by ``hypernet.layers``. Raises `UserError` if it selects none.
 
     A context is never generated: its initial value is 0.
     """

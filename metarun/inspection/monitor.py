@@ -77,7 +77,8 @@ class Monitor:
         gradients = self._has_outer_loop and self._due(step, self._settings.gradients_every)
         if not (pictures or gradients):
             return
-        figures.preload()
+        if self._settings.examples or self._settings.fits or self._settings.similarity:
+            figures.preload()
         with self._budget.spend():
             if pictures:
                 self._write_figures(phi, step)

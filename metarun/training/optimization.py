@@ -1,11 +1,13 @@
 """Meta-test by optimization: a meta-learner and other methods choose configurations on the meta-test tasks."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from metarun.core.columns import columns
@@ -26,6 +28,7 @@ from metarun.hpo.surrogates.ensemble import Ensemble
 from metarun.inspection.figures.optimization import rank_figure, regret_figure
 from metarun.learner.learner import Learner, MetaParameters
 from metarun.runs import checkpoint as checkpoints
+from metarun.runs.best_effort import BestEffort
 from metarun.runs.files import OPTIMIZATION, RANK_FIGURE, REGRET_FIGURE, TRIAL_RECORDS, checkpoint_files
 from metarun.runs.texts import plain_texts
 from metarun.setup.assemble import assemble
@@ -137,9 +140,13 @@ def summary(regrets: Regrets, settings: HpoSettings, dataset: Configurations) ->
     """The content of ``optimization.json``."""
     first = next((name for name in (ENSEMBLE, LEARNED) if name in regrets.methods), regrets.methods[0])
     return {
-        **{"metric": dataset.metric, "direction": dataset.scores.directions[dataset.metric]},
-        **{"tasks": regrets.values.shape[1], "groups": len(set(regrets.groups)), "seeds": settings.seeds},
-        **{"trials": settings.trials, "configurations": len(dataset.encoding)},
+        "metric": dataset.metric,
+        "direction": dataset.scores.directions[dataset.metric],
+        "tasks": regrets.values.shape[1],
+        "groups": len(set(regrets.groups)),
+        "seeds": settings.seeds,
+        "trials": settings.trials,
+        "configurations": len(dataset.encoding),
         "past_tasks": len(dataset.members("train")) + len(dataset.members("val")),
         "methods": regrets.summary(settings.report),
         "paired": {first: regrets.paired(first, settings.report)},
@@ -150,20 +157,26 @@ def summary(regrets: Regrets, settings: HpoSettings, dataset: Configurations) ->
 
 
 def _draw(one: Experiment, regrets: Regrets, metric: str) -> None:
-    """The pictures, as files and in TensorBoard, and the curves there; the step is the number of trials."""
-    trial = one.settings.hpo.report[-1]
-    found = regrets.critical_difference(trial)
-    with plain_texts():
-        regret_figure(regrets, metric).savefig(one.folder / REGRET_FIGURE, dpi=150)
-        rank_figure(found, trial).savefig(one.folder / RANK_FIGURE, dpi=150)
+    """The pictures, as files and in TensorBoard, and the curves there; the step is the number of trials.
+
+    What cannot be drawn is left out (`BestEffort`).
+    """
+    trial, optional = one.settings.hpo.report[-1], BestEffort()
+    drawings: dict[str, Callable[[], Figure]] = {
+        REGRET_FIGURE: lambda: regret_figure(regrets, metric),
+        RANK_FIGURE: lambda: rank_figure(regrets.critical_difference(trial), trial),
+    }
+    for file, draw in drawings.items():
+        with optional.attempt(file), plain_texts():
+            draw().savefig(one.folder / file, dpi=150)
+        if one.board is not None:
+            one.board.figure(f"optimization/{Path(file).stem}", draw, trial)
     if one.board is None:
         return
     means, ranks = regrets.values.mean(1), regrets.ranks.mean(1)
     for place in range(regrets.values.shape[2]):
         for stage, values in (("optimization regret", means), ("optimization rank", ranks)):
             one.board.scalars(stage, dict(zip(regrets.methods, values[:, place].tolist(), strict=True)), place + 1)
-    one.board.figure("optimization/regret", lambda: regret_figure(regrets, metric), trial)
-    one.board.figure("optimization/ranks", lambda: rank_figure(found, trial), trial)
 
 
 def _tell(regrets: Regrets, content: dict[str, Any], report: Sequence[int]) -> None:

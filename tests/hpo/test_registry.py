@@ -14,7 +14,7 @@ from metarun.hpo.registry import refuse_unknown
     ("changes", "message"),
     [
         ({"methods": ["random", "rpge"]}, r"hpo\.methods: no method 'rpge'; did you mean 'rgpe'\?"),
-        ({"methods": ["random", "random"]}, r"hpo\.methods: 'random' is there twice"),
+        ({"methods": ["random", "random"]}, r"hpo\.methods: 'random' is listed twice"),
         ({"methods": ["random"]}, r"at least two methods are needed"),
         ({"methods": ["random", "ensemble"]}, r"ensemble needs hpo\.ensemble=\[RUN_FOLDER\]"),
     ],

@@ -1,6 +1,9 @@
 """When figures are made during training, and their tags."""
 
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 from fake_runs import Command
 from hypothesis import given
@@ -17,6 +20,15 @@ def test_figures_are_evenly_spaced(total: int, most: int) -> None:
     assert chosen[-1] == total
     apart = {later - earlier for earlier, later in pairwise([0, *chosen])}
     assert max(apart) - min(apart) <= 1
+
+
+def test_a_run_without_figures_does_not_import_matplotlib(tmp_path: Path) -> None:
+    small = ["debug=fast", "dataset=sinusoid", "model=mlp", "engine.steps=2", "engine.val_every=2", "device.name=cpu"]
+    program = "import sys; from metarun.command import cli; cli.main(sys.argv[1:]); print('matplotlib' in sys.modules)"
+    for tracking, imported in (("scalars", "False"), ("default", "True")):
+        arguments = [*small, f"tracking={tracking}", f"hydra.run.dir={tmp_path / tracking}"]
+        run = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+        assert run.stdout.splitlines()[-1] == imported
 
 
 def test_gradient_curves_have_one_group_each(command: Command) -> None:

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metarun.core.errors import Interrupted
 from metarun.hpo import records
+from metarun.training import optimization
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -63,6 +64,23 @@ def test_all_methods_on_all_new_tasks(command: Command, data: str) -> None:
     curve = [event.value for event in events.Scalars("optimization regret/learned")]
     assert len(curve) == 6
     assert curve[-1] == pytest.approx(content["methods"]["learned"]["6"]["regret"]["mean"], abs=1e-6)
+
+
+@pytest.mark.parametrize("figure", ["regret_figure", "rank_figure"])
+def test_a_figure_that_cannot_be_drawn_costs_no_result(
+    command: Command, data: str, figure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def planted(*given: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(optimization, figure, planted)
+    few = ("hpo.methods=[random,portfolio]", "hpo.seeds=1")
+    code, out, err = command(*HPO, *few, "dataset=configurations", data, "algorithm=cnp", *ENGINE, "hydra.run.dir=run")
+    assert code == 0, err
+    assert Path("run/result.json").is_file()
+    assert Path("run/optimization.json").is_file()
+    assert "not drawn: " in out + err
+    assert len(list(Path("run").glob("*.png"))) == 1
 
 
 def test_a_stopped_run_is_resumed_with_its_optimization(

@@ -27,7 +27,7 @@ class ScoreTable:
     source: where it was read from. tasks, identifiers: names of the tasks and of the configurations. configurations:
     their active values, all of ``space``. scores: for each metric, float64 ``[tasks, configurations]``, NaN where the
     configuration was not evaluated, or failed. directions: of each metric. seconds: of each evaluation, NaN where
-    unknown; ``None`` if there are none. failed: bool, which evaluations ended without a score. groups: int64
+    unknown; ``None`` if the table has no times. failed: bool, which evaluations ended without a score. groups: int64
     ``[tasks]``; tasks that are variants of one data set share a number. features: meta-features, float64
     ``[tasks, m]``; feature_names: theirs.
     """

@@ -155,7 +155,7 @@ def _described(file: Path) -> dict[str, Any]:
         if direction not in DIRECTIONS:
             raise UserError(f"{file}: metric {name!r} is {direction!r}; one of {listed(DIRECTIONS)} is expected")
         if name in _OWN:
-            raise UserError(f"{file}: a metric cannot be called {name!r}, which is a column of its own")
+            raise UserError(f"{file}: a metric cannot be called {name!r}: scores.csv has another column of that name")
     for name, values in content["configurations"].items():
         if not isinstance(values, Mapping):
             raise UserError(f"{file}: configuration {name!r} is no object of hyperparameters")
