@@ -25,6 +25,7 @@ LAYERS = [
     {"training"},
     {"summary"},
     {"sweep", "report"},
+    {"automl"},
     {"modes"},
     {"given_tasks"},
     {"adapted_model"},

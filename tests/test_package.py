@@ -44,6 +44,7 @@ def test_every_option_names_a_class_in_the_package_of_its_group() -> None:
             assert text.startswith("# @package _global_"), file
         else:
             others = {"device": "engine", "engine": "engine", "sweep": "sweep", "tracking": "runs", "hpo": "hpo"}
+            others["collect"] = "hpo"
             others["test_dataset"] = "datasets"
             package = others.get(group, group + "s")
             assert target(file).startswith(f"metarun.{package}."), file

@@ -16,7 +16,7 @@ from metarun.command.run_folder import run_in
 from metarun.config.compose import compose, folder_named, parse, plain
 from metarun.config.groups import SWEEP
 from metarun.config.job import RUN_DIR
-from metarun.config.modes import named, refuse_several
+from metarun.config.modes import named, refuse_several, refuse_unread
 from metarun.core.errors import UserError
 from metarun.core.version import __version__
 from metarun.runs.files import refuse_taken
@@ -75,6 +75,7 @@ def _composed(flags: Namespace, processes: "ProcessGroup | None") -> None:
     settings = user_parts.checked(values, flags.config_dir)
     sweeps = flags.multirun or config.hydra.mode == RunMode.MULTIRUN
     refuse_several([settings.mode, *_modes(typed)], sweep=sweeps, processes=processes is not None)
+    refuse_unread(settings.mode, [each.key_or_group for each in parse(typed) if not each.is_hydra_override()])
     if sweeps:
         _sweep(flags, config, typed, processes)
     else:

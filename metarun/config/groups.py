@@ -6,7 +6,19 @@ from typing import Any
 
 from metarun.core.fields import number
 
-PARTS = ("dataset", "model", "embedding", "hypernet", "algorithm", "regularizer", "device", "engine", "tracking", "hpo")
+PARTS = (
+    "dataset",
+    "model",
+    "embedding",
+    "hypernet",
+    "algorithm",
+    "regularizer",
+    "device",
+    "engine",
+    "tracking",
+    "hpo",
+    "collect",
+)
 """The config groups of which every run has exactly one option, in the order in which they are listed."""
 
 SWEEP = "sweep"

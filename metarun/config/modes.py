@@ -4,7 +4,7 @@ To add one, write a module with a function ``run(call: metarun.modes.running.Cal
 The command, its help, the completion and the checks of a configuration ask the registry for the rest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,8 +29,13 @@ class Mode:
     shared: bool = True
     """Whether several processes can share it (torchrun)."""
     writes: bool = True
-    """Whether it has a run folder, with a log and a status; else it only prints."""
+    """Whether it has a run folder, with a log and a status."""
+    reads: tuple[str, ...] | None = None
+    """The groups and keys that it reads; None: all but those that only other modes read."""
 
+
+_EVERYWHERE = ("seed",)
+"""What modes that name what they read have in common with those that do not."""
 
 _ALL = (
     Mode("train", "meta-train, then meta-test the best checkpoint", "metarun.modes.train", resumes=True),
@@ -42,6 +47,15 @@ _ALL = (
         checkpoint="optional",
         resumes=True,
         shared=False,
+    ),
+    Mode(
+        "collect",
+        "train scikit-learn's models on many data sets, as a table of scores to learn from",
+        "metarun.modes.collect",
+        sweeps=False,
+        shared=False,
+        writes=False,
+        reads=("collect", "seed"),
     ),
     Mode(
         "info",
@@ -79,6 +93,21 @@ def refuse_misplaced(name: str, checkpoint: str | None, resume: str | None) -> N
     if not mode.resumes and resume is not None:
         instead = "give checkpoint=PATH instead" if mode.checkpoint != "refused" else "leave it out"
         raise UserError(f"resume={resume}: continues training, which mode={name} does not; {instead}")
+
+
+def refuse_unread(name: str, typed: Iterable[str]) -> None:
+    """Refuse groups and keys that were typed and that a mode does not read. Raises `UserError`.
+
+    typed: full names of keys, and groups, without those of Hydra.
+    """
+    mode = named(name)
+    elsewhere = {key: other.name for other in MODES.values() for key in other.reads or () if key not in _EVERYWHERE}
+    for key in typed:
+        first = key.split("/")[0].split(".")[0].split("@")[0]
+        if mode.reads is None and first in elsewhere:
+            raise UserError(f"{key}: is for mode={elsewhere[first]}, not mode={name}")
+        if mode.reads is not None and first not in (*mode.reads, "mode"):
+            raise UserError(f"{key}: not read with mode={name}, which reads {listed(mode.reads)}")
 
 
 def reading(modes: Mapping[str, Mode]) -> list[str]:

@@ -20,7 +20,7 @@ from metarun.runs.files import CONFIG, OLD, checkpoint_files, only_old, saved
 _DECIDE_SPLITS = ("seed", "dataset.protocol", "dataset.fractions", "dataset.split", "dataset.test_tasks")
 """Keys that a test may not change: another split would hold classes of the training."""
 
-_YOUNGER = ("tracking", "hpo")
+_YOUNGER = ("tracking", "hpo", "collect")
 """Groups that there were not when runs were saved that are still there; their default options serve."""
 
 _TYPED_ONLY = re.compile(rf"(dataset|{TESTS}\.[\w-]+)\.download")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from metarun.embeddings.base import EmbeddingConfig
     from metarun.engine.device import DeviceSettings
     from metarun.engine.settings import EngineSettings
+    from metarun.hpo.collect_settings import CollectSettings
     from metarun.hpo.settings import HpoSettings
     from metarun.hypernets.base import HypernetConfig
     from metarun.models.base import ModelConfig
@@ -42,6 +43,7 @@ class Settings(Root):
     engine: "EngineSettings"
     tracking: "TrackingSettings"
     hpo: "HpoSettings"
+    collect: "CollectSettings"
     test_dataset: dict[str, "DatasetConfig"] = field(default_factory=dict)
     """Further data sets to meta-test on, by name."""
     plain: dict[str, Any] = field(repr=False)

@@ -63,9 +63,9 @@ def test_an_added_mode_runs(command: Command, count: list[Any]) -> None:
 
 def test_an_added_mode_is_known_everywhere(command: Command, count: list[Any]) -> None:
     assert re.search(r"\n  count +print how many tasks a run trains on\n", command("--help")[1])
-    assert candidates("metarun mode=c") == ["mode=count"]
+    assert candidates("metarun mode=cou") == ["mode=count"]
     assert command("mode=cuont")[2] == (
-        "metarun: mode=cuont: one of train, test, optimize, info, count is expected; did you mean 'count'?\n"
+        "metarun: mode=cuont: one of train, test, optimize, collect, info, count is expected; did you mean 'count'?\n"
     )
 
 
