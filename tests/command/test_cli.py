@@ -167,7 +167,10 @@ MISTAKES = {
     "-m --cfg": (["-m", "--cfg", "job"], "--cfg shows one run's settings; leave out -m"),
     "--resolve alone": (["--resolve"], "--resolve: add --cfg job"),
     "no config dir": (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
-    "unknown mode": (["mode=tset"], "mode=tset: one of train, test, optimize, info is expected; did you mean 'test'?"),
+    "unknown mode": (
+        ["mode=tset"],
+        "mode=tset: one of train, test, optimize, collect, info is expected; did you mean 'test'?",
+    ),
     "test without checkpoint": (["mode=test"], "mode=test needs checkpoint=PATH"),
     "checkpoint not there": (["mode=test", "checkpoint=nowhere"], "checkpoint=nowhere: no such file or folder"),
     "checkpoint of a folder that is none": (["mode=test", "checkpoint=."], "checkpoint=.: not a run's folder"),

@@ -42,7 +42,7 @@ def test_options_of_a_group(group: str) -> None:
         ),
         ("metarun algorithm=scratch algorithm.ou", []),
         ("metarun dataset._", []),
-        ("metarun mode=", ["mode=info", "mode=optimize", "mode=test", "mode=train"]),
+        ("metarun mode=", ["mode=collect", "mode=info", "mode=optimize", "mode=test", "mode=train"]),
         ("metarun engine.transductive=", ["engine.transductive=false", "engine.transductive=true"]),
         ("metarun model.normalization=", ["model.normalization=auto"]),
         ("metarun -m algorithm=maml,anil,pro", ["algorithm=maml,anil,protonet"]),

@@ -134,7 +134,7 @@ def test_a_missing_key_is_named() -> None:
     [
         ({"seed": -1}, "seed=-1: an integer of at least 0"),
         ({"seed": "a"}, "seed=a: an integer"),
-        ({"mode": "tset"}, "mode=tset: one of train, test, optimize, info is expected; did you mean 'test'?"),
+        ({"mode": "tset"}, "mode=tset: one of train, test, optimize, collect, info is expected; did you mean 'test'?"),
         ({"mode": "test"}, "mode=test needs checkpoint=PATH"),
         ({"checkpoint": "x"}, "checkpoint=x: not read with mode=train; add mode=test"),
         (
