@@ -1,6 +1,5 @@
 """Past tuning as tasks: each task is a data set, whose examples are configurations and their scores on it."""
 
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,12 +96,6 @@ class Configurations(TableDataset):
     def losses(self) -> NDArray[np.float64]:
         """The metric with the sign that makes lower better, ``[tasks, configurations]``, NaN where there is none."""
         return self.sign * self.scores.scores[self.metric]
-
-    def with_candidates(self, encoding: NDArray[np.float64]) -> "Configurations":
-        """The same data with other configurations to choose from, encoded in the same way, ``[configurations, d]``."""
-        found = copy(self)
-        found.encoding = encoding
-        return found
 
     def described(self, features: NDArray[np.float64]) -> Tensor:
         """The descriptor of a task with these meta-features ``[m]``, float64 on CPU."""
