@@ -52,7 +52,7 @@ def refuse_unsuitable(settings: Settings, dataset: Dataset, learner: Learner, ph
             "mode=optimize: the checkpoint was trained on other data, or on another split of these; its training tasks "
             "could be among the tasks to optimize on"
         )
-    _surrogates(settings.hpo, dataset, learner, phi)
+    surrogates(settings.hpo, dataset, learner, phi)
 
 
 def optimize(one: Experiment, phi: MetaParameters) -> None:
@@ -63,8 +63,8 @@ def optimize(one: Experiment, phi: MetaParameters) -> None:
     """
     dataset, settings = one.dataset, one.settings.hpo
     assert isinstance(dataset, Configurations)
-    learned = _surrogates(settings, dataset, one.learner, phi)
-    found = _records(one, methods(settings, _history(dataset), learned))
+    learned = surrogates(settings, dataset, one.learner, phi)
+    found = _records(one, methods(settings, history(dataset), learned))
     regrets = records.regrets(found, settings.trials)
     records.write(one.folder / TRIAL_RECORDS, found)
     content = summary(regrets, settings, dataset)
@@ -73,13 +73,13 @@ def optimize(one: Experiment, phi: MetaParameters) -> None:
     _tell(regrets, content, settings.report)
 
 
-def _history(dataset: Configurations) -> History:
+def history(dataset: Configurations) -> History:
     """The tasks that are known when a new one comes."""
     past = [*dataset.members("train"), *dataset.members("val")]
     return History(dataset.encoding, dataset.losses[past], dataset.scores.features[past])
 
 
-def _surrogates(
+def surrogates(
     settings: HpoSettings, dataset: Configurations, learner: Learner, phi: MetaParameters
 ) -> dict[str, Surrogate]:
     """The surrogates of those methods that are meta-learners."""
@@ -89,14 +89,13 @@ def _surrogates(
     own = LearnedSurrogate(learner, phi, dataset, "hpo.methods=[learned]")
     found: dict[str, Surrogate] = {LEARNED: own} if LEARNED in names else {}
     if ENSEMBLE in names:
-        others = [_saved(path, dataset, own.device) for path in settings.ensemble]
+        others = [saved_surrogate(path, dataset, own.device, f"hpo.ensemble={path}") for path in settings.ensemble]
         found[ENSEMBLE] = Ensemble([own, *others])
     return found
 
 
-def _saved(path: str, dataset: Configurations, device: torch.device) -> LearnedSurrogate:
-    """The meta-learner of another run, trained on the same split."""
-    place = f"hpo.ensemble={path}"
+def saved_surrogate(path: str, dataset: Configurations, device: torch.device, place: str) -> LearnedSurrogate:
+    """The meta-learner of another run, trained on the same split. place: what messages call it."""
     try:
         file = checkpoint_files(path)[0]
     except UserError as error:
@@ -112,28 +111,34 @@ def _saved(path: str, dataset: Configurations, device: torch.device) -> LearnedS
 def _records(one: Experiment, chosen: dict[str, Method]) -> list[Record]:
     dataset, settings = one.dataset, one.settings.hpo
     assert isinstance(dataset, Configurations)
-    table, tasks = dataset.scores, dataset.members("test")
+    tasks = dataset.members("test")
     found: list[Record] = []
     with tqdm(desc="optimization", total=len(chosen) * len(tasks) * settings.seeds, disable=None, leave=False) as bar:
         for name, method in chosen.items():
             for task in tasks:
-                losses, evaluated = dataset.losses[task], ~np.isnan(dataset.losses[task]) | table.failed[task]
                 for seed in range(settings.seeds):
                     if one.stop.asked:
                         raise Interrupted(f"stopped during the optimization; go on with: {one.resume_command()}")
-                    tried = simulate(
-                        method, losses, evaluated, table.features[task], settings.trials, seed, table.tasks[task]
-                    )
-                    curve = normalized_regret(losses, tried.tolist(), len(tried))
-                    found += [
-                        Record(
-                            *(name, table.tasks[task], str(table.groups[task]), seed, trial),
-                            *(table.identifiers[place], float(losses[place]), float(regret)),
-                        )
-                        for trial, (place, regret) in enumerate(zip(tried, curve, strict=True), 1)
-                    ]
+                    found += trial_records(name, method, dataset, task, settings.trials, seed)
                     bar.update()
     return found
+
+
+def trial_records(
+    name: str, method: Method, dataset: Configurations, task: int, trials: int, seed: int
+) -> list[Record]:
+    """The trials of one optimization by a method of that name. task: its number in the table."""
+    table, losses = dataset.scores, dataset.losses[task]
+    evaluated = ~np.isnan(losses) | table.failed[task]
+    tried = simulate(method, losses, evaluated, table.features[task], trials, seed, table.tasks[task])
+    curve = normalized_regret(losses, tried.tolist(), len(tried))
+    return [
+        Record(
+            *(name, table.tasks[task], str(table.groups[task]), seed, trial),
+            *(table.identifiers[place], float(losses[place]), float(regret)),
+        )
+        for trial, (place, regret) in enumerate(zip(tried, curve, strict=True), 1)
+    ]
 
 
 def summary(regrets: Regrets, settings: HpoSettings, dataset: Configurations) -> dict[str, Any]:
