@@ -27,7 +27,7 @@ from metarun.report.statistics import over_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 LETTERS = [
-    "dataset=glyphs", "model.channels=32", "engine.steps=600", "engine.val_every=200", "engine.val_episodes=50",
+    "dataset=glyphs", "model.channels=32", "engine.steps=400", "engine.val_every=200", "engine.val_episodes=50",
     "engine.checkpoint_every=100", "engine.test_episodes=600",
 ]  # fmt: skip
 WAVES = [
@@ -44,14 +44,11 @@ SPEED_STEPS = 23
 """Meta-updates of a run for speed; the first three don't count."""
 MARKERS = ("<!-- table by scripts/compare_algorithms.py -->", "<!-- end of table -->")
 
-SINES: dict[str, list[str]] = {}
-"""What an algorithm needs on sine waves beside its defaults."""
 LETTERS_ONLY: dict[str, list[str]] = {
     "reptile": ["dataset.train_shots=10", "algorithm.test_steps=20"],
     "meml": ["dataset.train_shots=10", "algorithm.test_steps=20"],
-    "cavia": ["algorithm.contexts=100", "algorithm.inner_steps=2"],
 }
-"""The same for letters: Reptile trains on ten examples of a class in its paper, CAVIA has many numbers of context."""
+"""What an algorithm needs on letters beside its defaults: Reptile trains on ten examples of a class in its paper."""
 VARIANTS = {"metaopt ridge": ("metaopt", ["algorithm.head=ridge"])}
 """Rows that are no algorithm of their own."""
 
@@ -99,7 +96,7 @@ def planned(folder: Path, chosen: list[str], seeds: list[int]) -> Iterator[Run]:
         for problem, task in PROBLEMS.items():
             for name in chosen:
                 algorithm, variant = VARIANTS.get(name, (name, []))
-                own = (SINES if "dataset=sinusoid" in task else LETTERS_ONLY).get(algorithm, [])
+                own = [] if task is WAVES else LETTERS_ONLY.get(algorithm, [])
                 overrides = [*COMMON, *task, f"algorithm={algorithm}", *own, *variant, f"seed={seed}"]
                 place = folder / problem.replace(" ", "_") / name.replace(" ", "_") / f"seed{seed}"
                 yield Run(name, problem, seed, place, overrides)

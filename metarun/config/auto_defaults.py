@@ -92,7 +92,9 @@ def _normalization(config: Mapping[str, Any], choices: Choices, before: Before) 
 
 
 def _inner_steps(config: Mapping[str, Any], choices: Choices, before: Before) -> Found:
-    return preferred("algorithm.inner_steps", 1, config, choices, before)
+    """A preference, such as the dataset's; else what the algorithm says of the kind of task; else one step."""
+    steps, origin = preferred("algorithm.inner_steps", None, config, choices, before)
+    return before.get("algorithm.inner_steps", (1, origin)) if steps is None else (steps, origin)
 
 
 def _likelihood(kind: str, config: Mapping[str, Any], choices: Choices) -> Found:

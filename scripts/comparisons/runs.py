@@ -94,6 +94,7 @@ def trained(run: Run, results: ResultsFile, deadline: float | None) -> None:
     if left is not None and left <= 0:
         return
     result = run.folder / "result.json"
+    refuse_other_settings(run)
     if not result.exists():
         resumable = bool(saved(run.folder))
         command = [sys.executable, "-m", "metarun", f"resume={run.folder}"] if resumable else run.command(run.folder)
@@ -116,6 +117,16 @@ def trained(run: Run, results: ResultsFile, deadline: float | None) -> None:
         found = {"diverged": "the figure of meta-test is not finite"}
     results.add(run, found)
     print(f"{run.key}: {told(found)}", file=sys.stderr, flush=True)
+
+
+def refuse_other_settings(run: Run) -> None:
+    """Write the run's overrides next to its folder. End the program if its folder holds a run with others."""
+    written = run.folder.with_name(f"{run.folder.name}.overrides.json")
+    settings = json.dumps(run.overrides)
+    if run.folder.exists() and (not written.exists() or written.read_text(encoding="utf-8") != settings):
+        raise SystemExit(f"{run.folder}: holds a run with other settings; delete it, or choose another folder")
+    written.parent.mkdir(parents=True, exist_ok=True)
+    write_text(written, settings)
 
 
 def figures(content: dict[str, Any]) -> Record:

@@ -39,7 +39,7 @@ def test_the_meta_gradient_is_that_of_a_loop_over_the_context_alone(problem: str
 
 def test_the_inner_loop_moves_the_context_alone() -> None:
     dataset = waves()
-    learner, phi = build(dataset, *MLP, "algorithm=cavia", inner_lr=0.5, inner_steps=2)
+    learner, phi = build(dataset, *MLP, "algorithm=cavia", inner_lr=0.5, inner_steps=2, contexts=5)
     support = task_of(dataset.sample("test", 0, 1), 0).support
     end = learner.algorithm.adapt(learner.model, {}, phi["theta"], support, {}).theta
     assert end[CONTEXT].shape == (5,)

@@ -1,5 +1,6 @@
 """scripts/compare_algorithms.py: what its table says of runs, and that runs are not repeated."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ def test_a_record_holds_for_its_settings_only(script: Any, tmp_path: Path) -> No
     assert script.ResultsFile(file).get(run)["mean"] == 0.9
     other = script.Run(run.name, run.problem, run.seed, run.folder, [*run.overrides, "algorithm.inner_lr=1"])
     assert script.ResultsFile(file).get(other) is None
+
+
+def test_a_folder_with_a_run_of_other_settings_is_refused(script: Any, tmp_path: Path) -> None:
+    """Its figures would be recorded as those of the new settings."""
+    from comparisons.runs import refuse_other_settings
+
+    run, *_ = script.planned(tmp_path, ["maml"], [0])
+    refuse_other_settings(run)
+    run.folder.mkdir(parents=True)
+    refuse_other_settings(run)
+    with pytest.raises(SystemExit, match="holds a run with other settings"):
+        refuse_other_settings(replace(run, overrides=[*run.overrides, "algorithm.inner_lr=1"]))
 
 
 def test_only_the_table_between_the_markers_is_replaced(script: Any, tmp_path: Path) -> None:
